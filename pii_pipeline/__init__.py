@@ -1,0 +1,1 @@
+"""Keep personal data out of the data lake: validated, pseudonymized, consented events on Dagster."""

@@ -1,0 +1,117 @@
+"""The data contract: what a stream's events look like and what is done to each of their fields."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pii_pipeline.contracts.record_type import Record
+from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, Treatment
+
+ARRIVAL = "$arrival"
+"""As `time_field`: the moment the landing object arrived, as the ledger knows it."""
+
+_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(value: Any) -> Any:
+    """``7d``, ``36h``, ``15m``, ``30s`` as a timedelta; a timedelta passes."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a whole number and a unit: 30s, 15m, 36h, 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Model(BaseModel):
+    """Base of everything read from YAML: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSubject(Model):
+    """Whom an erasure names. The same id in another namespace is another person."""
+
+    field: str
+    namespace: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+
+
+class Consent(Model):
+    """Where an event says what its data subject agreed to; missing or malformed means no consent."""
+
+    field: str
+    type: Literal["cumulative", "granular"]
+
+
+class Rule(Model):
+    """A value rule beyond the schema: exactly one of the checks, on one field. Null passes every rule but
+    `not_empty`, which wants a value that is neither null nor "" nor []."""
+
+    field: str
+    regex: str | None = None
+    min: float | None = None
+    max: float | None = None
+    enum: tuple[str | int | float | bool, ...] | None = None
+    min_length: int | None = Field(default=None, ge=0)
+    max_length: int | None = Field(default=None, ge=0)
+    not_empty: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_check(self) -> Rule:
+        given = [name for name in _RULES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a rule has exactly one of {', '.join(_RULES)}")
+        if self.regex is not None:
+            re.compile(self.regex)
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The name of the rule's check: regex, min, max, enum, min_length, max_length or not_empty."""
+        return next(name for name in _RULES if getattr(self, name) is not None)
+
+
+_RULES = ("regex", "min", "max", "enum", "min_length", "max_length", "not_empty")
+
+
+class Contract(Model):
+    """One version of a data contract, with its schema loaded and its digest taken.
+
+    `record` is the type compiled from the schema; `digest` changes when anything that matters to the
+    output does.
+    """
+
+    contract: str = Field(pattern=r"^[a-z0-9_-]+/[a-z0-9_-]+/\d+\.\d+\.\d+$")
+    state: Literal["draft", "in_review", "approved", "active", "archived"]
+    schema_file: str = Field(alias="schema")
+    time_field: str
+    max_age: Duration = timedelta(days=7)
+    key_field: str
+    data_subject: DataSubject | None = None
+    event_id_field: str | None = None
+    consent: Consent | None = None
+    default: AnyTreatment = Pseudonymize()
+    fields: dict[str, AnyTreatment] = {}
+    validations: tuple[Rule, ...] = ()
+
+    # Filled by the loader, never written in YAML.
+    json_schema: dict[str, Any] = Field(default={}, exclude=True, repr=False)
+    record: Record = Field(default=Record(()), exclude=True, repr=False)
+    digest: str = Field(default="", exclude=True)
+
+    def treatment(self, path: str) -> Treatment:
+        """The treatment of the field at `path`: its own, that of the nearest listed parent, the default."""
+        while path:
+            listed = self.fields.get(path)
+            if listed is not None:
+                return listed
+            path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
+        return self.default

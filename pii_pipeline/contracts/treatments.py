@@ -1,0 +1,120 @@
+"""What a contract can have done to a field: seven treatments, each a small frozen model.
+
+In YAML a treatment is its bare name (``keep``) or its name with settings (``{encrypt: {level: 2}}``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+
+Detector = Literal["email", "ip", "phone", "card", "iban"]
+
+
+class Treatment(BaseModel):
+    """Base of the seven; `name` is the word used in YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+
+
+class Keep(Treatment):
+    """Stays readable for everybody. `allow` silences leak detectors that misread this field's values."""
+
+    name: Literal["keep"] = "keep"
+    allow: tuple[Detector, ...] = ()
+
+
+class Drop(Treatment):
+    """Does not reach the lake."""
+
+    name: Literal["drop"] = "drop"
+
+
+class Pseudonymize(Treatment):
+    """HMAC-SHA256, lowercase hex.
+
+    `domain`: values under one domain get equal pseudonyms; default is the contract's path of the field, so
+    that two fields never join by accident; the word ``none`` is HMAC(secret, value) without any derivation
+    (GitLab's form). `joinable`: the same value gives the same pseudonym across people; otherwise only
+    within one person. `reversible`: the original is kept, sealed, for the vault.
+    """
+
+    name: Literal["pseudonymize"] = "pseudonymize"
+    domain: str | None = Field(default=None, min_length=1)
+    joinable: bool = False
+    reversible: bool = False
+
+
+class Encrypt(Treatment):
+    """AES-256-SIV under the event's data key for `level`; readable at that consent level or purpose."""
+
+    name: Literal["encrypt"] = "encrypt"
+    level: int = Field(ge=0, le=1_000_000)
+
+
+class Generalize(Treatment):
+    """Made coarser: an IP address to its prefix, a date to a unit, a number down to a multiple of `step`."""
+
+    name: Literal["generalize"] = "generalize"
+    ipv4_prefix: int | None = Field(default=None, ge=0, le=32)
+    ipv6_prefix: int | None = Field(default=None, ge=0, le=128)
+    date: Literal["hour", "day", "month", "year"] | None = None
+    step: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Generalize:
+        ip = self.ipv4_prefix is not None or self.ipv6_prefix is not None
+        if sum((ip, self.date is not None, self.step is not None)) != 1:
+            raise ValueError("say one of: ipv4_prefix/ipv6_prefix, date, step")
+        return self
+
+
+class Url(Treatment):
+    """Scheme, host and path stay; user info and fragment go; query values are pseudonymized but for those
+    of `keep_query`. With `keep_path: false` the path is pseudonymized, segment by segment."""
+
+    name: Literal["url"] = "url"
+    keep_query: tuple[str, ...] = ()
+    keep_path: bool = True
+
+
+class Mask(Treatment):
+    """All but the first `keep_first` and last `keep_last` characters become ``*``.
+
+    A value too short to hide at least half of its characters is masked whole.
+    """
+
+    name: Literal["mask"] = "mask"
+    keep_first: int = Field(default=0, ge=0)
+    keep_last: int = Field(default=0, ge=0)
+
+
+TREATMENTS: dict[str, type[Treatment]] = {
+    "keep": Keep,
+    "drop": Drop,
+    "pseudonymize": Pseudonymize,
+    "encrypt": Encrypt,
+    "generalize": Generalize,
+    "url": Url,
+    "mask": Mask,
+}
+
+
+def _from_yaml(value: Any) -> Any:
+    if isinstance(value, Treatment):
+        return value
+    if isinstance(value, str):
+        name, settings = value, {}
+    elif isinstance(value, dict) and len(value) == 1:
+        name, settings = next(iter(value.items()))
+    else:
+        raise ValueError("a treatment is one word (keep) or one word with settings ({encrypt: {level: 2}})")
+    model = TREATMENTS.get(name)
+    if model is None:
+        raise ValueError(f"unknown treatment; one of {', '.join(TREATMENTS)}")
+    return model.model_validate({} if settings is None else settings)
+
+
+AnyTreatment = Annotated[SerializeAsAny[Treatment], BeforeValidator(_from_yaml)]
