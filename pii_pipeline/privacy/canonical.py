@@ -1,0 +1,52 @@
+"""The one text form of a value: what is pseudonymized, encrypted, and read back from a ciphertext."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pii_pipeline.contracts.record_type import Node, Scalar, arrow_type
+
+_JSON = orjson.OPT_SORT_KEYS
+
+
+def number_text(value: float | int) -> str:
+    """A number as JSON would write it; whole floats without a fraction (42.0 → ``42``)."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    return str(value) if isinstance(value, int) else repr(value)
+
+
+def scalar_text(value: Any) -> str:
+    """Text of a parsed JSON scalar: strings as they are, numbers by `number_text`, true/false."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return number_text(value)
+
+
+def distinct_texts(dictionary: pa.Array) -> list[bytes]:
+    """UTF-8 canonical texts of the distinct scalars of a column (no nulls among them)."""
+    if pa.types.is_string(dictionary.type):
+        return dictionary.cast(pa.binary()).to_pylist()
+    return [scalar_text(value).encode() for value in dictionary.to_pylist()]
+
+
+def json_texts(values: pa.Array) -> pa.Array:
+    """A column of records or lists as a column of canonical JSON text; null stays null."""
+    texts = [None if value is None else orjson.dumps(value, option=_JSON) for value in values.to_pylist()]
+    return pa.array(texts, pa.binary()).cast(pa.string())
+
+
+def from_texts(texts: pa.Array, node: Node) -> pa.Array:
+    """The reverse: canonical texts (a string column) back to values of type `node`."""
+    if not isinstance(node, Scalar):
+        values = [None if text is None else orjson.loads(text) for text in texts.to_pylist()]
+        return pa.array(values, arrow_type(node))
+    if node.kind == "boolean":
+        return pc.equal(texts, "true")
+    return texts.cast(arrow_type(node))

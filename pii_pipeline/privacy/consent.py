@@ -1,0 +1,85 @@
+"""Who is admitted to a derived dataset, and which levels are readable there.
+
+Cumulative, requested level L: admitted when max(consent) ≥ L; fields of level ≤ L are decrypted.
+Granular, requested purposes R: admitted when R ⊆ consent; fields whose level ∈ R are decrypted.
+No consent never admits; consent beyond what was requested never widens (STRM Privacy's semantics).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_LIST = re.compile(r"\s*\[?\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)?\s*\]?\s*")
+LEVELS = pa.list_(pa.int32())
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRequest:
+    """What a derived dataset asks for: one `level` (cumulative) or a set of `purposes` (granular)."""
+
+    level: int | None = None
+    purposes: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if (self.level is None) == (not self.purposes):
+            raise ValueError("a derived dataset asks for one level, or for at least one purpose")
+
+    def readable(self, level: int) -> bool:
+        """Whether fields encrypted at `level` are decrypted."""
+        return level <= self.level if self.level is not None else level in self.purposes
+
+    def admits(self, consent: pa.Array) -> np.ndarray:
+        """Which rows are admitted; `consent` is a column of `LEVELS`, null or empty = none."""
+        rows = pc.list_parent_indices(consent).to_numpy()
+        levels = consent.flatten().to_numpy(zero_copy_only=False)
+        if self.level is not None:
+            admitted = np.zeros(len(consent), bool)
+            admitted[rows[levels >= self.level]] = True
+            return admitted
+        admitted = np.ones(len(consent), bool)
+        for purpose in self.purposes:
+            given = np.zeros(len(consent), bool)
+            given[rows[levels == purpose]] = True
+            admitted &= given
+        return admitted
+
+
+def consent_levels(values: pa.Array) -> pa.Array:
+    """A contract's consent field as lists of levels: a list of integers, an integer, or text such as
+    ``[1,2]`` or ``1``. What is missing, malformed, negative or beyond 32 bits is no consent (null)."""
+    kind = values.type
+    if pa.types.is_list(kind):
+        elements = values.flatten()
+        if elements.null_count == 0 and _in_range(elements):
+            return values.cast(LEVELS)
+        return pa.array([_clean(levels) for levels in values.to_pylist()], LEVELS)
+    if pa.types.is_integer(kind):
+        return pa.array([None if v is None else _clean([v]) for v in values.to_pylist()], LEVELS)
+    encoded = pc.dictionary_encode(values)
+    lists = pa.array([_parse(text) for text in encoded.dictionary.to_pylist()], LEVELS)
+    return lists.take(encoded.indices)
+
+
+def _in_range(elements: pa.Array) -> bool:
+    if len(elements) == 0:
+        return True
+    span = pc.min_max(elements).as_py()
+    return span["min"] >= 0 and span["max"] < 2**31
+
+
+def _clean(levels: list[int | None] | None) -> list[int] | None:
+    if levels is None or any(level is None or not 0 <= level < 2**31 for level in levels):
+        return None
+    return [level for level in levels if level is not None]
+
+
+def _parse(text: str) -> list[int] | None:
+    match = _LIST.fullmatch(text)
+    if match is None or text.count("[") != text.count("]"):
+        return None
+    return [int(level) for level in match[1].split(",")] if match[1] else []

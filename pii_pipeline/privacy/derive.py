@@ -1,0 +1,145 @@
+"""The consented datasets' kernel: admitted rows of the lake, decrypted where the request allows.
+
+A derived dataset is unlinked from the lake unless it says otherwise: key link, subject token, event id and
+undeclared keys stay behind, pseudonyms are keyed again for this dataset, ciphertexts that stay closed are
+sealed once more. Kept fields and times are equal in both, of course: the more of them, the easier a match.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pii_pipeline.contracts.record_type import arrow_type
+from pii_pipeline.contracts.treatments import Encrypt, Keep, Pseudonymize, Url
+from pii_pipeline.privacy.canonical import from_texts
+from pii_pipeline.privacy.consent import ConsentRequest
+from pii_pipeline.privacy.distinct import Distinct, distinct
+from pii_pipeline.privacy.leak_gate import Leak, detector_leaks, form_leaks
+from pii_pipeline.privacy.nested import leaves, plain, transform
+from pii_pipeline.privacy.plan import (
+    CONSENT,
+    EVENT_TIME,
+    ID_REUSED,
+    KEY_LINK,
+    SUBJECT_TOKEN,
+    UNLISTED,
+    Leaf,
+    ListStep,
+    Plan,
+    RecordStep,
+    Step,
+    lake_type,
+)
+from pii_pipeline.privacy.pseudonymize import base64_array, hex_array
+from pii_pipeline.privacy.sealer import Index, Opener
+
+_LINKING = (KEY_LINK, SUBJECT_TOKEN, CONSENT, ID_REUSED, UNLISTED)
+_PSEUDONYM = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedPlan:
+    """One consented dataset of one contract."""
+
+    plan: Plan
+    request: ConsentRequest
+    joinable_with_lake: bool = False
+
+    @property
+    def columns(self) -> tuple[tuple[str, Step], ...]:
+        """The contract's columns of this dataset: without the event id, which would link it to the lake."""
+        event_id = None if self.joinable_with_lake else self.plan.contract.event_id_field
+        kept = ((name, _without(step, name, event_id)) for name, step in self.plan.root.fields)
+        return tuple((name, step) for name, step in kept if step is not None)
+
+    def schema(self) -> pa.Schema:
+        """Decrypted fields have their original type, everything else the lake's."""
+        system = [field for field in self.plan.lake_schema() if field.name.startswith("_")]
+        if not self.joinable_with_lake:
+            system = [field for field in system if field.name not in _LINKING]
+        return pa.schema(system + [pa.field(name, self._type(step)) for name, step in self.columns])
+
+    def readable(self, leaf: Leaf) -> bool:
+        """Whether this encrypted leaf is decrypted here."""
+        return isinstance(leaf.treatment, Encrypt) and self.request.readable(leaf.treatment.level)
+
+    def _type(self, step: Step) -> pa.DataType:
+        if isinstance(step, ListStep):
+            return pa.list_(self._type(step.element))
+        if isinstance(step, RecordStep):
+            return pa.struct([pa.field(name, self._type(child)) for name, child in step.fields])
+        return arrow_type(step.node) if self.readable(step) else lake_type(step)
+
+
+def _without(step: Step, path: str, gone: str | None) -> Step | None:
+    if path == gone:
+        return None
+    if isinstance(step, RecordStep):
+        kept = ((name, _without(child, f"{path}/{name}", gone)) for name, child in step.fields)
+        fields = tuple((name, child) for name, child in kept if child is not None)
+        return RecordStep(fields) if fields else None
+    return step
+
+
+def derive_columns(
+    table: pa.Table, derived: DerivedPlan, data_keys: Index, opener: Opener
+) -> tuple[dict[str, pa.Array], list[Leak]]:
+    """The dataset's columns for the admitted rows in `table` (lake columns), and what the leak gate found.
+
+    `data_keys[i]` is the data key of row i. Raises the opener's error if a ciphertext does not open.
+    """
+    plan = derived.plan
+    rows = np.arange(table.num_rows)
+
+    def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
+        treatment = leaf.treatment
+        if isinstance(treatment, Keep):
+            return values
+        if derived.readable(leaf):
+            assert isinstance(treatment, Encrypt)
+            pairs = distinct(values, data_keys[at])
+            owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
+            sealed = pairs.of([base64.b64decode(text) for text in pairs.dictionary.to_pylist()])
+            texts = opener.open(treatment.level, plan.associated_data(leaf.path), sealed, owners)
+            opened = pairs.spread(pa.array(texts, pa.binary()).cast(pa.string()))
+            return from_texts(opened.dictionary_decode(), leaf.node)
+        if derived.joinable_with_lake:
+            return values
+        return _unlink(distinct(values), leaf, plan, opener)
+
+    columns: dict[str, pa.Array] = {}
+    leaks: list[Leak] = []
+    for name, step in derived.columns:
+        columns[name] = transform(plain(table[name]), step, rows, kernel)
+        for leaf, values, _ in leaves(columns[name], step, rows):
+            if isinstance(leaf.treatment, Keep):
+                leaks += detector_leaks(leaf, values, plan)
+            elif not derived.readable(leaf):
+                leaks += form_leaks(leaf, values)
+    for name in derived.schema().names:
+        if name.startswith("_"):
+            columns[name] = plain(table[name])
+    return columns, leaks
+
+
+def _unlink(values: Distinct, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Array:
+    texts = values.dictionary.to_pylist()
+    if isinstance(leaf.treatment, Pseudonymize):
+        return values.spread(hex_array(opener.rekey([bytes.fromhex(text) for text in texts])))
+    if isinstance(leaf.treatment, Encrypt):
+        sealed = [base64.b64decode(text) for text in texts]
+        return values.spread(base64_array(opener.outer_seal(plan.associated_data(leaf.path), sealed)))
+    if isinstance(leaf.treatment, Url):
+        inside = [found for text in texts for found in _PSEUDONYM.findall(text)]
+        keyed = iter(opener.rekey([bytes.fromhex(found) for found in inside]))
+        outputs = [_PSEUDONYM.sub(lambda _: next(keyed).hex(), text) for text in texts]
+        return values.spread(pa.array(outputs, pa.string()))
+    return values.spread(values.dictionary)
+
+
+__all__ = ["EVENT_TIME", "DerivedPlan", "derive_columns"]

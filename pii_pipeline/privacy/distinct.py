@@ -1,0 +1,60 @@
+"""Distinct values before crypto: each pair (owner, value) is worked on once, then spread over the rows.
+
+The result is a dictionary column, so that what follows (leak gate, Parquet) sees distinct values too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pii_pipeline.privacy.sealer import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """The distinct (owner, value) pairs of a column.
+
+    `dictionary` holds the distinct values; pair j is (`owner[j]`, `dictionary[value[j]]`); row i holds pair
+    `pair[i]`, or null where `null[i]`. Without owners the pairs are the values.
+    """
+
+    dictionary: pa.Array
+    value: Index
+    owner: Index | None
+    pair: Index
+    null: np.ndarray | None
+
+    def of(self, texts: list[bytes]) -> list[bytes]:
+        """One text per pair, out of one per distinct value."""
+        if self.owner is None:
+            return texts
+        return [texts[i] for i in self.value.tolist()]
+
+    def spread(self, outputs: pa.Array) -> pa.DictionaryArray:
+        """One output per pair → one per row."""
+        indices = pa.array(self.pair.astype(np.int32), mask=self.null)
+        return pa.DictionaryArray.from_arrays(indices, outputs)
+
+
+def distinct(values: pa.Array, owner: Index | None = None) -> Distinct:
+    """The distinct pairs of `values` with the owner of each (any non-negative integers)."""
+    encoded = values if isinstance(values, pa.DictionaryArray) else pc.dictionary_encode(values)
+    null = encoded.indices.is_null().to_numpy(zero_copy_only=False) if encoded.null_count else None
+    codes = encoded.indices.fill_null(0).to_numpy().astype(np.int64)
+    size = len(encoded.dictionary)
+    if owner is None or size == 0:
+        return Distinct(encoded.dictionary, np.arange(size), None, codes, null)
+    combined = owner * size + codes
+    if null is not None:
+        # Null rows carry no value: they must not bring a pair of their own into the crypto.
+        present = combined[~null]
+        pairs, inverse = np.unique(present, return_inverse=True)
+        pair = np.zeros(len(values), np.int64)
+        pair[~null] = inverse
+    else:
+        pairs, pair = np.unique(combined, return_inverse=True)
+    return Distinct(encoded.dictionary, pairs % size, pairs // size, pair, null)

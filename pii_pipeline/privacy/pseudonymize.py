@@ -1,0 +1,70 @@
+"""The lake's kernel: every leaf treated as its contract says."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pyarrow as pa
+
+from pii_pipeline.contracts.treatments import Encrypt, Generalize, Keep, Mask, Pseudonymize, Url
+from pii_pipeline.privacy import generalize, mask, unlisted, url
+from pii_pipeline.privacy.canonical import distinct_texts, json_texts
+from pii_pipeline.privacy.distinct import distinct
+from pii_pipeline.privacy.nested import plain, transform
+from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan
+from pii_pipeline.privacy.sealer import Index, RowKeys, Sealer
+
+
+def hex_array(digests: list[bytes]) -> pa.Array:
+    """Digests as lowercase hex text."""
+    return pa.array([digest.hex() for digest in digests], pa.string())
+
+
+def base64_array(ciphertexts: list[bytes]) -> pa.Array:
+    """Ciphertexts as padded standard base64 text."""
+    return pa.array([base64.b64encode(text) for text in ciphertexts], pa.binary()).cast(pa.string())
+
+
+def pseudonymize_columns(table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sealer) -> dict[str, pa.Array]:
+    """The contract's columns of `table` (``validated_events``), treated; dropped ones are left out.
+
+    Treated text comes as dictionary columns. Equal input and keys give equal output, to the byte.
+    """
+    rows = np.arange(table.num_rows)
+
+    def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
+        return _treat(values, leaf, at, plan, keys, sealer)
+
+    columns = {name: transform(plain(table[name]), step, rows, kernel) for name, step in plan.root.fields}
+    columns[UNLISTED] = unlisted.pseudonymize_unlisted(plain(table[UNLISTED]), plan, keys, sealer)
+    return columns
+
+
+def _treat(values: pa.Array, leaf: Leaf, rows: Index, plan: Plan, keys: RowKeys, sealer: Sealer) -> pa.Array:
+    treatment = leaf.treatment
+    if isinstance(treatment, Keep):
+        return values
+    if isinstance(treatment, Pseudonymize):
+        bound = not treatment.joinable and treatment.domain != "none"
+        pairs = distinct(values, keys.subject[rows] if bound else None)
+        texts = pairs.of(distinct_texts(pairs.dictionary))
+        domain = treatment.domain or plan.domain(leaf.path)
+        return pairs.spread(hex_array(sealer.pseudonyms(domain, texts, pairs.owner)))
+    if isinstance(treatment, Encrypt):
+        pairs = distinct(_scalars(values), keys.data_key[rows])
+        texts = pairs.of(distinct_texts(pairs.dictionary))
+        owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
+        associated = plan.associated_data(leaf.path)
+        return pairs.spread(base64_array(sealer.seal(treatment.level, associated, texts, owners)))
+    if isinstance(treatment, Generalize):
+        return generalize.generalize_column(values, leaf.node, treatment)
+    if isinstance(treatment, Url):
+        return url.treat_urls(values, treatment, plan.domain(leaf.path), keys.subject[rows], sealer)
+    assert isinstance(treatment, Mask)
+    return mask.mask_column(values, treatment)
+
+
+def _scalars(values: pa.Array) -> pa.Array:
+    """Records and lists to be sealed whole become their JSON text, which can be told apart by value."""
+    return json_texts(values) if pa.types.is_nested(values.type) else values
