@@ -23,9 +23,13 @@ def parse_duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("a duration is a whole number and a unit: 30s, 15m, 36h, 7d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
+    except OverflowError:
+        duration = timedelta(0)
+    if not duration:
+        raise ValueError("not a duration; write a whole number above 0 and a unit: 30s, 15m, 36h, 7d")
+    return duration
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -57,8 +61,8 @@ class Rule(Model):
 
     field: str
     regex: str | None = None
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, allow_inf_nan=False)
+    max: float | None = Field(default=None, allow_inf_nan=False)
     enum: tuple[str | int | float | bool, ...] | None = None
     min_length: int | None = Field(default=None, ge=0)
     max_length: int | None = Field(default=None, ge=0)
@@ -68,9 +72,14 @@ class Rule(Model):
     def _one_check(self) -> Rule:
         given = [name for name in _RULES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a rule has exactly one of {', '.join(_RULES)}")
+            raise ValueError(f"not exactly one check; write one rule each for {', '.join(_RULES)}")
+        if self.not_empty is False:
+            raise ValueError("`not_empty: false` checks nothing; remove the rule")
         if self.regex is not None:
-            re.compile(self.regex)
+            try:
+                re.compile(self.regex)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"not a regular expression ({error}); mend the regex") from None
         return self
 
     @property

@@ -5,34 +5,34 @@ In YAML a treatment is its bare name (``keep``) or its name with settings (``{en
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
 Detector = Literal["email", "ip", "phone", "card", "iban"]
 
 
-class Treatment(BaseModel):
+class Treatment(BaseModel, frozen=True, extra="forbid"):
     """Base of the seven; `name` is the word used in YAML."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
 
 
-class Keep(Treatment):
+class Keep(Treatment, frozen=True):
     """Stays readable for everybody. `allow` silences leak detectors that misread this field's values."""
 
     name: Literal["keep"] = "keep"
     allow: tuple[Detector, ...] = ()
 
 
-class Drop(Treatment):
+class Drop(Treatment, frozen=True):
     """Does not reach the lake."""
 
     name: Literal["drop"] = "drop"
 
 
-class Pseudonymize(Treatment):
+class Pseudonymize(Treatment, frozen=True):
     """HMAC-SHA256, lowercase hex.
 
     `domain`: values under one domain get equal pseudonyms; default is the contract's path of the field, so
@@ -47,14 +47,14 @@ class Pseudonymize(Treatment):
     reversible: bool = False
 
 
-class Encrypt(Treatment):
+class Encrypt(Treatment, frozen=True):
     """AES-256-SIV under the event's data key for `level`; readable at that consent level or purpose."""
 
     name: Literal["encrypt"] = "encrypt"
     level: int = Field(ge=0, le=1_000_000)
 
 
-class Generalize(Treatment):
+class Generalize(Treatment, frozen=True):
     """Made coarser: an IP address to its prefix, a date to a unit, a number down to a multiple of `step`."""
 
     name: Literal["generalize"] = "generalize"
@@ -67,11 +67,11 @@ class Generalize(Treatment):
     def _one_kind(self) -> Generalize:
         ip = self.ipv4_prefix is not None or self.ipv6_prefix is not None
         if sum((ip, self.date is not None, self.step is not None)) != 1:
-            raise ValueError("say one of: ipv4_prefix/ipv6_prefix, date, step")
+            raise ValueError("not exactly one kind; say ipv4_prefix and/or ipv6_prefix, or date, or step")
         return self
 
 
-class Url(Treatment):
+class Url(Treatment, frozen=True):
     """Scheme, host and path stay; user info and fragment go; query values are pseudonymized but for those
     of `keep_query`. With `keep_path: false` the path is pseudonymized, segment by segment."""
 
@@ -80,7 +80,7 @@ class Url(Treatment):
     keep_path: bool = True
 
 
-class Mask(Treatment):
+class Mask(Treatment, frozen=True):
     """All but the first `keep_first` and last `keep_last` characters become ``*``.
 
     A value too short to hide at least half of its characters is masked whole.
@@ -110,10 +110,14 @@ def _from_yaml(value: Any) -> Any:
     elif isinstance(value, dict) and len(value) == 1:
         name, settings = next(iter(value.items()))
     else:
-        raise ValueError("a treatment is one word (keep) or one word with settings ({encrypt: {level: 2}})")
+        raise ValueError(
+            "not a treatment; write one word (keep) or one word with settings ({encrypt: {level: 2}})"
+        )
     model = TREATMENTS.get(name)
     if model is None:
-        raise ValueError(f"unknown treatment; one of {', '.join(TREATMENTS)}")
+        near = get_close_matches(name, TREATMENTS, n=1) if isinstance(name, str) else []
+        mend = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(TREATMENTS)}"
+        raise ValueError(f"unknown treatment `{name}`; {mend}")
     return model.model_validate({} if settings is None else settings)
 
 

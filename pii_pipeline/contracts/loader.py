@@ -1,0 +1,368 @@
+"""A contract's YAML and its schema, read and checked as a whole.
+
+Every problem of the files is reported at once, with the line it stands on and its mend. What is allowed but
+risky becomes a caution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
+from pii_pipeline.contracts.model import ARRIVAL, Contract, Rule
+from pii_pipeline.contracts.names import sounds_personal, takes_few_values
+from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, walk
+from pii_pipeline.contracts.schema import CompiledSchema, SchemaError, compile_schema
+from pii_pipeline.contracts.source import Location, Source, nearest, read_json, read_yaml
+from pii_pipeline.contracts.treatments import (
+    Encrypt,
+    Generalize,
+    Keep,
+    Mask,
+    Pseudonymize,
+    Treatment,
+    Url,
+)
+
+FEW_VALUES = 50
+"""A pseudonym of a field with no more values than that tells them apart at a glance."""
+
+_FILLED_IN = ("json_schema", "record", "digest")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedContract:
+    """A contract that can be used, the file it was read from, and what somebody should look at."""
+
+    contract: Contract
+    file: Path
+    warnings: tuple[Caution, ...]
+
+
+def load_contract(file: Path) -> LoadedContract:
+    """The contract in `file`, with its schema compiled and its digest taken.
+
+    Raises ConfigurationError with every problem of the contract's file and of its schema's.
+    """
+    source = read_yaml(file)
+    written = {key: value for key, value in source.data.items() if key not in _FILLED_IN}
+    for key in source.data.keys() - written.keys():
+        source.add((key,), "unknown key", "remove it: the loader fills it in")
+    contract, rule_numbers = _read(source, written)
+    schema_problems: list[Problem] = []
+    schema = compiled = None
+    if isinstance(name := written.get("schema"), str):
+        try:
+            schema, compiled = _load_schema(source, name)
+        except ConfigurationError as error:
+            schema_problems.extend(error.problems)
+    warnings: tuple[Caution, ...] = ()
+    if contract is not None and compiled is not None:
+        contract = contract.model_copy(
+            update={
+                "json_schema": schema,
+                "record": compiled.record,
+                "digest": _digest(contract, compiled, schema),
+            }
+        )
+        _Checker(source, contract, compiled, rule_numbers).check()
+        warnings = tuple(_cautions(source, contract, compiled))
+    problems = sorted(source.problems, key=lambda problem: problem.line) + schema_problems
+    if problems or contract is None:
+        raise ConfigurationError(problems)
+    return LoadedContract(contract, file, warnings)
+
+
+def linkable_after_erasure(contract: Contract) -> list[str]:
+    """The paths whose pseudonyms outlive their person: equal across people, so no salt dies with anyone."""
+    return [
+        path
+        for path, _, treatment in _leaves(contract)
+        if isinstance(treatment, Pseudonymize) and (treatment.joinable or treatment.domain == "none")
+    ]
+
+
+def _read(source: Source, written: dict[str, Any]) -> tuple[Contract | None, list[int]]:
+    """The contract as far as it can be read, and the position in the file of each of its rules.
+
+    What is wrong is noted and left out, so that the rest can still be checked against the schema; the
+    contract is None where something it cannot do without is wrong.
+    """
+    rules = written.get("validations")
+    numbers = list(range(len(rules))) if isinstance(rules, list) else []
+    try:
+        return Contract.model_validate(written), numbers
+    except ValidationError as error:
+        wrong = source.add_invalid(error, Contract)
+    whole = {place[0] for place in wrong if place[0] not in ("fields", "validations") or len(place) == 1}
+    parts = {place[:2] for place in wrong}
+    kept = {key: value for key, value in written.items() if key not in whole}
+    if "fields" in kept:
+        kept["fields"] = {key: value for key, value in kept["fields"].items() if ("fields", key) not in parts}
+    if "validations" in kept:
+        numbers = [number for number in numbers if ("validations", number) not in parts]
+        kept["validations"] = [kept["validations"][number] for number in numbers]
+    try:
+        return Contract.model_validate(kept), numbers
+    except ValidationError:
+        return None, []
+
+
+def _load_schema(source: Source, name: str) -> tuple[dict[str, Any], CompiledSchema]:
+    """The schema `name` beside the contract."""
+    file = source.file.parent / name
+    if not file.is_file():
+        beside = [path.name for path in sorted(source.file.parent.glob("*.json"))]
+        near = nearest(name, beside)
+        mend = f"did you mean `{near}`?" if near else "put the JSON Schema beside the contract"
+        raise ConfigurationError(
+            [Problem(source.file, source.line(("schema",)), "schema", f"there is no file `{name}`", mend)]
+        )
+    schema = read_json(file)
+    try:
+        return schema.data, compile_schema(schema.data)
+    except SchemaError as error:
+        for found in error.problems:
+            schema.add(found.location, found.problem, found.mend)
+        schema.raise_problems()
+        raise
+
+
+def _digest(contract: Contract, compiled: CompiledSchema, schema: Any) -> str:
+    """SHA-256, lowercase hex, of everything in the contract that decides what the lake's files contain.
+
+    The order of columns is part of that, the order in which fields are listed is not, nor is the state.
+    """
+    columns = [
+        [path, node.kind if isinstance(node, Scalar) else type(node).__name__]
+        for path, node in walk(compiled.record)
+    ]
+    meaning = contract.model_dump(mode="json", exclude={"state", "schema_file"})
+    canonical = json.dumps(
+        {"contract": meaning, "columns": columns, "schema": schema}, sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _leaves(contract: Contract) -> Iterator[tuple[str, Scalar, Treatment]]:
+    """Every scalar's path with its type and what is done to it."""
+    for path, node in walk(contract.record):
+        if isinstance(node, Scalar):
+            yield path, node, contract.treatment(path)
+
+
+class _Checker:
+    """Does what the contract says fit the events its schema describes?"""
+
+    def __init__(
+        self, source: Source, contract: Contract, compiled: CompiledSchema, rule_numbers: list[int]
+    ) -> None:
+        self.source = source
+        self.contract = contract
+        self.nodes = dict(walk(compiled.record))
+        self.rule_numbers = rule_numbers
+
+    def check(self) -> None:
+        contract = self.contract
+        if contract.time_field != ARRIVAL:
+            mend = f"name a string or integer field outside lists, or {ARRIVAL}"
+            self._one_value(contract.time_field, ("time_field",), mend)
+        self._one_value(contract.key_field, ("key_field",))
+        if contract.event_id_field is not None:
+            self._one_value(contract.event_id_field, ("event_id_field",))
+        if contract.data_subject is not None:
+            self._one_value(contract.data_subject.field, ("data_subject", "field"))
+        if contract.consent is not None:
+            self._consent(contract.consent.field)
+        if isinstance(contract.default, Generalize | Url | Mask):
+            problem = f"`{contract.default.name}` does not fit every field"
+            self.source.add(("default",), problem, "one of pseudonymize, encrypt, drop, keep")
+        for path, treatment in contract.fields.items():
+            location = ("fields", path)
+            node = self._find(path, location)
+            if node is not None:
+                self._treatment(path, node, treatment, location)
+        for number, rule in zip(self.rule_numbers, contract.validations, strict=True):
+            location = ("validations", number)
+            node = self._find(rule.field, (*location, "field"))
+            if node is not None:
+                self._rule(rule, node, (*location, rule.kind))
+
+    def _find(self, path: str, location: Location) -> Node | None:
+        """The type of the field at `path`; notes that there is none."""
+        if (node := self.nodes.get(path)) is not None:
+            return node
+        parent = next((p for p in _parents(path) if self.nodes.get(p) == Scalar("json")), None)
+        if parent is not None:
+            problem = f"`{parent}` is stored whole, as JSON text: nothing inside it has a name"
+            mend = f"treat `{parent}` as a whole, or have the schema declare one type and its properties"
+        else:
+            problem = f"the schema declares no field `{path}`"
+            plain = {known.replace("[]", ""): known for known in self.nodes}
+            looks = path.replace("[]", "").replace(".", "/")
+            near = plain.get(looks) or nearest(path, self.nodes)
+            mend = f"did you mean `{near}`?" if near else "declare it in the schema, or remove it here"
+        self.source.add(location, problem, mend)
+        return None
+
+    def _one_value(
+        self, path: str, location: Location, mend: str = "name a string or integer field outside lists"
+    ) -> None:
+        """There must be one text or whole number in each event."""
+        node = self._find(path, location)
+        if node is not None and (_inside_list(path) or node not in (Scalar("string"), Scalar("integer"))):
+            self.source.add(location, f"`{path}` is {_described(node, path)}", mend)
+
+    def _consent(self, path: str) -> None:
+        location = ("consent", "field")
+        node = self._find(path, location)
+        allowed = (ListOf(Scalar("integer")), Scalar("integer"), Scalar("string"))
+        if node is not None and (_inside_list(path) or node not in allowed):
+            mend = "name a list of integers, an integer or a string, outside lists"
+            self.source.add(location, f"`{path}` is {_described(node, path)}", mend)
+
+    def _treatment(self, path: str, node: Node, treatment: Treatment, location: Location) -> None:
+        fields = self.contract.fields
+        sealed = next((p for p in _parents(path) if isinstance(fields.get(p), Encrypt)), None)
+        if sealed is not None:
+            problem = f"`{sealed}` is encrypted as one value, with this field inside it"
+            self.source.add(location, problem, f"remove it, or list the fields of `{sealed}` one by one")
+        if isinstance(treatment, Url | Mask):
+            kinds, what = ("string",), treatment.name
+        elif not isinstance(treatment, Generalize):
+            return
+        elif treatment.step is not None:
+            kinds, what = ("integer", "number"), "generalize by step"
+        elif treatment.date is not None:
+            kinds, what = ("string", "integer"), "generalize by date"
+        else:
+            kinds, what = ("string",), "generalize by IP prefix"
+        if isinstance(node, Scalar) and node.kind in kinds:
+            return
+        fitting = [
+            inner for inner, child in walk(node, path) if isinstance(child, Scalar) and child.kind in kinds
+        ]
+        if fitting:
+            mend = f"list what it is meant for: `{fitting[0]}`"
+        else:
+            mend = "pseudonymize, encrypt, drop or keep it, or mend its type in the schema"
+        need = " or ".join(kinds)
+        self.source.add(location, f"`{what}` needs a {need} field, `{path}` is {_described(node)}", mend)
+
+    def _rule(self, rule: Rule, node: Node, location: Location) -> None:
+        if rule.kind == "not_empty":
+            fits = isinstance(node, ListOf) or (isinstance(node, Scalar) and node.kind != "json")
+            need = "a string, number, boolean or list"
+        elif rule.kind in ("min_length", "max_length"):
+            fits, need = isinstance(node, ListOf) or node == Scalar("string"), "a string or list"
+        elif rule.kind == "regex":
+            fits, need = node == Scalar("string"), "a string"
+        elif rule.kind in ("min", "max"):
+            fits, need = node in (Scalar("integer"), Scalar("number")), "an integer or number"
+        else:
+            fits, need = isinstance(node, Scalar) and node.kind != "json", "a string, number or boolean"
+        if not fits:
+            problem = f"the rule needs {need}, `{rule.field}` is {_described(node)}"
+            self.source.add(location, problem, "name another field, or express it in the schema")
+        elif rule.enum is not None and isinstance(node, Scalar):
+            if not rule.enum:
+                self.source.add(location, "lists no value", "list the allowed values, or remove the rule")
+            for value in rule.enum:
+                if not _matches(value, node.kind):
+                    mend = 'write text in quotes ("1", "no"), numbers and booleans without'
+                    self.source.add(location, f"{value!r} is not {_described(node)}", mend)
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The paths of the records and lists around a field, the nearest first."""
+    while path:
+        path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
+        if path:
+            yield path
+
+
+def _inside_list(path: str) -> bool:
+    return any(part.endswith("[]") for part in path.split("/"))
+
+
+def _described(node: Node, path: str = "") -> str:
+    """The type in words, and that it stands inside a list where `path` says so."""
+    where = " inside a list" if _inside_list(path) else ""
+    if isinstance(node, Record):
+        return "a record" + where
+    if isinstance(node, ListOf):
+        return "a list" + where
+    if node.kind == "json":
+        return "stored as JSON text (it has no single type)" + where
+    return f"{'an' if node.kind == 'integer' else 'a'} {node.kind}{where}"
+
+
+def _matches(value: str | int | float | bool, kind: str) -> bool:
+    if isinstance(value, bool) or kind == "boolean":
+        return isinstance(value, bool) and kind == "boolean"
+    allowed: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float)}
+    return isinstance(value, allowed[kind])
+
+
+def _cautions(source: Source, contract: Contract, compiled: CompiledSchema) -> Iterator[Caution]:
+    if contract.consent is None:
+        sealed = [location for location, treatment in _treatments(contract) if isinstance(treatment, Encrypt)]
+        for location in sealed:
+            yield source.caution(
+                location,
+                "encrypted, but no `consent` says who may ever read it: drop it, or declare `consent`",
+            )
+    if isinstance(contract.default, Keep):
+        yield source.caution(
+            ("default",),
+            "every field that is not listed stays readable, also one added later; list those to keep",
+        )
+    for path, node, treatment in _leaves(contract):
+        location = _listed(contract, path)
+        if isinstance(treatment, Pseudonymize) and (
+            why := _few_values(contract, path, node, compiled.parts[path])
+        ):
+            yield source.caution(
+                location,
+                f"`{path}` is pseudonymized but {why}: by trying or counting them all one can tell which is "
+                "which; keep it if it identifies nobody, else generalize, encrypt or drop it",
+            )
+        if isinstance(treatment, Keep) and sounds_personal(path, treatment.allow):
+            yield source.caution(
+                location, f"`{path}` is kept readable for everybody, and its name sounds like personal data"
+            )
+    linkable = linkable_after_erasure(contract)
+    if linkable:
+        yield source.caution(
+            ("fields",), f"joinable across people, so still linkable after an erasure: {', '.join(linkable)}"
+        )
+
+
+def _treatments(contract: Contract) -> Iterator[tuple[Location, Treatment]]:
+    yield ("default",), contract.default
+    for path, treatment in contract.fields.items():
+        yield ("fields", path), treatment
+
+
+def _listed(contract: Contract, path: str) -> Location:
+    """Where the contract says what is done to the field: its own entry, a parent's, or the default."""
+    listed = next((p for p in (path, *_parents(path)) if p in contract.fields), None)
+    return ("default",) if listed is None else ("fields", listed)
+
+
+def _few_values(contract: Contract, path: str, node: Scalar, part: dict[str, Any]) -> str:
+    """Why the field at `path` takes few values, or ""."""
+    if node.kind == "boolean":
+        return "a boolean takes two values"
+    counts = [len(rule.enum) for rule in contract.validations if rule.field == path and rule.enum is not None]
+    counts += [len(part["enum"])] if "enum" in part else [1] if "const" in part else []
+    if counts and min(counts) <= FEW_VALUES:
+        return f"takes only {min(counts)} values"
+    return "its name promises few values" if takes_few_values(path) else ""

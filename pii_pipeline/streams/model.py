@@ -1,0 +1,91 @@
+"""What ``stream.yaml`` says about a stream: how its records come, and which datasets are derived from it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pii_pipeline.contracts.errors import Caution
+from pii_pipeline.contracts.model import Contract, Duration, Model
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What a stream or a derived dataset may be called: it becomes an asset key, a folder and an SQL name."""
+
+LAYERS = ("raw_events", "validated_events", "bad_events", "pseudonymized_events")
+"""Names of the layers that every stream has; nothing else may be called so."""
+
+
+def _owner(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+", value):
+        raise ValueError(f"`{value}` is no owner; write team:web or an e-mail address")
+    return value
+
+
+Purpose = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class ConsentRequest(Model):
+    """What a derived dataset needs its data subjects to have agreed to.
+
+    `purposes` for a granular contract: all of them. `level` for a cumulative one: this or a higher one.
+    """
+
+    purposes: tuple[Purpose, ...] | None = None
+    level: Purpose | None = None
+
+    @model_validator(mode="after")
+    def _one_request(self) -> ConsentRequest:
+        if (self.purposes is None) == (self.level is None):
+            raise ValueError("not exactly one request; write `purposes: [2]` or `level: 2`")
+        if self.purposes is not None and not self.purposes:
+            raise ValueError("asks for no purpose; name at least one, nobody consents to nothing")
+        return self
+
+    @property
+    def type(self) -> Literal["cumulative", "granular"]:
+        return "cumulative" if self.purposes is None else "granular"
+
+
+class JoinableWithLake(Model):
+    """The explicit wish that a consented dataset keeps the lake's keys and pseudonyms."""
+
+    reason: str = Field(min_length=1)
+
+
+class Derived(Model):
+    """A consented dataset; unlinked from the lake unless `joinable_with_lake` says otherwise, and why."""
+
+    description: str = Field(min_length=1)
+    consent: ConsentRequest
+    joinable_with_lake: JoinableWithLake | None = None
+
+
+class StreamSettings(Model):
+    """The keys of ``stream.yaml``."""
+
+    description: str = Field(min_length=1)
+    owners: tuple[Annotated[str, BeforeValidator(_owner)], ...] = ()
+    format: Literal["json"] = "json"
+    contracts: tuple[str, ...] = Field(default=("contract.yaml",), min_length=1)
+    contract_field: str | None = None
+    bad_event_threshold: float = Field(default=0.05, ge=0, le=1)
+    max_record_bytes: int = Field(default=1_048_576, ge=1)
+    dedupe_window: Duration = timedelta(days=7)
+    derived: dict[str, Derived] = Field(default={})
+
+
+class Stream(StreamSettings):
+    """A stream that can be processed: its settings, its active contract, and what somebody should look at.
+
+    `contract_field` is the path of the event's own field that names its contract (handle/name/version);
+    `bad_event_threshold` the share of an hour's records that may be bad.
+    """
+
+    name: str
+    folder: Path
+    contract: Contract
+    warnings: tuple[Caution, ...] = ()

@@ -1,0 +1,90 @@
+"""A new stream to start from, for ``pii init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pii_pipeline.contracts.errors import ConfigurationError, Problem
+from pii_pipeline.streams.loader import STREAM_FILE, name_problem
+
+_STREAM = """\
+description: What these events are, and who sends them.
+# owners: [team:web]           # a team or an e-mail address
+format: json                   # JSON lines or one JSON array; plain, gzip or zstd
+contracts: [contract.yaml]     # exactly one of them is active
+bad_event_threshold: 0.05      # share of an hour's records that may be bad before everything behind it stops
+max_record_bytes: 1048576
+dedupe_window: 7d              # how long a redelivered event is recognised
+
+derived:                       # datasets in which the fields that people consented to are readable
+  marketing:
+    description: Events of people who agreed to purpose 2, with their e-mail address readable.
+    consent: {purposes: [2]}
+"""
+
+_CONTRACT = """\
+contract: acme/@HANDLE@/1.0.0  # handle/name/version; an active contract never changes, a new version is added
+state: active                  # draft | in_review | approved | active | archived
+schema: event.schema.json
+
+time_field: ts                 # or $arrival, for events that carry no time of their own
+max_age: 7d                    # an event older than this on arrival breaks a rule
+key_field: session_id          # events that share it share a key for one day; never empty
+event_id_field: event_id       # by this a redelivered event is recognised
+data_subject: {field: user_id, namespace: customer}      # whom an erasure names
+consent: {field: consent_levels, type: granular}         # missing or malformed means no consent
+
+default: pseudonymize          # whatever is not listed below
+fields:
+  event_id: keep
+  ts: keep
+  page_url: {url: {keep_query: [utm_source, utm_campaign]}}
+  email: {encrypt: {level: 2}}                           # readable where people agreed to purpose 2
+  ip: {generalize: {ipv4_prefix: 24, ipv6_prefix: 48}}
+  # also: drop, mask, {pseudonymize: {joinable: true, reversible: true}}
+
+validations:                   # regex, min, max, enum, min_length, max_length, not_empty
+  - {field: email, regex: '^[^@\\s]+@[^@\\s]+$'}
+"""
+
+_SCHEMA = """\
+{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object",
+  "required": ["event_id", "ts", "session_id"],
+  "properties": {
+    "event_id": {"type": "string", "format": "uuid"},
+    "ts": {"type": "string", "format": "date-time"},
+    "session_id": {"type": "string", "minLength": 1},
+    "user_id": {"type": ["string", "null"]},
+    "email": {"type": ["string", "null"]},
+    "ip": {"type": ["string", "null"]},
+    "page_url": {"type": ["string", "null"]},
+    "consent_levels": {"type": "array", "items": {"type": "integer"}}
+  }
+}
+"""
+
+
+def new_stream(folder: Path, name: str) -> list[Path]:
+    """Writes a small stream that loads as it is into ``folder/name``; returns the files written.
+
+    Raises ConfigurationError if `name` cannot be a stream's, or if there is such a folder already: nothing
+    is ever overwritten.
+    """
+    target = folder / name
+    if problem := name_problem(name):
+        raise ConfigurationError([Problem(target, 1, "", problem, "choose another name: webshop")])
+    try:
+        target.mkdir(parents=True)
+    except FileExistsError:
+        mend = "choose another name, or remove what is there"
+        raise ConfigurationError([Problem(target, 1, "", "exists already", mend)]) from None
+    contents = {
+        STREAM_FILE: _STREAM,
+        "contract.yaml": _CONTRACT.replace("@HANDLE@", name.replace("_", "-")),
+        "event.schema.json": _SCHEMA,
+    }
+    for file, text in contents.items():
+        (target / file).write_text(text, encoding="utf-8")
+    return [target / file for file in contents]
