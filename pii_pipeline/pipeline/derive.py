@@ -1,0 +1,129 @@
+"""Derived datasets: the lake's rows whose data subject consented, decrypted where the request allows."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pii_pipeline.lake import layout, read_parquet, write_parquet
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.layer import LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.parallel import ordered_map
+from pii_pipeline.pipeline.sealing import ChunkOpener, DataKeys
+from pii_pipeline.pipeline.subjects import windows
+from pii_pipeline.privacy.consent import ConsentRequest
+from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
+from pii_pipeline.privacy.leak_gate import LeakError
+from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan
+from pii_pipeline.streams.model import Stream
+
+CODE_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    table: pa.Table
+    withheld: int
+    bytes: int
+
+
+def derived_plan(stream: Stream, dataset: str) -> DerivedPlan:
+    """The plan of the stream's derived dataset of that name."""
+    wanted = stream.derived[dataset]
+    request = ConsentRequest(wanted.consent.level, frozenset(wanted.consent.purposes or ()))
+    return DerivedPlan(compile_plan(stream.contract), request, wanted.joinable_with_lake is not None)
+
+
+def derive_hour(
+    installation: Installation,
+    stream: Stream,
+    dataset: str,
+    hour: str,
+    force: bool = False,
+    progress: Progress = silent,
+) -> LayerResult:
+    """Makes the hour's part of a derived dataset from what is in the lake."""
+    derived = derived_plan(stream, dataset)
+    request = f"{dataset} {derived.request.level} {sorted(derived.request.purposes)} {derived.joinable_with_lake}"
+
+    def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
+        etags = [item.etag for item in batch.objects]
+        secret = installation.keys.secret_version
+        above = upstream.fingerprint if upstream else None
+        return fingerprint(etags, f"{stream.contract.digest} {request}", CODE_VERSION, secret, above)
+
+    def make(batch: Batch, upstream: Commit | None, name: str) -> Made:
+        assert upstream is not None
+        path = layout.consented_path(stream.name, dataset, batch.hour, batch.id, name)
+        derive = _Derivation(installation, stream, dataset, derived)
+        withheld = 0
+        source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
+        with write_parquet(installation.zones.consented, path, derived.schema()) as out:
+            chunks = read_parquet(installation.zones.lake, source)
+            for part in ordered_map(derive, chunks, installation.workers):
+                out.write(part.table)
+                withheld += part.withheld
+                progress(dataset, part.table.num_rows + part.withheld, part.bytes)
+        counts = {"pseudonymized": out.rows + withheld, "admitted": out.rows, "withheld": withheld}
+        return Made((CommittedFile(dataset, path, out.bytes, out.rows),), counts)
+
+    return make_layer(installation, stream, hour, dataset, fingerprint_of, make, "pseudonymized", force)
+
+
+class _Derivation:
+    """From a chunk of the lake to a chunk of the dataset."""
+
+    def __init__(
+        self, installation: Installation, stream: Stream, dataset: str, derived: DerivedPlan
+    ) -> None:
+        self._installation = installation
+        self._dataset = dataset
+        self._derived = derived
+        self._keyring = installation.keyring(stream)
+
+    def __call__(self, batch: pa.RecordBatch) -> _Derived:
+        rows, size = batch.num_rows, batch.nbytes
+        table = pa.Table.from_batches([batch])
+        table = table.filter(pa.array(self._derived.request.admits(table[CONSENT].combine_chunks())))
+        row, keys, known = self._data_keys(table)
+        if not known.all():
+            # Forgotten people and expired windows: nothing of theirs can be read, so nothing is admitted.
+            table = table.filter(pa.array(known[row]))
+            row, keys, _ = self._data_keys(table)
+        opener = ChunkOpener(self._keyring, self._dataset, keys)
+        columns, leaks = derive_columns(table, self._derived, row, opener)
+        if leaks:
+            raise LeakError(leaks)
+        names = self._derived.schema().names
+        result = pa.table([columns[name] for name in names], names)
+        return _Derived(result, rows - table.num_rows, size)
+
+    def _data_keys(self, table: pa.Table) -> tuple[np.ndarray, DataKeys, np.ndarray]:
+        """The data key of each row, those keys, and which of them still exist."""
+        tokens = pc.dictionary_encode(table[SUBJECT_TOKEN].combine_chunks())
+        row = tokens.indices.to_numpy().astype(np.int64)
+        first = np.zeros(len(tokens.dictionary), np.int64)
+        first[row[::-1]] = np.arange(len(row))[::-1]
+        when = windows(table[EVENT_TIME].combine_chunks())
+        days: list[date] = [when.days[i] for i in when.window[first].tolist()]
+        links = [uuid.UUID(text).bytes for text in table[KEY_LINK].take(pa.array(first)).to_pylist()]
+        sealed = [base64.b64decode(text) for text in tokens.dictionary.to_pylist()]
+        refs: list[bytes | None] = [None] * len(sealed)
+        for day in set(days) - self._keyring.expired(when.days):
+            chosen = [i for i, other in enumerate(days) if other == day]
+            opened = self._keyring.open_subject_tokens(
+                day, [sealed[i] for i in chosen], [links[i] for i in chosen]
+            )
+            for i, ref in zip(chosen, opened, strict=True):
+                refs[i] = ref
+        salts = self._installation.keys.salts_of(sorted({ref for ref in refs if ref is not None}))
+        known = np.array([ref in salts for ref in refs], bool)
+        keys = DataKeys(days, [salts.get(ref, b"") if ref else b"" for ref in refs], links)
+        return row, keys, known

@@ -1,0 +1,127 @@
+"""One installation of the product: settings, streams, ledger, key store and zones, opened once per process."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from sqlalchemy import Engine
+
+from pii_pipeline.database import connect
+from pii_pipeline.keys import CryptoPool, Keyring, KeyStore, PseudonymSecret, open_key_encryption_key
+from pii_pipeline.keys.derivation import canonical_id, subject_tags
+from pii_pipeline.lake import Zones
+from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
+from pii_pipeline.settings import Settings
+from pii_pipeline.streams.loader import load_streams
+from pii_pipeline.streams.model import LAYERS, Stream
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Seals the bad records of one stream and arrival day, and tags whom they are about."""
+
+    cipher: AESSIV
+    index_key: bytes
+    namespace: str | None
+
+    def seal(self, record: bytes, location: bytes) -> bytes:
+        """The record as AES-SIV ciphertext, bound to where it was found."""
+        return self.cipher.encrypt(record, [location])
+
+    def tag(self, subject: str) -> bytes:
+        """The tag of a data subject's id."""
+        assert self.namespace is not None
+        return subject_tags(self.index_key, self.namespace, [canonical_id(subject)])[0]
+
+
+class Installation:
+    """What every layer needs, made when it is first asked for.
+
+    Opening it makes key-encryption key, database and zones where they are missing. Raises the typed errors
+    of what it opens: a wrong setting, a stream that does not load, a changed secret.
+    """
+
+    def __init__(self, settings: Settings, batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> None:
+        self.settings = settings
+        self.workers = settings.workers
+        self.batch_bytes = batch_bytes
+
+    @cached_property
+    def streams(self) -> Mapping[str, Stream]:
+        """The streams by name."""
+        return load_streams(self.settings.streams)
+
+    @cached_property
+    def zones(self) -> Zones:
+        """The four zones."""
+        return Zones.open(self.settings.zones)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database of ledger and key store."""
+        return connect(self.settings.database_url)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What came and what was made of it."""
+        ledger = Ledger(self.engine)
+        ledger.create_all()
+        return ledger
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        """The key store."""
+        return KeyStore(self.engine, open_key_encryption_key(self.settings.key_encryption_key))
+
+    @cached_property
+    def secret(self) -> PseudonymSecret:
+        """The pseudonym secret; refuses one that differs from the store's."""
+        return self.keys.pseudonym_secret(self.settings.pseudonym_secret)
+
+    @cached_property
+    def index_key(self) -> bytes:
+        """The key of subject tags."""
+        return self.keys.index_key()
+
+    @cached_property
+    def digest_seed(self) -> int:
+        """64 secret bits for the hashes by which redelivered events are told."""
+        return int.from_bytes(hmac.digest(self.index_key, b"event digests", hashlib.sha256)[:8], "big")
+
+    @cached_property
+    def crypto(self) -> CryptoPool:
+        """The processes that do the crypto: it holds the interpreter lock, so that threads would not help."""
+        return CryptoPool(self.workers if self.workers > 1 else 0)
+
+    def keyring(self, stream: Stream) -> Keyring:
+        """Keys for one layer of one stream."""
+        return Keyring(stream.name, self.secret, self.keys, self.crypto)
+
+    def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
+        """Where the bad records of a batch are sealed."""
+        key = self.keys.quarantine_key(stream.name, hour_start(batch.hour).date())
+        subject = stream.contract.data_subject
+        return Quarantine(AESSIV(key), self.index_key, subject.namespace if subject else None)
+
+    def delete(self, file: CommittedFile) -> None:
+        """Removes a file that no commit holds any more."""
+        getattr(self.zones, zone_of(file.dataset)).delete(file.path)
+
+    def close(self) -> None:
+        """Ends worker processes and database connections."""
+        if "crypto" in self.__dict__:
+            self.crypto.close()
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+
+def zone_of(dataset: str) -> str:
+    """The zone a dataset's files are in."""
+    if dataset in ("bad_events", "pseudonymized_events"):
+        return "lake"
+    return "restricted" if dataset in LAYERS or dataset == "event_digests" else "consented"

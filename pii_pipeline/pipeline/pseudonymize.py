@@ -1,0 +1,237 @@
+"""pseudonymized_events: the validated rows of a batch, treated, looked at once more, into the lake."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pii_pipeline.keys import Keyring
+from pii_pipeline.lake import layout, read_parquet, write_parquet
+from pii_pipeline.ledger import (
+    PSEUDONYMIZED_EVENTS,
+    VALIDATED_EVENTS,
+    Batch,
+    Commit,
+    CommittedFile,
+    fingerprint,
+    hour_start,
+)
+from pii_pipeline.pipeline import duplicates
+from pii_pipeline.pipeline.columns import column_at
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.parallel import ordered_map
+from pii_pipeline.pipeline.sealing import ChunkSealer, DataKeys
+from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
+from pii_pipeline.pipeline.validate import ARRIVAL_TIME, EVENT_DIGESTS
+from pii_pipeline.privacy.consent import LEVELS, consent_levels
+from pii_pipeline.privacy.leak_gate import LeakError, inspect
+from pii_pipeline.privacy.plan import (
+    CONSENT,
+    EVENT_TIME,
+    ID_REUSED,
+    KEY_LINK,
+    SUBJECT_TOKEN,
+    Plan,
+    compile_plan,
+)
+from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
+from pii_pipeline.privacy.sealer import RowKeys
+from pii_pipeline.streams.model import Stream
+
+CODE_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Treated:
+    table: pa.Table
+    erased: int
+    expired: int
+    bytes: int
+
+
+def pseudonymize_hour(
+    installation: Installation, stream: Stream, hour: str, force: bool = False, progress: Progress = silent
+) -> LayerResult:
+    """Pseudonymizes what is validated of the hour and not, or not so, in the lake yet."""
+    plan = compile_plan(stream.contract)
+
+    def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
+        etags = [item.etag for item in batch.objects]
+        secret = installation.keys.secret_version
+        above = upstream.fingerprint if upstream else None
+        return fingerprint(etags, stream.contract.digest, CODE_VERSION, secret, above)
+
+    def make(batch: Batch, upstream: Commit | None, name: str) -> Made:
+        assert upstream is not None
+        return _pseudonymize_batch(installation, stream, plan, batch, upstream, name, progress)
+
+    return make_layer(
+        installation, stream, hour, PSEUDONYMIZED_EVENTS, fingerprint_of, make, "pseudonymized", force
+    )
+
+
+def _pseudonymize_batch(
+    installation: Installation,
+    stream: Stream,
+    plan: Plan,
+    batch: Batch,
+    upstream: Commit,
+    name: str,
+    progress: Progress,
+) -> Made:
+    path = layout.lake_path(stream.name, PSEUDONYMIZED_EVENTS, batch.hour, batch.id, name)
+    treat = _Treatment(installation, stream, plan)
+    erased = expired = 0
+    try:
+        with write_parquet(installation.zones.lake, path, plan.lake_schema()) as out:
+            chunks = validated_chunks(installation, stream, batch, upstream)
+            for treated in ordered_map(treat, chunks, installation.workers):
+                out.write(treated.table)
+                erased += treated.erased
+                expired += treated.expired
+                progress(PSEUDONYMIZED_EVENTS, treated.table.num_rows, treated.bytes)
+    except FileNotFoundError:
+        raise InputsGone(f"batch {batch.id}: the validated events are not there any more") from None
+    counts = {
+        "validated": out.rows + erased + expired,
+        "pseudonymized": out.rows,
+        "erased": erased,
+        "expired": expired,
+    }
+    return Made((CommittedFile(PSEUDONYMIZED_EVENTS, path, out.bytes, out.rows),), counts)
+
+
+def validated_chunks(
+    installation: Installation, stream: Stream, batch: Batch, upstream: Commit
+) -> Iterator[pa.Table]:
+    """The validated rows of a batch chunk by chunk, redelivered ones left out, with `ID_REUSED`."""
+    key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
+    restricted = installation.zones.restricted
+    paths = {file.dataset: file.path for file in upstream.files}
+    verdict: np.ndarray | None = None
+    if EVENT_DIGESTS in paths:
+        digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))
+        verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
+    at = 0
+    for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key):
+        table = pa.Table.from_batches([part])
+        if verdict is None:
+            table = table.append_column(ID_REUSED, pa.nulls(table.num_rows, pa.bool_()))
+        else:
+            mine = verdict[at : at + table.num_rows]
+            table = table.append_column(ID_REUSED, pa.array(mine == duplicates.ID_REUSED))
+            table = table.filter(pa.array(mine != duplicates.DUPLICATE))
+        at += part.num_rows
+        yield table
+
+
+class _Treatment:
+    """From a chunk of validated rows to a chunk of the lake."""
+
+    def __init__(self, installation: Installation, stream: Stream, plan: Plan) -> None:
+        self._installation = installation
+        self._stream = stream
+        self._plan = plan
+        self._schema = plan.lake_schema()
+        self._keyring = installation.keyring(stream)
+        self._subjects = SubjectCache(installation.keys)
+
+    def __call__(self, table: pa.Table) -> _Treated:
+        size = table.nbytes
+        when = windows(table[EVENT_TIME].combine_chunks())
+        table, when, expired = self._without_expired(table, when)
+        who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
+        gone = self._erased(table, who.tags, who.subject)
+        erased = int(gone.sum())
+        if erased:
+            table = table.filter(pa.array(~gone))
+            when = windows(table[EVENT_TIME].combine_chunks())
+            who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
+        subjects = self._subjects.get(who.tags)
+        keys = self._data_keys(table, when, who.subject, [subject.ref for subject in subjects])
+        data_keys = DataKeys(
+            days=[when.days[i] for i in keys.window.tolist()],
+            salts=[subjects[i].salt for i in keys.subject.tolist()],
+            key_links=keys.links,
+        )
+        sealer = ChunkSealer(self._keyring, [subject.salt for subject in subjects], data_keys)
+        columns = pseudonymize_columns(table, self._plan, RowKeys(who.subject, keys.row), sealer)
+        leaks = inspect(table, columns, self._plan)
+        if leaks:
+            raise LeakError(leaks)
+        columns |= {
+            EVENT_TIME: table[EVENT_TIME].combine_chunks(),
+            KEY_LINK: _spread(keys.row, [str(uuid.UUID(bytes=link)) for link in keys.links]),
+            SUBJECT_TOKEN: _spread(keys.row, [base64.b64encode(token).decode() for token in keys.tokens]),
+            CONSENT: self._consent(table),
+            ID_REUSED: table[ID_REUSED].combine_chunks(),
+        }
+        names = self._schema.names
+        return _Treated(pa.table([columns[name] for name in names], names), erased, expired, size)
+
+    def _without_expired(self, table: pa.Table, when: Windows) -> tuple[pa.Table, Windows, int]:
+        gone = self._keyring.expired(when.days)
+        if not gone:
+            return table, when, 0
+        keep = ~np.isin(when.window, [when.days.index(day) for day in gone])
+        table = table.filter(pa.array(keep))
+        return table, windows(table[EVENT_TIME].combine_chunks()), int((~keep).sum())
+
+    def _erased(self, table: pa.Table, tags: list[bytes], subject: np.ndarray) -> np.ndarray:
+        """Rows of people who were erased after them: event or arrival time at or before the erasure."""
+        erased_at = self._installation.keys.erased_at(tags)
+        if not erased_at:
+            return np.zeros(table.num_rows, bool)
+        never = np.iinfo(np.int64).min
+        moments = np.array(
+            [int(erased_at[tag].timestamp() * 1e6) if tag in erased_at else never for tag in tags], np.int64
+        )[subject]
+        times = [table[name].combine_chunks().cast(pa.int64()).to_numpy() for name in (EVENT_TIME, ARRIVAL_TIME)]
+        return (times[0] <= moments) | (times[1] <= moments)
+
+    def _data_keys(self, table: pa.Table, when: Windows, subject: np.ndarray, refs: list[bytes]) -> _Keys:
+        """The distinct (window, key field value, subject) of the rows, with key link and token of each."""
+        values, codes = texts(column_at(table, self._stream.contract.key_field))
+        combined = (codes * len(when.days) + when.window) * len(refs) + subject
+        distinct, row = np.unique(combined, return_inverse=True)
+        of_subject = distinct % max(len(refs), 1)
+        of_window = distinct // max(len(refs), 1) % max(len(when.days), 1)
+        of_value = distinct // max(len(refs), 1) // max(len(when.days), 1)
+        links: list[bytes] = [b""] * len(distinct)
+        tokens: list[bytes] = [b""] * len(distinct)
+        for number, day in enumerate(when.days):
+            chosen = np.flatnonzero(of_window == number).tolist()
+            of_day = [refs[of_subject[i]] for i in chosen]
+            found = self._keyring.key_links(day, [values[of_value[i]] for i in chosen], of_day)
+            for i, link, token in zip(
+                chosen, found, self._keyring.subject_tokens(day, of_day, found), strict=True
+            ):
+                links[i], tokens[i] = link, token
+        return _Keys(row, of_window, of_subject, links, tokens)
+
+    def _consent(self, table: pa.Table) -> pa.Array:
+        consent = self._stream.contract.consent
+        if consent is None:
+            return pa.nulls(table.num_rows, LEVELS)
+        return consent_levels(column_at(table, consent.field))
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The distinct data keys of a chunk; row i is under key `row[i]`."""
+
+    row: np.ndarray
+    window: np.ndarray
+    subject: np.ndarray
+    links: list[bytes]
+    tokens: list[bytes]
+
+
+def _spread(rows: np.ndarray, values: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), pa.array(values, pa.string()))

@@ -1,0 +1,46 @@
+"""raw_events: enter the hour's landing objects into the ledger and cut them into batches. Copies nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pii_pipeline.formats import etag
+from pii_pipeline.lake import layout
+from pii_pipeline.ledger import LandingObject
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.streams.model import Stream
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """The hour as it is sealed now: all its objects, batches and their bytes; `new_objects` since last time."""
+
+    objects: int
+    new_objects: int
+    batches: int
+    bytes: int
+    seconds: float
+
+
+def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
+    """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC)."""
+    started = time.perf_counter()
+    landing = installation.zones.landing
+    found = []
+    for info in landing.list(layout.landing_prefix(stream.name, hour)):
+        try:
+            with landing.open_input(info.path) as file:
+                found.append(LandingObject(info.path, info.size, etag(file), info.last_modified))
+        except FileNotFoundError:
+            continue  # gone between listing and reading: it never was part of the hour
+    new = installation.ledger.enter(stream.name, hour, found)
+    installation.ledger.seal(stream.name, hour, installation.batch_bytes)
+    batches = installation.ledger.batches(stream.name, hour)
+    return Sealed(
+        objects=sum(len(batch.objects) for batch in batches),
+        new_objects=new,
+        batches=len(batches),
+        bytes=sum(batch.bytes for batch in batches),
+        seconds=time.perf_counter() - started,
+    )

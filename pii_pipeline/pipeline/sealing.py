@@ -1,0 +1,59 @@
+"""The keys of a chunk in the form the kernels know: people and data keys by number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+from pii_pipeline.keys import Keyring
+from pii_pipeline.keys.keyring import DataKeyRef
+from pii_pipeline.privacy.sealer import Index
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeys:
+    """The distinct data keys of a chunk, one per (window, subject, key link)."""
+
+    days: list[date]
+    salts: list[bytes] = field(repr=False)
+    key_links: list[bytes]
+
+    def refs(self) -> list[DataKeyRef]:
+        """What the keyring derives them from."""
+        return [DataKeyRef(*key) for key in zip(self.days, self.salts, self.key_links, strict=True)]
+
+
+class ChunkSealer:
+    """Implements `privacy.sealer.Sealer` for one chunk."""
+
+    def __init__(self, keyring: Keyring, salts: list[bytes], data_keys: DataKeys) -> None:
+        self._keyring = keyring
+        self._salts = salts
+        self._refs = data_keys.refs()
+
+    def pseudonyms(self, domain: str, values: list[bytes], subjects: Index | None) -> list[bytes]:
+        salts = None if subjects is None else [self._salts[i] for i in subjects.tolist()]
+        return self._keyring.pseudonyms(domain, values, salts)
+
+    def seal(self, level: int, associated_data: bytes, values: list[bytes], data_keys: Index) -> list[bytes]:
+        refs = [self._refs[i] for i in data_keys.tolist()]
+        return self._keyring.seal(level, associated_data, values, refs)
+
+
+class ChunkOpener:
+    """Implements `privacy.sealer.Opener` for one chunk of one consented dataset."""
+
+    def __init__(self, keyring: Keyring, dataset: str, data_keys: DataKeys) -> None:
+        self._keyring = keyring
+        self._dataset = dataset
+        self._refs = data_keys.refs()
+
+    def open(self, level: int, associated_data: bytes, values: list[bytes], data_keys: Index) -> list[bytes]:
+        refs = [self._refs[i] for i in data_keys.tolist()]
+        return self._keyring.open(level, associated_data, values, refs)
+
+    def rekey(self, pseudonyms: list[bytes]) -> list[bytes]:
+        return self._keyring.rekey(self._dataset, pseudonyms)
+
+    def outer_seal(self, associated_data: bytes, ciphertexts: list[bytes]) -> list[bytes]:
+        return self._keyring.outer_seal(self._dataset, associated_data, ciphertexts)

@@ -1,0 +1,244 @@
+"""validated_events and bad_events: one batch of landing objects → typed rows, quarantine, event digests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from pii_pipeline.formats import ObjectFault, ObjectProblem, ObjectSource, RecordChunk, etag, read_chunks
+from pii_pipeline.lake import layout, read_parquet, write_parquet
+from pii_pipeline.ledger import (
+    VALIDATED_EVENTS,
+    Batch,
+    Commit,
+    CommittedFile,
+    SealedObject,
+    fingerprint,
+    hour_of,
+    hour_start,
+)
+from pii_pipeline.pipeline import bad_events, duplicates
+from pii_pipeline.pipeline.columns import column_at
+from pii_pipeline.pipeline.bad_events import BadRecord, bad_event_rows
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.parallel import ordered_map
+from pii_pipeline.contracts.record_type import arrow_type
+from pii_pipeline.privacy.detectors import detect
+from pii_pipeline.privacy.leak_gate import Leak, LeakError
+from pii_pipeline.streams.model import Stream
+from pii_pipeline.validation import Validated, Validator
+
+CODE_VERSION = "1"
+BAD_EVENTS = "bad_events"
+EVENT_DIGESTS = "event_digests"
+ARRIVAL_TIME = "_arrival_time"
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """One chunk after validation: its typed rows, their digests, its bad records, and its size."""
+
+    table: pa.Table
+    digests: pa.Table | None
+    bad: list[BadRecord]
+    records: int
+    bytes: int
+    objects: frozenset[int]
+
+
+def validated_schema(stream: Stream) -> pa.Schema:
+    """The columns of ``validated_events``: the contract's fields, then what the pipeline adds."""
+    fields = [pa.field(name, arrow_type(node)) for name, node in stream.contract.record.fields]
+    return pa.schema(
+        [
+            *fields,
+            pa.field("_event_time", pa.timestamp("us", "UTC")),
+            pa.field("_unlisted", pa.string()),
+            pa.field(ARRIVAL_TIME, pa.timestamp("us", "UTC")),
+        ]
+    )
+
+
+def validate_hour(
+    installation: Installation, stream: Stream, hour: str, force: bool = False, progress: Progress = silent
+) -> LayerResult:
+    """Validates every sealed batch of the hour that is new, changed, or forced."""
+    contract = stream.contract
+
+    def fingerprint_of(batch: Batch, _: Commit | None) -> str:
+        etags = [item.etag for item in batch.objects]
+        settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field}"
+        return fingerprint(etags, f"{contract.digest} {settings}", CODE_VERSION, None)
+
+    def make(batch: Batch, _: Commit | None, name: str) -> Made:
+        return _validate_batch(installation, stream, batch, name, progress)
+
+    return make_layer(
+        installation, stream, hour, VALIDATED_EVENTS, fingerprint_of, make, "records", force
+    )
+
+
+def _validate_batch(
+    installation: Installation, stream: Stream, batch: Batch, name: str, progress: Progress
+) -> Made:
+    contract = stream.contract
+    zones, keys = installation.zones, installation.keys
+    day = hour_start(batch.hour).date()
+    restricted_key = keys.restricted_key(stream.name, day)
+    made_before = installation.ledger.commit_of(batch.id, VALIDATED_EVENTS) is not None
+    sources = [ObjectSource(item.uri, _opener(installation, item), item.etag) for item in batch.objects]
+    check = _checker(installation, stream, batch)
+
+    validated_path = layout.restricted_path(stream.name, VALIDATED_EVENTS, batch.hour, batch.id, name)
+    digests_path = layout.restricted_path(stream.name, EVENT_DIGESTS, batch.hour, batch.id, name)
+    bad_path = layout.lake_path(stream.name, BAD_EVENTS, batch.hour, batch.id, name)
+    counts = {"records": 0, "bad": 0}
+    reasons: Counter[str] = Counter()
+    digests: list[pa.Table] = []
+    seen: set[int] = set()
+    quarantine = installation.quarantine(stream, batch)
+
+    with (
+        write_parquet(zones.restricted, validated_path, validated_schema(stream), key=restricted_key) as valid,
+        write_parquet(zones.lake, bad_path, bad_events.SCHEMA) as bad_file,
+    ):
+
+        def set_aside(bad: list[BadRecord]) -> None:
+            rows = bad_event_rows(
+                bad,
+                stream.name,
+                contract.contract,
+                [(item.uri, item.etag, item.arrival) for item in batch.objects],
+                quarantine.seal,
+                quarantine.tag,
+            )
+            _gate(rows)
+            bad_file.write(rows)
+            counts["bad"] += len(bad)
+            reasons.update(item.type for item in bad)
+
+        for result in ordered_map(check, read_chunks(sources, stream.max_record_bytes), installation.workers):
+            if isinstance(result, ObjectProblem):
+                _refuse_if_gone(result, made_before, seen, batch)
+                set_aside([BadRecord(result.object, None, None, result.type, None, None, result.message, None, None)])
+                counts["records"] += 1
+                continue
+            counts["records"] += result.records
+            seen |= result.objects
+            valid.write(result.table)
+            if result.bad:
+                set_aside(result.bad)
+            if result.digests is not None:
+                digests.append(result.digests)
+            progress(VALIDATED_EVENTS, result.records, result.bytes)
+
+    files = [
+        CommittedFile(VALIDATED_EVENTS, validated_path, valid.bytes, valid.rows),
+        CommittedFile(BAD_EVENTS, bad_path, bad_file.bytes, bad_file.rows),
+    ]
+    duplicate = 0
+    head = None
+    if contract.event_id_field is not None:
+        table = pa.concat_tables([duplicates.SCHEMA.empty_table(), *digests])
+        since = hour_of(hour_start(batch.hour) - stream.dedupe_window)
+        earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
+        verdict = duplicates.verdicts(table, _earlier_digests(installation, stream, earlier.commits))
+        table = table.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
+        with write_parquet(zones.restricted, digests_path, duplicates.SCHEMA, key=restricted_key) as out:
+            out.write(table)
+        files.append(CommittedFile(EVENT_DIGESTS, digests_path, out.bytes, out.rows))
+        duplicate = int((verdict == duplicates.DUPLICATE).sum())
+        counts["event_id_reused"] = int((verdict == duplicates.ID_REUSED).sum())
+        head = earlier.head
+    counts |= {"validated": valid.rows - duplicate, "duplicate": duplicate}
+    return Made(tuple(files), {**counts, "bad_by_reason": dict(sorted(reasons.items()))}, head)
+
+
+def _opener(installation: Installation, item: SealedObject):  # noqa: ANN202
+    def open_sealed() -> BinaryIO:
+        # Hashed before it is read: records of an object that was overwritten must not come out at all,
+        # since it will be sealed again as what it is now.
+        file = installation.zones.landing.open_input(item.uri)
+        if etag(file) != item.etag:
+            file.close()
+            raise ObjectFault("object_changed", "the object has other bytes than when it was sealed")
+        file.seek(0)
+        return file
+
+    return open_sealed
+
+
+def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa: ANN202
+    contract = stream.contract
+    validator = Validator(contract, stream.contract_field)
+    start = hour_start(batch.hour)
+    # The bounds are those of the hour, not of the object: identical bytes get one verdict within an hour.
+    earliest, latest = start - contract.max_age, start + timedelta(hours=2)
+    arrivals = pa.array([item.arrival for item in batch.objects], pa.timestamp("us", "UTC"))
+    seed = installation.digest_seed
+
+    def check(chunk: RecordChunk | ObjectProblem) -> _Checked | ObjectProblem:
+        if isinstance(chunk, ObjectProblem):
+            return chunk
+        arrival = arrivals.take(pa.array(chunk.object))
+        validated: Validated = validator.validate(chunk.records, chunk.too_large, earliest, latest, arrival)
+        rows = pa.array(validated.rows)
+        table = validated.table.append_column(ARRIVAL_TIME, arrival.take(rows))
+        digests = None
+        if contract.event_id_field is not None:
+            ids = column_at(table, contract.event_id_field)
+            digests = duplicates.digests(chunk.records.take(rows), ids, seed)
+        bad = [
+            BadRecord(
+                object=int(chunk.object[failure.row]),
+                number=int(chunk.number[failure.row]),
+                offset=int(chunk.offset[failure.row]),
+                type=failure.type,
+                path=failure.path,
+                rule=failure.rule,
+                message=failure.message,
+                record=chunk.records[failure.row].as_py(),
+                subject=failure.subject,
+            )
+            for failure in validated.failures
+        ]
+        objects = frozenset(np.unique(chunk.object).tolist())
+        return _Checked(table, digests, bad, len(chunk), int(chunk.sizes().sum()), objects)
+
+    return check
+
+
+def _refuse_if_gone(problem: ObjectProblem, made_before: bool, seen: set[int], batch: Batch) -> None:
+    """A gone object is a bad one the first time; after that its committed output is worth more than none."""
+    if problem.type not in ("object_missing", "object_changed"):
+        return
+    if made_before or problem.object in seen:
+        raise InputsGone(f"batch {batch.id}: landing object {problem.object} is not there as it was sealed")
+
+
+def _earlier_digests(
+    installation: Installation, stream: Stream, commits: tuple[Commit, ...]
+) -> Iterator[pa.Table]:
+    for commit in commits:
+        key = installation.keys.restricted_key(stream.name, hour_start(commit.hour).date())
+        for file in commit.files:
+            if file.dataset == EVENT_DIGESTS:
+                batches = read_parquet(installation.zones.restricted, file.path, key=key)
+                yield pa.Table.from_batches(list(batches), duplicates.SCHEMA)
+
+
+def _gate(rows: pa.Table) -> None:
+    leaks = [
+        Leak(name, f"looks like {detector}", count)
+        for name in ("failure_type", "field", "rule", "message")
+        for detector, count in detect(rows[name].combine_chunks().unique().drop_null()).items()
+    ]
+    if leaks:
+        raise LeakError(leaks)

@@ -1,0 +1,86 @@
+"""What the environment says, checked once at start-up.
+
+| variable | meaning | default |
+| --- | --- | --- |
+| ``PII_STORAGE_URI`` | where the four zones are folders | ``var/storage`` of the project |
+| ``PII_LANDING_URI`` ``PII_RESTRICTED_URI`` ``PII_LAKE_URI`` ``PII_CONSENTED_URI`` | one zone elsewhere | below the storage URI |
+| ``PII_DATABASE_URL`` | ledger and key store | SQLite, ``var/pii.db`` |
+| ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run | ``file:var/keys/key-encryption-key`` |
+| ``PII_PSEUDONYM_SECRET`` | an existing secret to import | none: one is made |
+| ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
+| ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
+| ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ZONES = ("landing", "restricted", "lake", "consented")
+
+
+class SettingError(Exception):
+    """An environment variable that cannot be meant; names the variable and the mend, never a secret."""
+
+    def __init__(self, variable: str, problem: str, mend: str) -> None:
+        self.variable = variable
+        super().__init__(f"{variable}: {problem} — {mend}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where everything is; see the module's table."""
+
+    project: Path
+    zones: Mapping[str, str]
+    database_url: str
+    key_encryption_key: str
+    pseudonym_secret: str | None = field(repr=False)
+    streams: tuple[Path, ...]
+    workers: int
+    dagster_home: Path
+
+
+def project_root() -> Path:
+    """The project: the checkout this package is in, or else the working directory."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "workspace.yaml").exists() else Path.cwd()
+
+
+def read_settings(environment: Mapping[str, str] | None = None, project: Path | None = None) -> Settings:
+    """The settings in `environment` (default: the process's). Raises `SettingError`."""
+    env = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
+    root = project or project_root()
+    var = root / "var"
+    storage = env.get("PII_STORAGE_URI", str(var / "storage")).rstrip("/")
+    return Settings(
+        project=root,
+        zones={zone: env.get(f"PII_{zone.upper()}_URI", f"{storage}/{zone}") for zone in ZONES},
+        database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
+        key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
+        pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
+        streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
+        workers=_workers(env.get("PII_WORKERS")),
+        dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),
+    )
+
+
+def _folders(value: str | None, default: Path) -> tuple[Path, ...]:
+    if value is None:
+        return (default,)
+    folders = tuple(Path(part) for part in value.split(os.pathsep) if part)
+    for folder in folders:
+        if not folder.is_dir():
+            raise SettingError("PII_STREAMS_DIR", f"{folder} is no folder", "name folders that hold one folder per stream")
+    return folders
+
+
+def _workers(value: str | None) -> int:
+    if value is None:
+        return os.cpu_count() or 1
+    if not value.isdigit() or int(value) < 1:
+        raise SettingError("PII_WORKERS", "not a whole number above zero", "say how many cores to use, or unset it")
+    return int(value)
