@@ -1,0 +1,55 @@
+"""Sample events for every stream: ``webshop`` and ``logins`` have a generator each, all others share one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pii_pipeline.contracts.model import Contract
+from pii_pipeline.samples.generic import generate_generic
+from pii_pipeline.samples.logins import generate_logins
+from pii_pipeline.samples.planted import Planted
+from pii_pipeline.samples.webshop import generate_webshop
+
+MAX_RECORD_BYTES = 1_048_576
+
+
+def generate(
+    contract: Contract,
+    events: int,
+    seed: int,
+    end: datetime,
+    planted: Planted | None = None,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> Iterator[bytes]:
+    """Blocks of JSON lines, `events` records of `contract` in all; the same for the same arguments.
+
+    `end` is the moment at which the sample arrives, with a time zone: event times lie in the hour before.
+    Event ids differ from one `seed` or `end` to another, people do not. `planted`, if given, counts what was
+    generated. `max_record_bytes` is the stream's: records made too large are just beyond it.
+
+    Which generator depends on the contract's handle and name. Raises ValueError for a negative number or a
+    time without zone, and while iterating UnsatisfiableError (see `generic`).
+    """
+    if events < 0 or seed < 0:
+        raise ValueError("events and seed cannot be negative")
+    if end.tzinfo is None:
+        raise ValueError("end needs a time zone")
+    planted = Planted() if planted is None else planted
+    match contract.contract.rpartition("/")[0]:
+        case "acme/webshop-click":
+            return generate_webshop(events, seed, end, planted, max_record_bytes)
+        case "acme/login":
+            return generate_logins(events, seed, end, planted)
+        case _:
+            return generate_generic(contract, events, seed, end, planted)
+
+
+def expected_counts(
+    contract: Contract, events: int, seed: int, end: datetime, max_record_bytes: int = MAX_RECORD_BYTES
+) -> Planted:
+    """What `generate` plants for the same arguments."""
+    planted = Planted()
+    for _ in generate(contract, events, seed, end, planted, max_record_bytes):
+        pass
+    return planted
