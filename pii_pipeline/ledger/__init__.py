@@ -1,0 +1,60 @@
+"""The ledger: the one truth about what came and what was made of it. It never holds a value from the data."""
+
+from pii_pipeline.ledger.conservation import Counts, add_counts, violations
+from pii_pipeline.ledger.fingerprint import fingerprint
+from pii_pipeline.ledger.hours import arrival_in, hour_of, hour_start
+from pii_pipeline.ledger.lease import Lease, process_owner
+from pii_pipeline.ledger.ledger import DEFAULT_MAX_BATCH_BYTES, Ledger
+from pii_pipeline.ledger.model import (
+    PSEUDONYMIZED_EVENTS,
+    VALIDATED_EVENTS,
+    Batch,
+    Commit,
+    CommitResult,
+    CommittedFile,
+    ConservationError,
+    Earlier,
+    LandingObject,
+    LeaseHeld,
+    LeaseLost,
+    LedgerError,
+    SealedObject,
+    StaleHead,
+    StaleUpstream,
+    UnknownBatch,
+    upstream_of,
+)
+from pii_pipeline.ledger.status import HourStatus, LayerStatus
+
+__all__ = [
+    "DEFAULT_MAX_BATCH_BYTES",
+    "PSEUDONYMIZED_EVENTS",
+    "VALIDATED_EVENTS",
+    "Batch",
+    "Commit",
+    "CommitResult",
+    "CommittedFile",
+    "ConservationError",
+    "Counts",
+    "Earlier",
+    "HourStatus",
+    "LandingObject",
+    "LayerStatus",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
+    "Ledger",
+    "LedgerError",
+    "SealedObject",
+    "StaleHead",
+    "StaleUpstream",
+    "UnknownBatch",
+    "add_counts",
+    "arrival_in",
+    "fingerprint",
+    "hour_of",
+    "hour_start",
+    "process_owner",
+    "upstream_of",
+    "violations",
+]

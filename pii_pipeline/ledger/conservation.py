@@ -1,0 +1,71 @@
+"""The laws of conservation: every record that went into a layer is accounted for once in what came out.
+
+Counts of a layer map names to whole numbers, or to a mapping of further names (bad records by reason). A
+whole object that could not be read is one record and one bad one, so that the laws hold for it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+Counts: TypeAlias = Mapping[str, int | Mapping[str, int]]
+
+_LAWS = {
+    "validated_events": ("records", ("validated", "bad", "duplicate")),
+    "pseudonymized_events": ("validated", ("pseudonymized", "erased", "expired")),
+}
+_DERIVED = ("pseudonymized", ("admitted", "withheld"))
+
+BAD_BY_REASON = "bad_by_reason"
+
+
+def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> list[str]:
+    """What is wrong with a layer's counts, as texts with the numbers; empty if the law holds.
+
+    A layer whose name is not one of the two fixed ones is a derived dataset. With `upstream`, the counts of
+    the layer above for the same batches, what went in must be what came out there. A count that the law
+    names and that is missing or negative is a violation; a missing ``bad_by_reason`` means no bad records.
+    """
+    total, parts = _LAWS.get(layer, _DERIVED)
+    wrong = [
+        f"{layer}: count of {name} is {'missing' if number is None else number}"
+        for name in (total, *parts)
+        if (number := _number(counts, name)) is None or number < 0
+    ]
+    if wrong:
+        return wrong
+    went_in = _number(counts, total)
+    found = [(name, _number(counts, name)) for name in parts]
+    if went_in != sum(number or 0 for _, number in found):
+        came_out = " + ".join(f"{number} {name}" for name, number in found)
+        wrong.append(f"{layer}: {went_in} {total} ≠ {came_out}")
+    if "bad" in parts:
+        reasons = counts.get(BAD_BY_REASON, {})
+        by_reason = sum(reasons.values()) if isinstance(reasons, Mapping) else None
+        if by_reason != _number(counts, "bad"):
+            wrong.append(f"{layer}: {_number(counts, 'bad')} bad ≠ {by_reason} bad by reason")
+    if upstream is not None and went_in != _number(upstream, total):
+        wrong.append(f"{layer}: {went_in} {total} went in, {_number(upstream, total)} came out upstream")
+    return wrong
+
+
+def add_counts(many: Iterable[Counts]) -> dict[str, int | dict[str, int]]:
+    """The sum of counts, name by name, nested ones too; names that only some have count as 0 elsewhere."""
+    total: dict[str, int | dict[str, int]] = {}
+    for counts in many:
+        for name, value in counts.items():
+            before = total.get(name)
+            if isinstance(value, Mapping):
+                inner = before if isinstance(before, dict) else {}
+                for key, number in value.items():
+                    inner[key] = inner.get(key, 0) + number
+                total[name] = inner
+            else:
+                total[name] = value + (before if isinstance(before, int) else 0)
+    return total
+
+
+def _number(counts: Counts, name: str) -> int | None:
+    value = counts.get(name)
+    return value if isinstance(value, int) else None

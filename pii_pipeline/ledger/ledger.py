@@ -1,0 +1,232 @@
+"""The ledger: landing objects in, sealed batches, one commit per batch and layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from itertools import groupby
+
+import sqlalchemy as sa
+
+from pii_pipeline.database import create_tables, reading
+from pii_pipeline.ledger import rows, tables
+from pii_pipeline.ledger import status as status_queries
+from pii_pipeline.ledger.conservation import Counts
+from pii_pipeline.ledger.hours import arrival_in, hour_start
+from pii_pipeline.ledger.lease import Lease, hold
+from pii_pipeline.ledger.model import (
+    Batch,
+    Commit,
+    CommitResult,
+    CommittedFile,
+    Earlier,
+    LandingObject,
+    StaleHead,
+    UnknownBatch,
+)
+from pii_pipeline.ledger.tables import batches, commits, lock, now, objects
+
+DEFAULT_MAX_BATCH_BYTES = 256 * 1024 * 1024
+DEFAULT_TTL = timedelta(seconds=60)
+
+_SEALING = "raw_events"
+"""The layer under whose lock an hour's objects are cut into batches."""
+
+
+class Ledger:
+    """What came and what was made of it, in one database.
+
+    `engine` comes from `pii_pipeline.database.connect`. Every change is one transaction; changes of one
+    stream and layer wait for one another. Methods may be called from any thread; another process makes its
+    own. `hour` is text as in `hours`; a wrong one raises `ValueError`.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def create_all(self) -> None:
+        """Makes the tables that are not there yet; safe at any time and from many processes at once."""
+        create_tables(self._engine, tables.metadata)
+
+    # ── landing objects and batches ──────────────────────────────────────────────────────────────────────
+
+    def enter(self, stream: str, hour: str, landed: Sequence[LandingObject]) -> int:
+        """Enters the objects of an hour that the stream does not know yet; returns how many those were.
+
+        An object is its stream, uri and etag: known ones stay in the hour and batch they are in.
+        """
+        entries = [
+            {
+                "stream": stream,
+                "uri": item.uri,
+                "etag": item.etag,
+                "hour": hour,
+                "size": item.size,
+                "last_modified": item.last_modified,
+                "arrival": arrival_in(hour, item.last_modified),
+            }
+            # In one order for everybody, so that two who enter the same objects cannot lock each other out.
+            for item in sorted(landed, key=lambda item: (item.uri, item.etag))
+        ]
+        with self._engine.begin() as connection:
+            return len(tables.insert_new(connection, objects, entries, objects.c.uri))
+
+    def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:
+        """Cuts the hour's objects that are in no batch into new batches and returns those.
+
+        Objects go in order of last modification and uri; a batch closes before the object that would make
+        it larger than `max_batch_bytes`, so that a larger object is a batch of its own.
+        """
+        hour_start(hour)
+        with self._engine.begin() as connection:
+            lock(connection, stream, _SEALING)
+            of_hour = (objects.c.stream == stream) & (objects.c.hour == hour)
+            loose = connection.execute(
+                sa.select(objects)
+                .where(of_hour, objects.c.batch_id.is_(None))
+                .order_by(objects.c.last_modified, objects.c.uri, objects.c.etag)
+            ).all()
+            last = connection.execute(
+                sa.select(sa.func.coalesce(sa.func.max(batches.c.number), 0)).where(
+                    batches.c.stream == stream, batches.c.hour == hour
+                )
+            ).scalar_one()
+            new = [
+                rows.new_batch(stream, hour, number, group)
+                for number, group in enumerate(rows.cut(loose, max_batch_bytes), start=last + 1)
+            ]
+            if new:
+                rows.write_batches(connection, new, sealed_at=now(connection))
+        return new
+
+    def batches(self, stream: str, hour: str) -> list[Batch]:
+        """The hour's batches with their objects, by number."""
+        with reading(self._engine) as connection:
+            sealed = connection.execute(
+                sa.select(objects, batches.c.number)
+                .join(batches, batches.c.id == objects.c.batch_id)
+                .where(batches.c.stream == stream, batches.c.hour == hour)
+                .order_by(batches.c.number, objects.c.position)
+            ).all()
+        groups = groupby(sealed, key=lambda row: row.number)
+        return [rows.new_batch(stream, hour, number, list(group)) for number, group in groups]
+
+    # ── commits ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def commit_of(self, batch_id: str, layer: str) -> Commit | None:
+        """The commit of a batch in a layer, if there is one."""
+        with reading(self._engine) as connection:
+            found = rows.find_commits(connection, commits.c.batch_id == batch_id, commits.c.layer == layer)
+        return found[0] if found else None
+
+    def earlier_commits(self, stream: str, layer: str, batch: Batch, since_hour: str) -> Earlier:
+        """The commits that `batch` is compared with for duplicates, in order of sequence, and the head.
+
+        Those of lower sequence than the batch's own, so that making a batch again compares with the same
+        ones as the first time; all of them if it has no commit yet. Of hours from `since_hour` on.
+        """
+        hour_start(since_hour)
+        # Under the lock of the commits: own sequence, head and commits must be those of one moment. A commit
+        # of this very batch in between would otherwise make it a duplicate of itself.
+        with self._engine.begin() as connection:
+            head = lock(connection, stream, layer)
+            own = connection.execute(
+                sa.select(commits.c.sequence).where(commits.c.batch_id == batch.id, commits.c.layer == layer)
+            ).scalar_one_or_none()
+            found = rows.find_commits(
+                connection,
+                commits.c.stream == stream,
+                commits.c.layer == layer,
+                commits.c.hour >= since_hour,
+                sa.true() if own is None else commits.c.sequence < own,
+            )
+        return Earlier(tuple(found), head)
+
+    def commit(
+        self,
+        batch: Batch,
+        layer: str,
+        fingerprint: str,
+        files: Sequence[CommittedFile],
+        counts: Counts,
+        seconds: float,
+        expected_head: int | None = None,
+        upstream: str | None = None,
+    ) -> CommitResult:
+        """Makes a batch's files of a layer visible, in place of those of an earlier commit.
+
+        `counts` must obey the layer's law and agree with the upstream commit's (`ConservationError`).
+        `upstream` is the fingerprint of the upstream commit that was read, for every layer that has one
+        above it; `StaleUpstream` if that is not the one in force. `expected_head` is what
+        `earlier_commits` gave; `StaleHead` if another batch has been committed before this one since.
+        `seconds`: how long the work took.
+        """
+        with self._engine.begin() as connection:
+            head = lock(connection, batch.stream, layer)
+            if connection.scalar(sa.select(batches.c.id).where(batches.c.id == batch.id)) is None:
+                raise UnknownBatch(f"batch {batch.id} was never sealed here")
+            before = rows.find_commits(connection, commits.c.batch_id == batch.id, commits.c.layer == layer)
+            sequence = before[0].sequence if before else head + 1
+            if expected_head is not None and sequence - 1 > expected_head:
+                raise StaleHead(
+                    f"{batch.id} {layer}: compared with commits up to {expected_head}, "
+                    f"and {sequence - 1} are before it"
+                )
+            new = Commit(
+                batch_id=batch.id,
+                stream=batch.stream,
+                hour=batch.hour,
+                layer=layer,
+                fingerprint=fingerprint,
+                upstream=upstream,
+                files=tuple(files),
+                counts=counts,
+                seconds=seconds,
+                sequence=sequence,
+                committed_at=now(connection),
+            )
+            rows.check_commit(connection, new)
+            rows.write_commit(connection, new, first=not before)
+            gone = rows.held_by_none(connection, before[0].files) if before else ()
+        return CommitResult(new, gone)
+
+    # ── leases ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def lease(
+        self, stream: str, hour: str, owner: str | None = None, ttl: timedelta = DEFAULT_TTL
+    ) -> AbstractContextManager[Lease]:
+        """``with ledger.lease(stream, hour):`` keeps others off the same work; `LeaseHeld` if they are on it.
+
+        Renewed by a thread while it is held. `owner` is this process (`process_owner`) unless given; a
+        holder of this host that died is succeeded at once, any other when its lease has expired.
+        """
+        hour_start(hour)
+        return hold(self._engine, stream, hour, owner, ttl)
+
+    # ── questions ────────────────────────────────────────────────────────────────────────────────────────
+
+    def status(self, stream: str | None = None, hour: str | None = None) -> list[status_queries.HourStatus]:
+        """Objects, batches, counts and seconds per stream and hour, ordered by both."""
+        with reading(self._engine) as connection:
+            return status_queries.status(connection, stream, hour)
+
+    def files(self, stream: str, dataset: str, hour: str | None = None) -> list[str]:
+        """The paths of a dataset's committed files, in order of hour and batch: what readers may see."""
+        statement = (
+            sa.select(tables.files.c.path)
+            .join(batches, batches.c.id == tables.files.c.batch_id)
+            .where(batches.c.stream == stream, tables.files.c.dataset == dataset)
+            .order_by(batches.c.hour, batches.c.number, tables.files.c.position)
+        )
+        if hour is not None:
+            statement = statement.where(batches.c.hour == hour)
+        with reading(self._engine) as connection:
+            # A file may belong to several batches (compaction), and is read once.
+            return list(dict.fromkeys(connection.execute(statement).scalars()))
+
+    def hours(self, stream: str) -> list[str]:
+        """The hours of which the stream has objects, oldest first."""
+        statement = sa.select(objects.c.hour).where(objects.c.stream == stream).distinct()
+        with reading(self._engine) as connection:
+            return list(connection.execute(statement.order_by(objects.c.hour)).scalars())

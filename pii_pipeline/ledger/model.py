@@ -1,0 +1,139 @@
+"""What the ledger takes in, gives out and refuses with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pii_pipeline.ledger.conservation import Counts
+from pii_pipeline.ledger.hours import as_utc
+
+VALIDATED_EVENTS = "validated_events"
+PSEUDONYMIZED_EVENTS = "pseudonymized_events"
+
+
+def upstream_of(layer: str) -> str | None:
+    """The layer that `layer` is made from; None for the first. A layer of any other name is a derived
+    dataset, made from the pseudonymized events."""
+    return {VALIDATED_EVENTS: None, PSEUDONYMIZED_EVENTS: VALIDATED_EVENTS}.get(layer, PSEUDONYMIZED_EVENTS)
+
+
+@dataclass(frozen=True)
+class LandingObject:
+    """An object as the store lists it; `size` in bytes as stored, `last_modified` with a time zone.
+
+    The same uri with another etag is another object.
+    """
+
+    uri: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+    def __post_init__(self) -> None:
+        if not self.uri or not self.etag:
+            raise ValueError("a landing object has a uri and an etag")
+        as_utc(self.last_modified)
+
+
+@dataclass(frozen=True)
+class SealedObject(LandingObject):
+    """An object in its batch; `arrival` is `last_modified` clamped into the hour."""
+
+    arrival: datetime
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The unit of work: one or more whole objects of one stream and hour, fixed once sealed.
+
+    `id` is unique among all streams, safe in a file name, and the same wherever the same hour is sealed in
+    the same steps; `number` counts from 1 within the hour; `objects` are in the order of their records.
+    """
+
+    id: str
+    stream: str
+    hour: str
+    number: int
+    bytes: int
+    objects: tuple[SealedObject, ...]
+
+
+@dataclass(frozen=True)
+class CommittedFile:
+    """A file that readers may see. `path` is relative to its zone; `bytes` as stored."""
+
+    dataset: str
+    path: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What was made of a batch in a layer.
+
+    `sequence` counts the first commits of a stream and layer, from 1; making a batch again keeps it.
+    `upstream` is the fingerprint of the upstream commit that was read.
+    """
+
+    batch_id: str
+    stream: str
+    hour: str
+    layer: str
+    fingerprint: str
+    upstream: str | None
+    files: tuple[CommittedFile, ...]
+    counts: Counts
+    seconds: float
+    sequence: int
+    committed_at: datetime
+
+
+@dataclass(frozen=True)
+class CommitResult:
+    """`superseded`: files of the replaced commit that no commit holds any more, to be removed later."""
+
+    commit: Commit
+    superseded: tuple[CommittedFile, ...]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a batch is compared with for duplicates; `head` goes into `Ledger.commit` as `expected_head`."""
+
+    commits: tuple[Commit, ...]
+    head: int
+
+
+class LedgerError(Exception):
+    """Base of the ledger's refusals. Messages hold names and numbers of the ledger, never data."""
+
+
+class UnknownBatch(LedgerError):
+    """The batch was never sealed in this ledger."""
+
+
+class ConservationError(LedgerError):
+    """Records would be lost or appear from nowhere."""
+
+
+class StaleHead(LedgerError):
+    """Another batch was committed since the earlier ones were read: look for duplicates again."""
+
+
+class StaleUpstream(LedgerError):
+    """The upstream commit that was read is not there, or was replaced meanwhile: make the layer again."""
+
+
+class LeaseHeld(LedgerError):
+    """Somebody else works on the stream and hour."""
+
+    def __init__(self, stream: str, hour: str, owner: str, expires_at: datetime) -> None:
+        super().__init__(f"{stream} {hour} is held by {owner} until {expires_at:%Y-%m-%d %H:%M:%S} UTC")
+        self.owner = owner
+        self.expires_at = expires_at
+
+
+class LeaseLost(LedgerError):
+    """The lease expired and somebody else took it."""
