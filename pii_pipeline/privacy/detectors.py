@@ -19,7 +19,8 @@ _WORTH_A_LOOK = (
 _EMAIL = re.compile(r"[^\s@<>()\[\],;:\"]+@[^\s@.,;:]+(?:\.[^\s@.,;:]+)+")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _IPV6 = re.compile(r"(?<![\w:])[0-9A-Fa-f:]{2,39}(?![\w:])")
-_PHONE = re.compile(r"(?<![\w+])(?:\+ ?|00)[1-9][\d ().\-/]{6,20}(?!\w)")
+# 00 in the middle of grouped digits is no international prefix.
+_PHONE = re.compile(r"(?<![\w+])(?:\+ ?|(?<!\w )00)[1-9][\d ().\-/]{6,20}(?!\w)")
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w.-])")
 _ISSUER = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d)\d{12}|35\d{14}"
