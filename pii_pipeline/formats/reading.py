@@ -1,0 +1,214 @@
+"""From objects to chunks of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from pii_pipeline.formats.cutting import RecordCutter
+from pii_pipeline.formats.decompression import decompressed
+from pii_pipeline.formats.problems import ObjectFault, ObjectProblem
+from pii_pipeline.formats.records import RecordChunk
+
+BLOCK_SIZE = 1 << 18  # stays in the processor's cache
+MAX_CHUNK_RECORDS = 65_536
+MAX_CHUNK_BYTES = 64 << 20
+
+
+class Readable(Protocol):
+    """The one method of a binary file that reading uses."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` further bytes, none at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSource:
+    """One landing object: its name, whose suffix names the compression, and its `etag` when it was sealed.
+
+    `open` raises FileNotFoundError if the object is gone; the file is closed after reading.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+    etag: str
+
+
+def etag(file: Readable) -> str:
+    """Fingerprint of the bytes from here to the end of `file`: XXH3-128, 32 lowercase hex digits."""
+    hashing = _Hashing(file)
+    while hashing.read(BLOCK_SIZE):
+        pass
+    return hashing.etag()
+
+
+def read_records(
+    source: Readable, name: str, max_record_bytes: int, *, block_size: int = BLOCK_SIZE
+) -> Iterator[RecordChunk]:
+    """The records of one object, from the raw bytes of `source`, in chunks of no particular size.
+
+    Raises `ObjectFault` after the last record: object_empty (no bytes, or nothing but whitespace),
+    object_truncated, object_malformed.
+    """
+    cutter = RecordCutter(max_record_bytes)
+    fault: ObjectFault | None = None
+    blocks = decompressed(source.read, name, block_size)
+    while True:
+        try:
+            block = next(blocks, None)
+        except ObjectFault as error:
+            fault = error
+            break
+        if block is None:
+            break
+        yield from cutter.feed(block)
+    yield from cutter.finish()
+    if fault is not None:
+        raise fault
+    if cutter.unterminated:
+        raise ObjectFault("object_truncated", "the JSON array is not closed")
+    if not cutter.records and not cutter.is_array:
+        raise ObjectFault("object_empty", "the object has no records")
+
+
+def read_chunks(
+    objects: Sequence[ObjectSource],
+    max_record_bytes: int,
+    *,
+    max_chunk_records: int = MAX_CHUNK_RECORDS,
+    max_chunk_bytes: int = MAX_CHUNK_BYTES,
+    block_size: int = BLOCK_SIZE,
+) -> Iterator[RecordChunk | ObjectProblem]:
+    """The records of `objects`, in order, packed into chunks across the borders of objects.
+
+    A chunk is full when the next record would make it more than `max_chunk_records` records or
+    `max_chunk_bytes` bytes; where chunks end depends on the records alone. An object has at most one
+    problem, which comes after all of its records. An object whose bytes are not those of its etag any more
+    has the problem object_changed, whatever else is wrong with it: its records, which came before, are not
+    those that were sealed.
+    """
+    packer = _Packer(max_chunk_records, max_chunk_bytes)
+    problems: list[ObjectProblem] = []
+    for index, source in enumerate(objects):
+        reading = _read_object(index, source, max_record_bytes, block_size)
+        while True:
+            try:
+                records = next(reading, None)
+            except ObjectFault as fault:
+                problems.append(ObjectProblem(index, fault.type, fault.message))
+                break
+            if records is None:
+                break
+            for chunk in packer.add(records):
+                yield chunk
+                # What the packer still has is of this object: all records of those before are out.
+                yield from problems
+                problems = []
+    yield from packer.flush()
+    yield from problems
+
+
+def _read_object(
+    index: int, source: ObjectSource, max_record_bytes: int, block_size: int
+) -> Iterator[RecordChunk]:
+    try:
+        file = source.open()
+    except FileNotFoundError:
+        raise ObjectFault("object_missing", "the object is gone") from None
+    with file:
+        hashing = _Hashing(file)
+        fault: ObjectFault | None = None
+        try:
+            for records in read_records(hashing, source.name, max_record_bytes, block_size=block_size):
+                yield replace(records, object=np.full(len(records), index, np.int32))
+        except ObjectFault as error:
+            fault = error
+        while hashing.read(block_size):  # what a fault left unread
+            pass
+    if hashing.etag() != source.etag:
+        raise ObjectFault("object_changed", "the object has other bytes than when it was sealed")
+    if fault is not None:
+        raise fault
+
+
+class _Hashing:
+    """A file that hashes what is read from it."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._digest = xxhash.xxh3_128()
+
+    def read(self, size: int, /) -> bytes:
+        block = self._file.read(size)
+        self._digest.update(block)
+        return block
+
+    def etag(self) -> str:
+        return self._digest.hexdigest()
+
+
+class _Packer:
+    """Gathers records until a chunk is full.
+
+    Bytes are copied as they come into the one buffer that the chunk will be: keeping the pieces to join them
+    at the end would touch twice the memory, and fresh memory is dearer than the copy.
+    """
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._buffer: Any = None  # a pa.Buffer from the first record of a chunk on
+        self._columns: list[tuple[npt.NDArray[Any], ...]] = []
+        self._records = 0
+        self._bytes = 0
+
+    def add(self, records: RecordChunk) -> Iterator[RecordChunk]:
+        """Takes `records`; gives the chunks that became full."""
+        bounds = records.bounds()
+        ends = bounds[1:]
+        at = 0
+        while at < len(records):
+            free = self._max_bytes - self._bytes
+            fitting = int(np.searchsorted(ends, bounds[at] + free, side="right"))
+            stop = min(fitting, at + self._max_records - self._records)
+            if stop == at and not self._records:
+                stop = at + 1  # a record larger than a chunk is a chunk
+            if stop > at:
+                self._append(records.slice(at, stop), bounds[at : stop + 1])
+                at = stop
+            if at < len(records):
+                yield from self.flush()
+
+    def _append(self, part: RecordChunk, bounds: npt.NDArray[np.int64]) -> None:
+        size = int(bounds[-1] - bounds[0])
+        if not self._columns:
+            self._buffer = pa.allocate_buffer(max(self._max_bytes, size))
+        if size:
+            target = np.frombuffer(self._buffer, np.uint8)
+            source = np.frombuffer(part.records.buffers()[2], np.uint8)
+            target[self._bytes : self._bytes + size] = source[bounds[0] : bounds[-1]]
+        self._columns.append((part.object, part.number, part.offset, part.too_large, np.diff(bounds)))
+        self._records += len(part)
+        self._bytes += size
+
+    def flush(self) -> Iterator[RecordChunk]:
+        """What was gathered, if anything."""
+        if not self._columns:
+            return
+        *columns, sizes = (np.concatenate(parts) for parts in zip(*self._columns, strict=True))
+        bounds = np.zeros(self._records + 1, np.int64)
+        np.cumsum(sizes, out=bounds[1:])
+        records = pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(),
+            self._records,
+            [None, pa.py_buffer(bounds), self._buffer.slice(0, self._bytes)],
+        )
+        self._buffer, self._columns, self._records, self._bytes = None, [], 0, 0
+        yield RecordChunk(records, *columns)
