@@ -90,7 +90,7 @@ class _Maker:
         return self._value(self.schema, "", 0)
 
     def _is_needed(self, path: str) -> bool:
-        return any(field == path or field.startswith(f"{path}/") for field in self.needed)
+        return any(field == path or field.startswith((f"{path}/", f"{path}[]")) for field in self.needed)
 
     def _value(self, schema: Any, path: str, depth: int) -> Any:
         schema = self._flat(schema)
@@ -114,7 +114,7 @@ class _Maker:
         return self.random.random() < 0.5 if kind == "boolean" else None
 
     def _flat(self, schema: Any) -> dict[str, Any]:
-        """`schema` with references followed, its `allOf` and one alternative of `anyOf` or `oneOf` laid in."""
+        """`schema` with references followed, its `allOf` and one of `anyOf` or `oneOf` laid over."""
         found = resolve(schema, self.schema)
         if not isinstance(found, dict):
             return {}
@@ -142,8 +142,10 @@ class _Maker:
                 return self.moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             return int(self.moment.timestamp() * 1000)
         if path == self.id_field:
+            if not text:
+                return self.random.getrandbits(52)
             unique = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
-            return unique if text and self._fits(unique, schema, path) else None
+            return unique if self._fits(unique, schema, path) else None
         if path == self.key_field and text:
             key = f"key-{self.random.randrange(self.keys)}"
             return key if self._fits(key, schema, path) else None
@@ -182,8 +184,9 @@ class _Maker:
     def _number(self, schema: dict[str, Any], path: str, whole: bool) -> int | float:
         rules = self.rules.get(path, [])
         step = schema.get("multipleOf", 1 if whole else 0.01)
-        low = _limit(schema, "minimum", "exclusiveMinimum", step, max, _all(rules, "min"))
-        high = _limit(schema, "maximum", "exclusiveMaximum", -step, min, _all(rules, "max"))
+        nudge = 1 if whole else step
+        low = _limit(schema, "minimum", "exclusiveMinimum", nudge, max, _all(rules, "min"))
+        high = _limit(schema, "maximum", "exclusiveMaximum", -nudge, min, _all(rules, "max"))
         low = (0 if high is None else min(0, high - 100 * step)) if low is None else low
         high = low + 1000 * step if high is None else high
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -275,16 +278,16 @@ def _limit(
     schema: dict[str, Any],
     inclusive: str,
     exclusive: str,
-    step: float,
+    nudge: float,
     strictest: Callable[[list[float]], float],
     of_rules: list[float],
 ) -> float | None:
     """The strictest of a number's lower (or upper) bounds; None if there is none. `exclusive` is a bound of
-    its own in 2020-12 and a flag of the other in draft-04."""
+    its own in 2020-12 and a flag of the other in draft-04; what it excludes is passed by `nudge`."""
     bounds = list(of_rules)
     strict = schema.get(exclusive, False)
     if inclusive in schema:
-        bounds.append(schema[inclusive] + (step if strict is True else 0))
+        bounds.append(schema[inclusive] + (nudge if strict is True else 0))
     if not isinstance(strict, bool):
-        bounds.append(strict + step)
+        bounds.append(strict + nudge)
     return strictest(bounds) if bounds else None
