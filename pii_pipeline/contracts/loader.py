@@ -35,6 +35,8 @@ FEW_VALUES = 50
 """A pseudonym of a field with no more values than that tells them apart at a glance."""
 
 _FILLED_IN = ("json_schema", "record", "digest")
+_PLACEHOLDERS = {"contract": "a/b/0.0.0", "state": "draft", "schema": "", "time_field": ARRIVAL}
+"""Stand in for keys that are missing or wrong, so that the others can be checked; never returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _read(source: Source, written: dict[str, Any]) -> tuple[Contract | None, lis
         wrong = source.add_invalid(error, Contract)
     whole = {place[0] for place in wrong if place[0] not in ("fields", "validations") or len(place) == 1}
     parts = {place[:2] for place in wrong}
-    kept = {key: value for key, value in written.items() if key not in whole}
+    kept: dict[str, Any] = _PLACEHOLDERS | {key: value for key, value in written.items() if key not in whole}
     if "fields" in kept:
         kept["fields"] = {key: value for key, value in kept["fields"].items() if ("fields", key) not in parts}
     if "validations" in kept:
@@ -253,8 +255,8 @@ class _Checker:
             mend = f"list what it is meant for: `{fitting[0]}`"
         else:
             mend = "pseudonymize, encrypt, drop or keep it, or mend its type in the schema"
-        need = " or ".join(kinds)
-        self.source.add(location, f"`{what}` needs a {need} field, `{path}` is {_described(node)}", mend)
+        problem = f"`{what}` is for {' or '.join(kinds)} fields, `{path}` is {_described(node)}"
+        self.source.add(location, problem, mend)
 
     def _rule(self, rule: Rule, node: Node, location: Location) -> None:
         if rule.kind == "not_empty":

@@ -245,7 +245,7 @@ class _Compiler:
         fields: list[tuple[str, Node]] = []
         for name, child in part["properties"].items():
             here = (*location, "properties", name)
-            if not name or name.endswith("[]") or not _is_text(name):
+            if not name or name.endswith("[]"):
                 self._add(here, f"no path can name the property {name!r}", "rename it")
             elif not path and name.startswith("_"):
                 problem = f"the property {name!r} starts with `_`, as the pipeline's own columns do"
@@ -301,11 +301,3 @@ def _type_of(value: Any) -> str:
         return "boolean"
     names = {str: "string", int: "integer", float: "number", dict: "object", list: "array"}
     return names[type(value)]
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
-        return False
-    return True

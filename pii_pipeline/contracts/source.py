@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
-from pii_pipeline.contracts.treatments import TREATMENTS
+from pii_pipeline.contracts.treatments import TREATMENTS, Treatment
 
 Location = tuple[str | int, ...]
 """The way to a place in a file: keys of mappings and positions in lists."""
@@ -79,7 +79,7 @@ class Source:
     def add_invalid(self, error: ValidationError, model: type[BaseModel]) -> list[Location]:
         """Notes every problem pydantic found in `data` when it was read as `model`; returns their places."""
         grouped: dict[Location, list[tuple[str, str]]] = {}
-        for location, problem, mend in _explain(error, model):
+        for location, problem, mend in _explain(error, model, self.data):
             if problem not in ("is missing", "unknown key"):
                 # pydantic goes on below what is in the file, with the branches of a union.
                 location = self._existing(location)
@@ -90,7 +90,7 @@ class Source:
         return list(grouped)
 
     def _existing(self, location: Location) -> Location:
-        value = self.data
+        value: Any = self.data
         for depth, part in enumerate(location):
             inside = part in value if isinstance(value, dict) else isinstance(value, list)
             if not inside:
@@ -127,7 +127,7 @@ def read_yaml(file: Path) -> Source:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        mend = "mend the YAML there; text with `: `, `#`, `{`, `*` or `@` in it needs quotes"
+        mend = "mend the YAML there; text with `[]`, `{`, `: `, `#`, `*` or `@` in it needs quotes"
         raise ConfigurationError([Problem(file, line, "", f"not YAML: {what}", mend)]) from None
     if not isinstance(data, dict):
         mend = "the file is one mapping of keys to values"
@@ -151,6 +151,7 @@ def read_json(file: Path) -> Source:
 
     try:
         data = json.loads(text, object_pairs_hook=once, parse_constant=no_constant)
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair can be written, but not used
     except (ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
         what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
@@ -219,40 +220,59 @@ _MENDS = {
 
 
 def _explain(
-    error: ValidationError, model: type[BaseModel], prefix: Location = ()
+    error: ValidationError, model: type[BaseModel], data: Any
 ) -> Iterator[tuple[Location, str, str]]:
-    """(place, problem, mend) for each of pydantic's complaints."""
+    """(place, problem, mend) for each of pydantic's complaints about `data` read as `model`."""
     for detail in error.errors(include_url=False):
-        location: Location = (*prefix, *detail["loc"])
-        inner = detail.get("ctx", {}).get("error")
+        location, around = _place(detail["loc"], model, data)
         last = str(location[-1]) if location else ""
-        if isinstance(inner, ValidationError):
-            # Settings of a treatment are validated inside the field that holds it.
-            name = next(iter(detail["input"])) if isinstance(detail["input"], dict) else detail["input"]
-            yield from _explain(inner, TREATMENTS[name], (*location, name))
-        elif detail["type"] == "missing":
+        if detail["type"] == "missing":
             yield location, "is missing", f"add `{last}:`"
         elif detail["type"] == "extra_forbidden":
-            yield location, "unknown key", suggestion(last, _keys(model, detail["loc"][:-1]))
+            yield location, "unknown key", suggestion(last, _keys(around))
         elif detail["type"] == "literal_error":
             known = detail.get("ctx", {})["expected"].replace(" or ", ", ").replace("'", "").split(", ")
             yield location, f"unknown value {detail['input']!r}", suggestion(str(detail["input"]), known)
         elif detail["type"] == "value_error":
-            problem, _, mend = str(inner).partition("; ")
+            problem, _, mend = str(detail.get("ctx", {})["error"]).partition("; ")
             yield location, problem, mend or "change it accordingly"
         else:
             yield location, detail["msg"], _MENDS.get(last, "give it such a value")
 
 
-def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """The keys that the model at `location` below `model` knows."""
-    current = model
-    for part in location:
-        for name, field in current.model_fields.items():
-            if part == (field.alias or name):
-                current = next(_models(field.annotation), current)
-                break
-    return [field.alias or name for name, field in current.model_fields.items() if field.exclude is not True]
+def _place(loc: Sequence[str | int], model: type[BaseModel], data: Any) -> tuple[Location, type[BaseModel]]:
+    """Where in the file pydantic's `loc` is, and the model its last part should be a key of.
+
+    The two differ at treatments: the name of one is a key in the file, and chooses the model.
+    """
+    location: list[str | int] = []
+    around, key_of_mapping = model, False
+    for part in loc:
+        if around is Treatment and not key_of_mapping:
+            name, data = next(iter(data.items())) if isinstance(data, dict) else (data, None)
+            location.append(name)
+            around = TREATMENTS[name]
+        location.append(part)
+        if isinstance(data, dict):
+            data = data.get(part)
+        else:
+            data = data[part] if isinstance(data, list) and isinstance(part, int) else None
+        field = next((f for name, f in around.model_fields.items() if part == (f.alias or name)), None)
+        if key_of_mapping or isinstance(part, int):
+            key_of_mapping = False
+        elif field is not None and part != loc[-1]:
+            around = next(_models(field.annotation), around)
+            key_of_mapping = get_origin(field.annotation) is dict
+    return tuple(location), around
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """The keys of a model that are written in files."""
+    return [
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if field.exclude is not True and not (name == "name" and issubclass(model, Treatment))
+    ]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

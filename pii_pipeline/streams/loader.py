@@ -138,11 +138,11 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
     if settings.contract_field is not None:
         nodes = dict(walk(contract.record))
         node = nodes.get(settings.contract_field)
-        near = nearest(settings.contract_field, [path for path, n in nodes.items() if n == Scalar("string")])
-        mend = f"did you mean `{near}`?" if near else "name a string field outside lists"
+        mend = "name a string field outside lists"
         if node is None:
+            near = nearest(settings.contract_field, nodes)
             problem = f"the schema declares no field `{settings.contract_field}`"
-            source.add(("contract_field",), problem, mend)
+            source.add(("contract_field",), problem, f"did you mean `{near}`?" if near else mend)
         elif node != Scalar("string") or "[]" in settings.contract_field:
             source.add(("contract_field",), f"`{settings.contract_field}` is not one string", mend)
     for name, derived in settings.derived.items():

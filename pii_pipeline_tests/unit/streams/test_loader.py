@@ -1,0 +1,308 @@
+"""Folders of streams: what loads, what is refused on which line with which mend, what is warned of."""
+
+import pickle
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pii_pipeline.contracts.errors import ConfigurationError
+from pii_pipeline.streams.loader import load_streams
+from pii_pipeline.streams.model import Stream
+from pii_pipeline_tests.unit.contracts.examples import CONTRACT, changed, write
+
+STREAM = """\
+description: Clicks.
+owners: [team:web]
+derived:
+  marketing:
+    description: For newsletters.
+    consent: {purposes: [2]}
+"""
+
+
+def make(folder: Path, name: str = "shop", stream: str = STREAM, contract: str = CONTRACT) -> Path:
+    """A stream below `folder`."""
+    write(folder / name, contract)
+    (folder / name / "stream.yaml").write_text(stream)
+    return folder / name
+
+
+def load(folder: Path, stream: str = STREAM, contract: str = CONTRACT) -> Stream:
+    make(folder, stream=stream, contract=contract)
+    return load_streams([folder])["shop"]
+
+
+def problems_in(*folders: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_streams(folders)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def problem_of(folder: Path, stream: str = STREAM, contract: str = CONTRACT) -> str:
+    """The only problem of a stream called shop, without its folder."""
+    make(folder, stream=stream, contract=contract)
+    (problem,) = problems_in(folder)
+    return problem.removeprefix(f"{folder}/shop/")
+
+
+def test_a_good_stream(tmp_path):
+    stream = load(tmp_path)
+    assert (stream.name, stream.folder) == ("shop", tmp_path / "shop")
+    assert stream.contract.contract == "acme/shop/1.0.0"
+    assert stream.contract.record.get("email") is not None
+    assert stream.derived["marketing"].consent.purposes == (2,)
+    assert stream.derived["marketing"].joinable_with_lake is None
+    assert stream.warnings == ()
+
+
+def test_defaults(tmp_path):
+    stream = load(tmp_path, "description: Clicks.\n")
+    assert stream.contracts == ("contract.yaml",)
+    assert stream.bad_event_threshold == 0.05
+    assert stream.max_record_bytes == 1_048_576
+    assert stream.dedupe_window == timedelta(days=7)
+    assert (stream.owners, stream.derived, stream.contract_field) == ((), {}, None)
+
+
+def test_picklable_and_frozen(tmp_path):
+    stream = load(tmp_path)
+    again = pickle.loads(pickle.dumps(stream))
+    assert again == stream
+    assert again.contract.record == stream.contract.record
+    with pytest.raises(ValueError, match="frozen"):
+        stream.name = "other"  # type: ignore[misc]
+
+
+def test_several_folders_and_what_is_no_stream(tmp_path):
+    make(tmp_path / "a", "shop")
+    make(tmp_path / "b", "logins")
+    (tmp_path / "a" / "_schemas").mkdir()
+    (tmp_path / "a" / ".git").mkdir()
+    (tmp_path / "a" / "README.md").write_text("")
+    assert list(load_streams([tmp_path / "a", tmp_path / "b"])) == ["shop", "logins"]
+    assert list(load_streams([tmp_path / "a", tmp_path / "a"])) == ["shop"]
+    assert load_streams([]) == {}
+
+
+def test_no_folder(tmp_path):
+    assert problems_in(tmp_path / "x") == [
+        f"{tmp_path}/x:1: there is no such folder of streams — make it, or mend PII_STREAMS_DIR"
+    ]
+
+
+def test_the_same_stream_in_two_folders(tmp_path):
+    first, second = make(tmp_path / "a"), make(tmp_path / "b")
+    assert problems_in(tmp_path / "a", tmp_path / "b") == [
+        f"{second}/stream.yaml:1: the stream `shop` is also in {first} — rename or remove one of them"
+    ]
+
+
+def test_a_folder_without_stream_file(tmp_path):
+    (tmp_path / "shop").mkdir()
+    mend = "add it, or rename the folder to `_shop` if it is no stream"
+    assert problems_in(tmp_path) == [f"{tmp_path}/shop/stream.yaml:1: does not exist — {mend}"]
+
+
+@pytest.mark.parametrize("name", ["Shop", "2shop", "web-shop", "shöp", "bad_events"])
+def test_names(tmp_path, name):
+    make(tmp_path, name)
+    (problem,) = problems_in(tmp_path)
+    assert problem.startswith(f"{tmp_path}/{name}/stream.yaml:1: `{name}` is ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("description: Clicks.\n", "", "stream.yaml:1: description: is missing — add `description:`"),
+        ("owners", "owner", "stream.yaml:2: owner: unknown key — did you mean `owners`?"),
+        (
+            "team:web",
+            "web",
+            "stream.yaml:2: owners[0]: `web` is no owner — write team:web or an e-mail address",
+        ),
+        ("[team:web]", "[team:web]\nformat: csv", "stream.yaml:3: format: unknown value 'csv' — one of json"),
+        (
+            "[team:web]",
+            "[team:web]\ndedupe_window: 1w",
+            "stream.yaml:3: dedupe_window: not a duration — write a",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\nbad_event_threshold: 5",
+            "stream.yaml:3: bad_event_threshold: Input should be",
+        ),
+        ("[team:web]", "[team:web]\nmax_record_bytes: 0", "stream.yaml:3: max_record_bytes: Input should be"),
+        (
+            "[team:web]",
+            "[team:web]\ncontract: x",
+            "stream.yaml:3: contract: unknown key — did you mean `contracts`?",
+        ),
+        ("[team:web]", "[team:web]\nname: x", "stream.yaml:3: name: unknown key"),
+        (
+            "[team:web]",
+            "[team:web]\ncontracts: []",
+            "stream.yaml:3: contracts: Tuple should have at least 1 item",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\ncontracts: [contrat.yaml]",
+            "stream.yaml:3: contracts[0]: there is no file `contrat.yaml` — did you mean `contract.yaml`?",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\ncontract_field: sesion",
+            "stream.yaml:3: contract_field: the schema declares no field `sesion` — did you mean `session`?",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\ncontract_field: price",
+            "3: contract_field: `price` is not one string — name a",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\ncontract_field: tags[]",
+            "3: contract_field: `tags[]` is not one string — name",
+        ),
+        (
+            "  marketing:",
+            "  raw_events:",
+            "4: derived.raw_events: `raw_events` is the name of a layer",
+        ),
+        (
+            "  marketing:",
+            "  Market:",
+            "stream.yaml:4: derived.Market: `Market` is not lower-case letters, digits",
+        ),
+        (
+            "purposes: [2]",
+            "purposes: []",
+            "stream.yaml:6: derived.marketing.consent: asks for no purpose — name at",
+        ),
+        (
+            "{purposes: [2]}",
+            "{}",
+            "6: derived.marketing.consent: not exactly one request — write `purp",
+        ),
+        ("purposes: [2]", "purposes: [2], level: 2", "derived.marketing.consent: not exactly one request"),
+        (
+            "purposes: [2]",
+            "purposes: [-1]",
+            "derived.marketing.consent.purposes[0]: Input should be greater than",
+        ),
+        (
+            "purposes: [2]",
+            "purpose: [2]",
+            "derived.marketing.consent.purpose: unknown key — did you mean `purposes`?",
+        ),
+        (
+            "purposes: [2]",
+            "level: 2",
+            "stream.yaml:6: derived.marketing.consent: does not fit the contract's granular consent — write "
+            "`purposes: [2]`",
+        ),
+        (
+            "{purposes: [2]}",
+            "{purposes: [2]}\n    joinable_with_lake: true",
+            "stream.yaml:7: derived.marketing.joinable_with_lake: Input should be",
+        ),
+        (
+            "{purposes: [2]}",
+            "{purposes: [2]}\n    joinable_with_lake: {reason: ''}",
+            "stream.yaml:7: derived.marketing.joinable_with_lake.reason: String should have at least 1",
+        ),
+    ],
+)
+def test_what_is_refused(tmp_path, old, new, text):
+    assert text in problem_of(tmp_path, changed(old, new, STREAM))
+
+
+def test_cumulative_consent(tmp_path):
+    contract = changed("type: granular", "type: cumulative")
+    assert problem_of(tmp_path / "a", contract=contract) == (
+        "stream.yaml:6: derived.marketing.consent: does not fit the contract's cumulative consent — "
+        "write `level: 2`"
+    )
+    assert load(tmp_path / "b", changed("purposes: [2]", "level: 3", STREAM), contract).warnings == ()
+
+
+def test_derived_without_consent_in_the_contract(tmp_path):
+    contract = changed("consent: {field: levels, type: granular}\n", "")
+    assert problem_of(tmp_path, contract=contract) == (
+        "stream.yaml:6: derived.marketing.consent: `acme/shop/1.0.0` does not say where an event's consent "
+        "is — declare `consent` in the contract, or remove the derived dataset"
+    )
+
+
+@pytest.mark.parametrize("request_", ["purposes: [1, 3]", "purposes: [1]"])
+def test_a_dataset_that_opens_nothing_is_warned_of(tmp_path, request_):
+    (caution,) = load(tmp_path, changed("purposes: [2]", request_, STREAM)).warnings
+    assert (caution.line, caution.field) == (6, "derived.marketing.consent")
+    assert "opens nothing" in caution.message
+
+
+def test_a_cumulative_dataset_that_opens_nothing_is_warned_of(tmp_path):
+    contract = changed("type: granular", "type: cumulative")
+    (caution,) = load(tmp_path, changed("purposes: [2]", "level: 1", STREAM), contract).warnings
+    assert "opens nothing" in caution.message
+
+
+def test_the_contracts_cautions_are_the_streams(tmp_path):
+    (caution,) = load(tmp_path, contract=changed("premium: keep", "premium: pseudonymize")).warnings
+    assert caution.file == tmp_path / "shop" / "contract.yaml"
+
+
+def two_contracts(folder: Path, second: str) -> Path:
+    make(folder, stream=changed("owners: [team:web]", "contracts: [contract.yaml, newer.yaml]", STREAM))
+    (folder / "shop" / "newer.yaml").write_text(second)
+    return folder
+
+
+def test_exactly_one_contract_is_active(tmp_path):
+    newer = changed("1.0.0", "1.1.0")
+    draft = newer.replace("state: active", "state: draft")
+    stream = load_streams([two_contracts(tmp_path / "a", draft)])["shop"]
+    assert stream.contract.contract == "acme/shop/1.0.0"
+    two = two_contracts(tmp_path / "b", newer)
+    assert problems_in(two) == [
+        f"{two}/shop/stream.yaml:2: contracts: more than one contract is active (contract.yaml, "
+        "newer.yaml) — archive all but one"
+    ]
+    assert problem_of(tmp_path / "c", contract=changed("state: active", "state: in_review")) == (
+        "stream.yaml:1: contracts: no contract is active (contract.yaml is in_review) — "
+        "write `state: active` in one of them"
+    )
+
+
+def test_one_version_cannot_be_two_contracts(tmp_path):
+    folder = two_contracts(tmp_path, changed("state: active", "state: archived"))
+    assert problems_in(folder) == [
+        f"{folder}/shop/stream.yaml:2: contracts[1]: `acme/shop/1.0.0` is also in contract.yaml — "
+        "give the newer one a new version"
+    ]
+
+
+def test_problems_of_all_files_of_all_streams_are_reported_at_once(tmp_path):
+    make(tmp_path, "logins", changed("owners", "owner", STREAM), changed("email:", "emial:"))
+    make(tmp_path, "shop", contract=changed("key_field: session", "key_field: sesion"))
+    assert [line.removeprefix(f"{tmp_path}/").split(": ")[:2] for line in problems_in(tmp_path)] == [
+        ["logins/stream.yaml:2", "owner"],
+        ["logins/contract.yaml:10", "fields.emial"],
+        ["shop/contract.yaml:5", "key_field"],
+    ]
+
+
+def test_a_schema_shared_by_two_contracts_is_reported_once(tmp_path):
+    folder = two_contracts(tmp_path, changed("state: active", "state: draft").replace("1.0.0", "1.1.0"))
+    (folder / "shop" / "event.schema.json").write_text('{"type": "object"}')
+    assert len(problems_in(folder)) == 1
+
+
+STREAMS = Path(__file__).parents[3] / "streams"
+
+
+@pytest.mark.parametrize("name", ["logins", "webshop"])
+def test_the_projects_own_streams_load(name):
+    stream = load_streams([STREAMS])[name]
+    # nothing to look at but what is joinable on purpose, and said so in the file
+    assert [caution.field for caution in stream.warnings] == ["fields"]
