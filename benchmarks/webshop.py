@@ -34,7 +34,7 @@ import jsonschema
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Keep
-from pii_pipeline.samples import generate
+from pii_pipeline.samples.generate import generate
 from pii_pipeline.settings import project_root
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import Stream
@@ -122,10 +122,10 @@ def per_row(stream: Stream, files: list[Path], sample: int) -> float:
     for line in lines:
         try:
             event = json.loads(line)
-        except ValueError:
+            if next(validator.iter_errors(event), None) is None:
+                written += len(json.dumps(treat(event, "", str(event["session_id"]))))
+        except ValueError:  # not JSON, or text that no encoding takes
             continue
-        if next(validator.iter_errors(event), None) is None:
-            written += len(json.dumps(treat(event, "", str(event["session_id"]))))
     return (time.perf_counter() - started) / len(lines)
 
 
