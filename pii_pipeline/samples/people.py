@@ -27,12 +27,14 @@ _LAST_NAMES = _words(
     "Papadopoulos Иванова 山田 Öztürk Van-Dijk Haddad Keller Lindqvist Marino Weber Thompson Fernández"
     " Castellano"
 )
-# Local parts of addresses: nearly all plain, as they are in life.
 _MAILBOXES = _words(
     "anna ben carla david emma finn greta hugo ida jonas karin leo mia noah olga paul rosa sam tessa viktor "
-    "zoe jose lukasz soren asa chloe nguyen ipek maria giorgos sakura akira zoë jürgen ольга"
+    "zoe jose lukasz soren asa chloe nguyen ipek maria giorgos sakura akira"
 )
-_DOMAINS = ("example.com", "example.org", "example.net", "mail.example", "post.example", "bücher.example")
+_DOMAINS = ("example.com", "example.org", "example.net", "mail.example", "post.example")
+# One address in thirty is not ASCII, before or after the @.
+_UNICODE_MAILBOXES = ("zoë", "jürgen", "ольга")
+_UNICODE_DOMAIN = "bücher.example"
 _STREETS = (
     "Lindenstraße",
     "Keizersgracht",
@@ -85,9 +87,11 @@ def _person(
     number: int, a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, i: int, j: int, k: int
 ) -> Person:
     plus = ("", "", "", "", "", "", "", "+shop", "+news", ".home")[d % 10]
+    mailboxes = _UNICODE_MAILBOXES if b % 60 == 0 else _MAILBOXES
+    domain = _UNICODE_DOMAIN if b % 60 == 1 else _DOMAINS[e % len(_DOMAINS)]
     return Person(
         name=f"{_FIRST_NAMES[a % len(_FIRST_NAMES)]} {_LAST_NAMES[b % len(_LAST_NAMES)]}",
-        email=f"{_MAILBOXES[c % len(_MAILBOXES)]}{number}{plus}@{_DOMAINS[e % len(_DOMAINS)]}",
+        email=f"{mailboxes[c % len(mailboxes)]}{number}{plus}@{domain}",
         phone=f"+44 7700 900{f % 1000:03}" if f % 3 else f"+1 {201 + f % 700}-555-01{f % 100:02}",
         birth_date=f"{1940 + h % 67}-{1 + h % 12:02}-{1 + h % 28:02}",
         street=f"{_STREETS[i % len(_STREETS)]} {1 + i % 180}",
