@@ -1,0 +1,49 @@
+"""Where files lie: the four zones, their layout, atomic writes, and Parquet in and out of them."""
+
+from pii_pipeline.lake.files import ObjectInfo, delete, list_objects, open_input, put, sweep_temporaries
+from pii_pipeline.lake.layout import (
+    LandingPath,
+    data_file,
+    hour_folder,
+    hour_text,
+    landing_path,
+    landing_prefix,
+    object_name,
+    parse_hour,
+    parse_landing_path,
+)
+from pii_pipeline.lake.parquet import (
+    ParquetWriter,
+    UnreadableFile,
+    WrongKey,
+    read_parquet,
+    write_parquet,
+)
+from pii_pipeline.lake.zones import UnsupportedStorage, Zone, ZoneName, Zones
+
+__all__ = [
+    "LandingPath",
+    "ObjectInfo",
+    "ParquetWriter",
+    "UnreadableFile",
+    "UnsupportedStorage",
+    "WrongKey",
+    "Zone",
+    "ZoneName",
+    "Zones",
+    "data_file",
+    "delete",
+    "hour_folder",
+    "hour_text",
+    "landing_path",
+    "landing_prefix",
+    "list_objects",
+    "object_name",
+    "open_input",
+    "parse_hour",
+    "parse_landing_path",
+    "put",
+    "read_parquet",
+    "sweep_temporaries",
+    "write_parquet",
+]

@@ -1,0 +1,205 @@
+"""Parquet files of a zone, written atomically and streamed, encrypted where the zone asks for it.
+
+Encryption is Parquet modular encryption (AES-GCM): every page, the column statistics and the footer, under a
+random key per file, which lies in the file wrapped (RFC 3394) under the caller's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+from pyarrow.parquet import encryption
+
+from pii_pipeline.lake.files import atomic_output
+from pii_pipeline.lake.zones import Zone
+
+KEY_BYTES = 32
+ROW_GROUP_ROWS = 131_072
+BATCH_ROWS = 65_536
+
+_PLAIN_MAGIC = b"PAR1"
+_ENCRYPTED_MAGIC = b"PARE"
+_KEY_NAME = "zone"
+
+
+class UnreadableFile(Exception):
+    """The file is not the Parquet file it should be. The message has its path and no value."""
+
+
+class WrongKey(UnreadableFile):
+    """The key given does not open the file."""
+
+
+class ParquetWriter:
+    """Takes the tables of one file. `rows` so far; `size` in bytes once the file is there."""
+
+    def __init__(self, writer: Any, schema: pa.Schema) -> None:
+        self._writer = writer
+        self._schema = schema
+        self.rows = 0
+        self.size = 0
+
+    def write(self, table: pa.Table | pa.RecordBatch) -> None:
+        """Appends `table` as one row group (more if it has over 131,072 rows; none if it has no rows).
+
+        Its columns are those of the schema in name, order and type, but any may be dictionary-encoded, also
+        inside structs and lists. They are decoded here, not written as they are: a dictionary would take
+        values into the file that no row has any more, those of rows that were filtered out.
+        """
+        schema = plain_schema(table.schema)
+        if schema.names != self._schema.names or schema.types != self._schema.types:
+            raise TypeError("the table's columns are not those of the file's schema")
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        if table.num_rows:
+            self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP_ROWS)
+            self.rows += table.num_rows
+
+
+@contextmanager
+def write_parquet(
+    zone: Zone,
+    path: str,
+    schema: pa.Schema,
+    *,
+    key: bytes | None = None,
+    compression: str = "zstd",
+    level: int | None = 1,
+) -> Iterator[ParquetWriter]:
+    """Writes one file, in memory of about a row group; it is there when the block ends, not if it raises.
+
+    The columns are those of `schema` without dictionary encoding and without metadata. The same tables in
+    the same portions give the same bytes under one version of pyarrow, unless `key` (32 bytes) encrypts
+    them: encryption is randomised. No tables give a valid empty file.
+    """
+    plain = plain_schema(schema)
+    with atomic_output(zone, path) as sink:
+        with pq.ParquetWriter(
+            sink,
+            plain,
+            version="2.6",
+            compression=compression,
+            compression_level=level,
+            # Any reader sees plain columns: no Arrow schema beside Parquet's own.
+            store_schema=False,
+            encryption_properties=None if key is None else _encryption(key),
+        ) as parquet:
+            writer = ParquetWriter(parquet, plain)
+            yield writer
+        writer.size = sink.tell()
+
+
+def read_parquet(
+    zone: Zone,
+    path: str,
+    *,
+    key: bytes | None = None,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of at most `batch_rows` rows, in order, in memory of about a row group.
+
+    `columns`: only these. Raises FileNotFoundError, `WrongKey`, or `UnreadableFile`: also if a file that
+    should be encrypted is not, or the other way round.
+    """
+    with zone.filesystem.open_input_file(zone.path(path)) as source:
+        magic = source.read(len(_PLAIN_MAGIC))
+        source.seek(0)
+        if magic not in (_PLAIN_MAGIC, _ENCRYPTED_MAGIC):
+            raise UnreadableFile(f"{path} is no Parquet file")
+        if (magic == _ENCRYPTED_MAGIC) != (key is not None):
+            state = "encrypted, and no key was given" if key is None else "not encrypted"
+            raise UnreadableFile(f"{path} is {state}")
+        with _typed_errors(path):
+            file = pq.ParquetFile(source, decryption_properties=None if key is None else _decryption(key))
+            batches = file.iter_batches(
+                batch_size=batch_rows, columns=None if columns is None else list(columns)
+            )
+        while True:
+            with _typed_errors(path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """`schema` without dictionary encoding, at any depth, and without metadata."""
+    return pa.schema([_plain_field(schema.field(index)) for index in range(len(schema))])
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return pa.field(field.name, _plain_type(field.type), field.nullable)
+
+
+def _plain_type(type: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type):
+        return _plain_type(type.value_type)
+    if pa.types.is_struct(type):
+        return pa.struct([_plain_field(type.field(index)) for index in range(type.num_fields)])
+    if pa.types.is_list(type):
+        return pa.list_(_plain_field(type.value_field))
+    if pa.types.is_large_list(type):
+        return pa.large_list(_plain_field(type.value_field))
+    return type
+
+
+@contextmanager
+def _typed_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidUnwrap:
+        raise WrongKey(f"{path} is encrypted under another key") from None
+    except OSError as error:
+        if error.errno is not None:  # the storage failed, not the file
+            raise
+        raise UnreadableFile(f"{path} is damaged") from None
+    except pa.ArrowException:
+        raise UnreadableFile(f"{path} is damaged") from None
+
+
+class _OneKey(encryption.KmsClient):
+    """Wraps the random keys of files under one key in memory."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self._key = key
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
+        return aes_key_wrap(self._key, key_bytes).hex()
+
+    def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
+        try:
+            return aes_key_unwrap(self._key, bytes.fromhex(wrapped_key))
+        except ValueError:
+            raise InvalidUnwrap from None
+
+
+def _factory(key: bytes) -> Any:
+    # One per file: a factory keeps keys it has seen for minutes, and here they must die with their user.
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key has {KEY_BYTES} bytes")
+    return encryption.CryptoFactory(lambda _: _OneKey(key))
+
+
+def _encryption(key: bytes) -> Any:
+    return _factory(key).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(
+            _KEY_NAME,
+            uniform_encryption=True,
+            plaintext_footer=False,
+            double_wrapping=False,
+            internal_key_material=True,
+            data_key_length_bits=8 * KEY_BYTES,
+        ),
+    )
+
+
+def _decryption(key: bytes) -> Any:
+    return _factory(key).file_decryption_properties(encryption.KmsConnectionConfig())

@@ -1,0 +1,185 @@
+"""Parquet files of a zone: plain columns, the same bytes again, encryption, and what goes wrong."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pii_pipeline.lake import UnreadableFile, WrongKey, Zone, put, read_parquet, write_parquet
+
+KEY = bytes(range(32))
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("at", pa.timestamp("us", "UTC")),
+        ("tags", pa.list_(pa.string())),
+        ("who", pa.struct([("mail", pa.string()), ("seen", pa.list_(pa.struct([("ip", pa.string())])))])),
+    ]
+)
+
+
+def table(count: int = 100, start: int = 0) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "id": n,
+                "at": datetime(2026, 11, 22, 10, tzinfo=UTC),
+                "tags": ["red", None] if n % 3 else None,
+                "who": {"mail": f"planted-{n % 10}@example.com", "seen": [{"ip": "192.0.2.1"}]},
+            }
+            for n in range(start, start + count)
+        ],
+        schema=SCHEMA,
+    )
+
+
+def write(zone: Zone, path: str, *tables: pa.Table, key: bytes | None = None) -> bytes:
+    with write_parquet(zone, path, SCHEMA, key=key) as writer:
+        for part in tables:
+            writer.write(part)
+    raw = Path(zone.path(path)).read_bytes()
+    assert (writer.rows, writer.size) == (sum(part.num_rows for part in tables), len(raw))
+    return raw
+
+
+def read(zone: Zone, path: str, **options) -> pa.Table:
+    return pa.Table.from_batches(read_parquet(zone, path, **options), SCHEMA)
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_tables_come_back(lake, key):
+    write(lake, "a.parquet", table(100), table(0), table(7, start=100), key=key)
+    assert read(lake, "a.parquet", key=key).equals(table(107))
+    batches = list(read_parquet(lake, "a.parquet", key=key, columns=["id"], batch_rows=50))
+    assert [batch.schema.names for batch in batches] == [["id"]] * 3
+    assert [batch.num_rows for batch in batches] == [50, 50, 7]
+
+
+def test_the_same_tables_give_the_same_bytes(lake):
+    raw = write(lake, "a.parquet", table(1000), table(10))
+    assert write(lake, "b.parquet", table(1000), table(10)) == raw
+    assert b"ARROW:schema" not in raw
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_no_rows_are_a_valid_typed_file(lake, key):
+    write(lake, "none.parquet", key=key)
+    write(lake, "empty.parquet", table(0), key=key)
+    for path in ("none.parquet", "empty.parquet"):
+        assert list(read_parquet(lake, path, key=key)) == []
+        if key is None:
+            assert pq.read_schema(lake.path(path)).equals(SCHEMA)
+
+
+def dictionary_encoded(plain: pa.Table) -> pa.Table:
+    """`plain` with dictionaries inside its structs and lists."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    nested = pa.struct([("mail", text), ("seen", pa.list_(pa.struct([("ip", text)])))])
+    tags = plain["tags"].combine_chunks()
+    tags = pa.ListArray.from_arrays(tags.offsets, tags.values.dictionary_encode(), mask=tags.is_null())
+    who = plain["who"].combine_chunks()
+    seen = who.field("seen")
+    ips = pa.StructArray.from_arrays([seen.values.field("ip").dictionary_encode()], ["ip"])
+    who = pa.StructArray.from_arrays(
+        [who.field("mail").dictionary_encode(), pa.ListArray.from_arrays(seen.offsets, ips)], ["mail", "seen"]
+    )
+    assert who.type == nested
+    return plain.set_column(2, "tags", tags).set_column(3, "who", who)
+
+
+def test_dictionaries_in_memory_are_plain_columns_on_disk(lake):
+    encoded = dictionary_encoded(table(50))
+    assert encoded.schema != SCHEMA
+    assert write(lake, "encoded.parquet", encoded) == write(lake, "plain.parquet", table(50))
+    assert pq.read_table(lake.path("encoded.parquet")).schema.equals(SCHEMA)
+
+
+def test_values_of_rows_that_were_filtered_out_do_not_reach_the_file(lake):
+    schema = pa.schema([("x", pa.string())])
+    text = pa.table({"x": pa.array(["erased-value", "kept"]).dictionary_encode()})
+    left = text.filter(pa.array([False, True]))
+    with write_parquet(lake, "a.parquet", schema, compression="none", level=None) as writer:
+        writer.write(left)
+    raw = Path(lake.path("a.parquet")).read_bytes()
+    assert b"kept" in raw
+    assert b"erased-value" not in raw
+
+
+def test_a_batch_is_a_table_too(lake):
+    with write_parquet(lake, "a.parquet", SCHEMA) as writer:
+        writer.write(table(5).to_batches()[0])
+    assert read(lake, "a.parquet").equals(table(5))
+
+
+def test_other_columns_are_refused_and_nothing_is_left(lake):
+    for other in (table(1).drop_columns(["id"]), table(1).cast(SCHEMA.set(0, pa.field("id", pa.int32())))):
+        with (
+            pytest.raises(TypeError, match="not those of the file's schema"),
+            write_parquet(lake, "a.parquet", SCHEMA) as writer,
+        ):
+            writer.write(table(1))
+            writer.write(other)
+        assert list(Path(lake.root).iterdir()) == []
+
+
+def test_encrypted_bytes_say_nothing(lake):
+    raw = write(lake, "a.parquet", table(), key=KEY)
+    assert b"mail" in write(lake, "b.parquet", table())
+    for secret in (b"planted", b"mail", b"red", KEY, KEY.hex().encode()):
+        assert secret not in raw
+    with pytest.raises(OSError, match="encrypted"):
+        pq.read_table(lake.path("a.parquet"))
+
+
+def test_each_file_has_a_key_of_its_own(lake):
+    assert write(lake, "a.parquet", table(), key=KEY) != write(lake, "b.parquet", table(), key=KEY)
+
+
+def test_a_wrong_key_is_a_typed_error(lake):
+    write(lake, "a.parquet", table(), key=KEY)
+    with pytest.raises(WrongKey, match=r"^a\.parquet is encrypted under another key$") as caught:
+        read(lake, "a.parquet", key=KEY[::-1])
+    assert caught.value.__suppress_context__
+    with pytest.raises(ValueError, match="32 bytes"):
+        read(lake, "a.parquet", key=KEY[:16])
+
+
+def test_encrypted_and_plain_are_never_mixed_up(lake):
+    write(lake, "plain.parquet", table())
+    write(lake, "encrypted.parquet", table(), key=KEY)
+    with pytest.raises(UnreadableFile, match="not encrypted"):
+        read(lake, "plain.parquet", key=KEY)
+    with pytest.raises(UnreadableFile, match="no key was given"):
+        read(lake, "encrypted.parquet")
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_damage_is_a_typed_error(lake, key):
+    raw = write(lake, "a.parquet", table(), key=key)
+    for damaged in (raw[:-9], raw[:4], b"", b"not Parquet", raw[:60] + bytes(40) + raw[100:]):
+        put(lake, "a.parquet", damaged)
+        with pytest.raises(UnreadableFile) as caught:
+            read(lake, "a.parquet", key=key)
+        assert "planted" not in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        read(lake, "b.parquet", key=key)
+
+
+def test_threads_read_and_write_encrypted_files_beside_one_another(lake):
+    def there_and_back(n: int) -> bool:
+        write(lake, f"{n}.parquet", table(2000), table(2000, start=2000), key=KEY)
+        return all(read(lake, f"{n}.parquet", key=KEY).equals(expected) for _ in range(3))
+
+    expected = table(4000)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(there_and_back, range(12)))
+
+
+def test_errors_travel_between_processes():
+    assert str(pickle.loads(pickle.dumps(WrongKey("a")))) == "a"
