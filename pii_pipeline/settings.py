@@ -3,7 +3,7 @@
 | variable | meaning | default |
 | --- | --- | --- |
 | ``PII_STORAGE_URI`` | where the four zones are folders | ``var/storage`` of the project |
-| ``PII_LANDING_URI`` ``PII_RESTRICTED_URI`` ``PII_LAKE_URI`` ``PII_CONSENTED_URI`` | one zone elsewhere | below the storage URI |
+| ``PII_LANDING_URI`` | a zone elsewhere; also ``…RESTRICTED…``, ``…LAKE…``, ``…CONSENTED…`` | below it |
 | ``PII_DATABASE_URL`` | ledger and key store | SQLite, ``var/pii.db`` |
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run | ``file:var/keys/key-encryption-key`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import | none: one is made |
@@ -52,7 +52,9 @@ def project_root() -> Path:
 
 def read_settings(environment: Mapping[str, str] | None = None, project: Path | None = None) -> Settings:
     """The settings in `environment` (default: the process's). Raises `SettingError`."""
-    env = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
+    env = {
+        name: value for name, value in (os.environ if environment is None else environment).items() if value
+    }
     root = project or project_root()
     var = root / "var"
     storage = env.get("PII_STORAGE_URI", str(var / "storage")).rstrip("/")
@@ -74,7 +76,9 @@ def _folders(value: str | None, default: Path) -> tuple[Path, ...]:
     folders = tuple(Path(part) for part in value.split(os.pathsep) if part)
     for folder in folders:
         if not folder.is_dir():
-            raise SettingError("PII_STREAMS_DIR", f"{folder} is no folder", "name folders that hold one folder per stream")
+            raise SettingError(
+                "PII_STREAMS_DIR", f"{folder} is no folder", "name folders that hold one folder per stream"
+            )
     return folders
 
 
@@ -82,5 +86,7 @@ def _workers(value: str | None) -> int:
     if value is None:
         return os.cpu_count() or 1
     if not value.isdigit() or int(value) < 1:
-        raise SettingError("PII_WORKERS", "not a whole number above zero", "say how many cores to use, or unset it")
+        raise SettingError(
+            "PII_WORKERS", "not a whole number above zero", "say how many cores to use, or unset it"
+        )
     return int(value)

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pii_pipeline.lake import layout, read_parquet, write_parquet
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint
+from pii_pipeline.keys.keyring import Keyring
+from pii_pipeline.lake import data_file, read_parquet, write_parquet
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import LayerResult, Made, Progress, make_layer, silent
 from pii_pipeline.pipeline.parallel import ordered_map
@@ -51,17 +52,19 @@ def derive_hour(
 ) -> LayerResult:
     """Makes the hour's part of a derived dataset from what is in the lake."""
     derived = derived_plan(stream, dataset)
-    request = f"{dataset} {derived.request.level} {sorted(derived.request.purposes)} {derived.joinable_with_lake}"
+    request = (
+        f"{dataset} {derived.request.level} {sorted(derived.request.purposes)} {derived.joinable_with_lake}"
+    )
 
     def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
-        secret = installation.keys.secret_version
+        secret = installation.secret.version
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, f"{stream.contract.digest} {request}", CODE_VERSION, secret, above)
 
     def make(batch: Batch, upstream: Commit | None, name: str) -> Made:
         assert upstream is not None
-        path = layout.consented_path(stream.name, dataset, batch.hour, batch.id, name)
+        path = data_file(stream.name, dataset, hour_start(batch.hour), batch.id, name)
         derive = _Derivation(installation, stream, dataset, derived)
         withheld = 0
         source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
@@ -72,7 +75,7 @@ def derive_hour(
                 withheld += part.withheld
                 progress(dataset, part.table.num_rows + part.withheld, part.bytes)
         counts = {"pseudonymized": out.rows + withheld, "admitted": out.rows, "withheld": withheld}
-        return Made((CommittedFile(dataset, path, out.bytes, out.rows),), counts)
+        return Made((CommittedFile(dataset, path, out.size, out.rows),), counts)
 
     return make_layer(installation, stream, hour, dataset, fingerprint_of, make, "pseudonymized", force)
 
@@ -86,18 +89,19 @@ class _Derivation:
         self._installation = installation
         self._dataset = dataset
         self._derived = derived
-        self._keyring = installation.keyring(stream)
+        self._stream = stream
 
     def __call__(self, batch: pa.RecordBatch) -> _Derived:
         rows, size = batch.num_rows, batch.nbytes
         table = pa.Table.from_batches([batch])
         table = table.filter(pa.array(self._derived.request.admits(table[CONSENT].combine_chunks())))
-        row, keys, known = self._data_keys(table)
+        keyring = self._installation.keyring(self._stream, windows(table[EVENT_TIME].combine_chunks()).days)
+        row, keys, known = self._data_keys(table, keyring)
         if not known.all():
             # Forgotten people and expired windows: nothing of theirs can be read, so nothing is admitted.
             table = table.filter(pa.array(known[row]))
-            row, keys, _ = self._data_keys(table)
-        opener = ChunkOpener(self._keyring, self._dataset, keys)
+            row, keys, _ = self._data_keys(table, keyring)
+        opener = ChunkOpener(keyring, self._dataset, keys)
         columns, leaks = derive_columns(table, self._derived, row, opener)
         if leaks:
             raise LeakError(leaks)
@@ -105,7 +109,7 @@ class _Derivation:
         result = pa.table([columns[name] for name in names], names)
         return _Derived(result, rows - table.num_rows, size)
 
-    def _data_keys(self, table: pa.Table) -> tuple[np.ndarray, DataKeys, np.ndarray]:
+    def _data_keys(self, table: pa.Table, keyring: Keyring) -> tuple[np.ndarray, DataKeys, np.ndarray]:
         """The data key of each row, those keys, and which of them still exist."""
         tokens = pc.dictionary_encode(table[SUBJECT_TOKEN].combine_chunks())
         row = tokens.indices.to_numpy().astype(np.int64)
@@ -116,11 +120,9 @@ class _Derivation:
         links = [uuid.UUID(text).bytes for text in table[KEY_LINK].take(pa.array(first)).to_pylist()]
         sealed = [base64.b64decode(text) for text in tokens.dictionary.to_pylist()]
         refs: list[bytes | None] = [None] * len(sealed)
-        for day in set(days) - self._keyring.expired(when.days):
+        for day in sorted({day for day in days if keyring.window_keys[day] is not None}):
             chosen = [i for i, other in enumerate(days) if other == day]
-            opened = self._keyring.open_subject_tokens(
-                day, [sealed[i] for i in chosen], [links[i] for i in chosen]
-            )
+            opened = keyring.open_subject_tokens(day, [sealed[i] for i in chosen], [links[i] for i in chosen])
             for i, ref in zip(chosen, opened, strict=True):
                 refs[i] = ref
         salts = self._installation.keys.salts_of(sorted({ref for ref in refs if ref is not None}))

@@ -8,6 +8,7 @@ not a cryptographic one, but nobody outside can aim at a collision.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +51,7 @@ def _views(records: pa.Array) -> Iterable[memoryview]:
     offsets = np.frombuffer(records.buffers()[1], np.int64 if large else np.int32)
     ends = offsets[records.offset : records.offset + len(records) + 1].tolist()
     data = memoryview(records.buffers()[2] or b"")
-    return (data[start:end] for start, end in zip(ends, ends[1:], strict=False))
+    return (data[start:end] for start, end in pairwise(ends))
 
 
 def verdicts(batch: pa.Table, earlier: Iterable[pa.Table]) -> np.ndarray:
@@ -87,7 +88,7 @@ def _repeats(among: np.ndarray, *keys: np.ndarray) -> np.ndarray:
 
 
 def _seen(content: np.ndarray, rest: np.ndarray, before: pa.Table) -> np.ndarray:
-    """Which rows have the content of a row of `before`; the few with equal first halves are compared whole."""
+    """Which rows have the content of a row of `before`; few need more than the first half."""
     candidates = np.flatnonzero(
         np.asarray(pc.is_in(pa.array(content), value_set=before["content"].combine_chunks()))
     )

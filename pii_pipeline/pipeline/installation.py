@@ -1,20 +1,25 @@
-"""One installation of the product: settings, streams, ledger, key store and zones, opened once per process."""
+"""One installation of the product: settings, streams, ledger, key store, zones, opened once per process."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
+from threading import Lock
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Engine
 
 from pii_pipeline.database import connect
-from pii_pipeline.keys import CryptoPool, Keyring, KeyStore, PseudonymSecret, open_key_encryption_key
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
-from pii_pipeline.lake import Zones
+from pii_pipeline.keys.key_encryption import open_key_encryption_key
+from pii_pipeline.keys.keyring import Keyring
+from pii_pipeline.keys.store import KeyStore, PseudonymSecret
+from pii_pipeline.keys.workers import CryptoPool
+from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
@@ -50,6 +55,8 @@ class Installation:
         self.settings = settings
         self.workers = settings.workers
         self.batch_bytes = batch_bytes
+        self._windows: dict[str, dict[date, bytes | None]] = {}
+        self._windows_lock = Lock()
 
     @cached_property
     def streams(self) -> Mapping[str, Stream]:
@@ -59,7 +66,13 @@ class Installation:
     @cached_property
     def zones(self) -> Zones:
         """The four zones."""
-        return Zones.open(self.settings.zones)
+        at = self.settings.zones
+        return Zones(
+            Zone.at("landing", at["landing"]),
+            Zone.at("restricted", at["restricted"]),
+            Zone.at("lake", at["lake"]),
+            Zone.at("consented", at["consented"]),
+        )
 
     @cached_property
     def engine(self) -> Engine:
@@ -98,9 +111,14 @@ class Installation:
         """The processes that do the crypto: it holds the interpreter lock, so that threads would not help."""
         return CryptoPool(self.workers if self.workers > 1 else 0)
 
-    def keyring(self, stream: Stream) -> Keyring:
-        """Keys for one layer of one stream."""
-        return Keyring(stream.name, self.secret, self.keys, self.crypto)
+    def keyring(self, stream: Stream, days: Collection[date]) -> Keyring:
+        """The keys of a stream for these rotation windows."""
+        with self._windows_lock:
+            known = self._windows.setdefault(stream.name, {})
+            missing = [day for day in days if day not in known]
+            if missing:
+                known.update(self.keys.window_keys(stream.name, missing))
+            return Keyring(stream.name, self.secret.key, dict(known), self.crypto)
 
     def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
         """Where the bad records of a batch are sealed."""
@@ -110,7 +128,7 @@ class Installation:
 
     def delete(self, file: CommittedFile) -> None:
         """Removes a file that no commit holds any more."""
-        getattr(self.zones, zone_of(file.dataset)).delete(file.path)
+        delete(getattr(self.zones, zone_of(file.dataset)), file.path)
 
     def close(self) -> None:
         """Ends worker processes and database connections."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys import Keyring
-from pii_pipeline.lake import layout, read_parquet, write_parquet
+from pii_pipeline.keys.keyring import Keyring
+from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
@@ -63,7 +63,7 @@ def pseudonymize_hour(
 
     def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
-        secret = installation.keys.secret_version
+        secret = installation.secret.version
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, stream.contract.digest, CODE_VERSION, secret, above)
 
@@ -85,7 +85,7 @@ def _pseudonymize_batch(
     name: str,
     progress: Progress,
 ) -> Made:
-    path = layout.lake_path(stream.name, PSEUDONYMIZED_EVENTS, batch.hour, batch.id, name)
+    path = data_file(stream.name, PSEUDONYMIZED_EVENTS, hour_start(batch.hour), batch.id, name)
     treat = _Treatment(installation, stream, plan)
     erased = expired = 0
     try:
@@ -104,7 +104,7 @@ def _pseudonymize_batch(
         "erased": erased,
         "expired": expired,
     }
-    return Made((CommittedFile(PSEUDONYMIZED_EVENTS, path, out.bytes, out.rows),), counts)
+    return Made((CommittedFile(PSEUDONYMIZED_EVENTS, path, out.size, out.rows),), counts)
 
 
 def validated_chunks(
@@ -139,13 +139,13 @@ class _Treatment:
         self._stream = stream
         self._plan = plan
         self._schema = plan.lake_schema()
-        self._keyring = installation.keyring(stream)
         self._subjects = SubjectCache(installation.keys)
 
     def __call__(self, table: pa.Table) -> _Treated:
         size = table.nbytes
         when = windows(table[EVENT_TIME].combine_chunks())
-        table, when, expired = self._without_expired(table, when)
+        keyring = self._installation.keyring(self._stream, when.days)
+        table, when, expired = _without_expired(table, when, keyring)
         who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
         gone = self._erased(table, who.tags, who.subject)
         erased = int(gone.sum())
@@ -154,13 +154,13 @@ class _Treatment:
             when = windows(table[EVENT_TIME].combine_chunks())
             who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
         subjects = self._subjects.get(who.tags)
-        keys = self._data_keys(table, when, who.subject, [subject.ref for subject in subjects])
+        keys = self._data_keys(table, when, who.subject, [subject.ref for subject in subjects], keyring)
         data_keys = DataKeys(
             days=[when.days[i] for i in keys.window.tolist()],
             salts=[subjects[i].salt for i in keys.subject.tolist()],
             key_links=keys.links,
         )
-        sealer = ChunkSealer(self._keyring, [subject.salt for subject in subjects], data_keys)
+        sealer = ChunkSealer(keyring, [subject.salt for subject in subjects], data_keys)
         columns = pseudonymize_columns(table, self._plan, RowKeys(who.subject, keys.row), sealer)
         leaks = inspect(table, columns, self._plan)
         if leaks:
@@ -175,14 +175,6 @@ class _Treatment:
         names = self._schema.names
         return _Treated(pa.table([columns[name] for name in names], names), erased, expired, size)
 
-    def _without_expired(self, table: pa.Table, when: Windows) -> tuple[pa.Table, Windows, int]:
-        gone = self._keyring.expired(when.days)
-        if not gone:
-            return table, when, 0
-        keep = ~np.isin(when.window, [when.days.index(day) for day in gone])
-        table = table.filter(pa.array(keep))
-        return table, windows(table[EVENT_TIME].combine_chunks()), int((~keep).sum())
-
     def _erased(self, table: pa.Table, tags: list[bytes], subject: np.ndarray) -> np.ndarray:
         """Rows of people who were erased after them: event or arrival time at or before the erasure."""
         erased_at = self._installation.keys.erased_at(tags)
@@ -192,10 +184,14 @@ class _Treatment:
         moments = np.array(
             [int(erased_at[tag].timestamp() * 1e6) if tag in erased_at else never for tag in tags], np.int64
         )[subject]
-        times = [table[name].combine_chunks().cast(pa.int64()).to_numpy() for name in (EVENT_TIME, ARRIVAL_TIME)]
+        times = [
+            table[name].combine_chunks().cast(pa.int64()).to_numpy() for name in (EVENT_TIME, ARRIVAL_TIME)
+        ]
         return (times[0] <= moments) | (times[1] <= moments)
 
-    def _data_keys(self, table: pa.Table, when: Windows, subject: np.ndarray, refs: list[bytes]) -> _Keys:
+    def _data_keys(
+        self, table: pa.Table, when: Windows, subject: np.ndarray, refs: list[bytes], keyring: Keyring
+    ) -> _Keys:
         """The distinct (window, key field value, subject) of the rows, with key link and token of each."""
         values, codes = texts(column_at(table, self._stream.contract.key_field))
         combined = (codes * len(when.days) + when.window) * len(refs) + subject
@@ -208,10 +204,8 @@ class _Treatment:
         for number, day in enumerate(when.days):
             chosen = np.flatnonzero(of_window == number).tolist()
             of_day = [refs[of_subject[i]] for i in chosen]
-            found = self._keyring.key_links(day, [values[of_value[i]] for i in chosen], of_day)
-            for i, link, token in zip(
-                chosen, found, self._keyring.subject_tokens(day, of_day, found), strict=True
-            ):
+            found = keyring.key_links(day, [values[of_value[i]] for i in chosen], of_day)
+            for i, link, token in zip(chosen, found, keyring.subject_tokens(day, of_day, found), strict=True):
                 links[i], tokens[i] = link, token
         return _Keys(row, of_window, of_subject, links, tokens)
 
@@ -235,3 +229,13 @@ class _Keys:
 
 def _spread(rows: np.ndarray, values: list[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), pa.array(values, pa.string()))
+
+
+def _without_expired(table: pa.Table, when: Windows, keyring: Keyring) -> tuple[pa.Table, Windows, int]:
+    """The rows whose window still has its key, and how many have not: they are never made again."""
+    gone = [number for number, day in enumerate(when.days) if keyring.window_keys[day] is None]
+    if not gone:
+        return table, when, 0
+    keep = ~np.isin(when.window, gone)
+    table = table.filter(pa.array(keep))
+    return table, windows(table[EVENT_TIME].combine_chunks()), int((~keep).sum())

@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass
 
 from pii_pipeline.formats import etag
-from pii_pipeline.lake import layout
-from pii_pipeline.ledger import LandingObject
+from pii_pipeline.lake import landing_prefix, list_objects, open_input
+from pii_pipeline.ledger import LandingObject, hour_start
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.streams.model import Stream
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """The hour as it is sealed now: all its objects, batches and their bytes; `new_objects` since last time."""
+    """The hour as it is sealed now: its objects, batches and bytes; `new_objects` came since last time."""
 
     objects: int
     new_objects: int
@@ -28,9 +28,9 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     started = time.perf_counter()
     landing = installation.zones.landing
     found = []
-    for info in landing.list(layout.landing_prefix(stream.name, hour)):
+    for info in list_objects(landing, landing_prefix(stream.name, hour_start(hour))):
         try:
-            with landing.open_input(info.path) as file:
+            with open_input(landing, info.path) as file:
                 found.append(LandingObject(info.path, info.size, etag(file), info.last_modified))
         except FileNotFoundError:
             continue  # gone between listing and reading: it never was part of the hour

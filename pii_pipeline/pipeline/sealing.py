@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
-from pii_pipeline.keys import Keyring
-from pii_pipeline.keys.keyring import DataKeyRef
-from pii_pipeline.privacy.sealer import Index
+from pii_pipeline.keys.keyring import Column, DataKeyRef, Keyring
+from pii_pipeline.privacy.sealer import Index, SealedColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,8 @@ class ChunkSealer:
         salts = None if subjects is None else [self._salts[i] for i in subjects.tolist()]
         return self._keyring.pseudonyms(domain, values, salts)
 
-    def seal(self, level: int, associated_data: bytes, values: list[bytes], data_keys: Index) -> list[bytes]:
-        refs = [self._refs[i] for i in data_keys.tolist()]
-        return self._keyring.seal(level, associated_data, values, refs)
+    def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
+        return self._keyring.seal_columns(_columns(columns, self._refs))
 
 
 class ChunkOpener:
@@ -48,12 +46,20 @@ class ChunkOpener:
         self._dataset = dataset
         self._refs = data_keys.refs()
 
-    def open(self, level: int, associated_data: bytes, values: list[bytes], data_keys: Index) -> list[bytes]:
-        refs = [self._refs[i] for i in data_keys.tolist()]
-        return self._keyring.open(level, associated_data, values, refs)
+    def open(self, columns: list[SealedColumn]) -> list[list[bytes]]:
+        return self._keyring.open_columns(_columns(columns, self._refs))
 
     def rekey(self, pseudonyms: list[bytes]) -> list[bytes]:
         return self._keyring.rekey(self._dataset, pseudonyms)
 
     def outer_seal(self, associated_data: bytes, ciphertexts: list[bytes]) -> list[bytes]:
         return self._keyring.outer_seal(self._dataset, associated_data, ciphertexts)
+
+
+def _columns(columns: list[SealedColumn], refs: list[DataKeyRef]) -> list[Column]:
+    return [
+        Column(
+            column.level, column.associated_data, column.values, [refs[i] for i in column.data_keys.tolist()]
+        )
+        for column in columns
+    ]

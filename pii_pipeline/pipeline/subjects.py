@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pii_pipeline.contracts.model import Contract
-from pii_pipeline.keys import KeyStore, Subject
 from pii_pipeline.keys.derivation import anonymous_subject_tags, canonical_id, subject_tags
+from pii_pipeline.keys.store import KeyStore
+from pii_pipeline.keys.subjects import Subject
 from pii_pipeline.pipeline.columns import column_at
-from pii_pipeline.privacy.plan import EVENT_TIME
 
 _EPOCH = date(1970, 1, 1)
 

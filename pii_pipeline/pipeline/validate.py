@@ -11,8 +11,9 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from pii_pipeline.contracts.record_type import arrow_type
 from pii_pipeline.formats import ObjectFault, ObjectProblem, ObjectSource, RecordChunk, etag, read_chunks
-from pii_pipeline.lake import layout, read_parquet, write_parquet
+from pii_pipeline.lake import data_file, open_input, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     VALIDATED_EVENTS,
     Batch,
@@ -24,12 +25,11 @@ from pii_pipeline.ledger import (
     hour_start,
 )
 from pii_pipeline.pipeline import bad_events, duplicates
-from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.bad_events import BadRecord, bad_event_rows
+from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
 from pii_pipeline.pipeline.parallel import ordered_map
-from pii_pipeline.contracts.record_type import arrow_type
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import Leak, LeakError
 from pii_pipeline.streams.model import Stream
@@ -80,9 +80,7 @@ def validate_hour(
     def make(batch: Batch, _: Commit | None, name: str) -> Made:
         return _validate_batch(installation, stream, batch, name, progress)
 
-    return make_layer(
-        installation, stream, hour, VALIDATED_EVENTS, fingerprint_of, make, "records", force
-    )
+    return make_layer(installation, stream, hour, VALIDATED_EVENTS, fingerprint_of, make, "records", force)
 
 
 def _validate_batch(
@@ -91,14 +89,15 @@ def _validate_batch(
     contract = stream.contract
     zones, keys = installation.zones, installation.keys
     day = hour_start(batch.hour).date()
-    restricted_key = keys.restricted_key(stream.name, day)
+    key = keys.restricted_key(stream.name, day)
     made_before = installation.ledger.commit_of(batch.id, VALIDATED_EVENTS) is not None
     sources = [ObjectSource(item.uri, _opener(installation, item), item.etag) for item in batch.objects]
     check = _checker(installation, stream, batch)
 
-    validated_path = layout.restricted_path(stream.name, VALIDATED_EVENTS, batch.hour, batch.id, name)
-    digests_path = layout.restricted_path(stream.name, EVENT_DIGESTS, batch.hour, batch.id, name)
-    bad_path = layout.lake_path(stream.name, BAD_EVENTS, batch.hour, batch.id, name)
+    hour = hour_start(batch.hour)
+    validated_path = data_file(stream.name, VALIDATED_EVENTS, hour, batch.id, name)
+    digests_path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
+    bad_path = data_file(stream.name, BAD_EVENTS, hour, batch.id, name)
     counts = {"records": 0, "bad": 0}
     reasons: Counter[str] = Counter()
     digests: list[pa.Table] = []
@@ -106,7 +105,7 @@ def _validate_batch(
     quarantine = installation.quarantine(stream, batch)
 
     with (
-        write_parquet(zones.restricted, validated_path, validated_schema(stream), key=restricted_key) as valid,
+        write_parquet(zones.restricted, validated_path, validated_schema(stream), key=key) as valid,
         write_parquet(zones.lake, bad_path, bad_events.SCHEMA) as bad_file,
     ):
 
@@ -127,7 +126,13 @@ def _validate_batch(
         for result in ordered_map(check, read_chunks(sources, stream.max_record_bytes), installation.workers):
             if isinstance(result, ObjectProblem):
                 _refuse_if_gone(result, made_before, seen, batch)
-                set_aside([BadRecord(result.object, None, None, result.type, None, None, result.message, None, None)])
+                set_aside(
+                    [
+                        BadRecord(
+                            result.object, None, None, result.type, None, None, result.message, None, None
+                        )
+                    ]
+                )
                 counts["records"] += 1
                 continue
             counts["records"] += result.records
@@ -140,8 +145,8 @@ def _validate_batch(
             progress(VALIDATED_EVENTS, result.records, result.bytes)
 
     files = [
-        CommittedFile(VALIDATED_EVENTS, validated_path, valid.bytes, valid.rows),
-        CommittedFile(BAD_EVENTS, bad_path, bad_file.bytes, bad_file.rows),
+        CommittedFile(VALIDATED_EVENTS, validated_path, valid.size, valid.rows),
+        CommittedFile(BAD_EVENTS, bad_path, bad_file.size, bad_file.rows),
     ]
     duplicate = 0
     head = None
@@ -151,9 +156,9 @@ def _validate_batch(
         earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
         verdict = duplicates.verdicts(table, _earlier_digests(installation, stream, earlier.commits))
         table = table.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
-        with write_parquet(zones.restricted, digests_path, duplicates.SCHEMA, key=restricted_key) as out:
+        with write_parquet(zones.restricted, digests_path, duplicates.SCHEMA, key=key) as out:
             out.write(table)
-        files.append(CommittedFile(EVENT_DIGESTS, digests_path, out.bytes, out.rows))
+        files.append(CommittedFile(EVENT_DIGESTS, digests_path, out.size, out.rows))
         duplicate = int((verdict == duplicates.DUPLICATE).sum())
         counts["event_id_reused"] = int((verdict == duplicates.ID_REUSED).sum())
         head = earlier.head
@@ -165,7 +170,7 @@ def _opener(installation: Installation, item: SealedObject):  # noqa: ANN202
     def open_sealed() -> BinaryIO:
         # Hashed before it is read: records of an object that was overwritten must not come out at all,
         # since it will be sealed again as what it is now.
-        file = installation.zones.landing.open_input(item.uri)
+        file = open_input(installation.zones.landing, item.uri)
         if etag(file) != item.etag:
             file.close()
             raise ObjectFault("object_changed", "the object has other bytes than when it was sealed")
@@ -210,7 +215,7 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
             for failure in validated.failures
         ]
         objects = frozenset(np.unique(chunk.object).tolist())
-        return _Checked(table, digests, bad, len(chunk), int(chunk.sizes().sum()), objects)
+        return _Checked(table, digests, bad, len(chunk), int(chunk.records.nbytes), objects)
 
     return check
 

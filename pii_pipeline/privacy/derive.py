@@ -23,7 +23,6 @@ from pii_pipeline.privacy.leak_gate import Leak, detector_leaks, form_leaks
 from pii_pipeline.privacy.nested import leaves, plain, transform
 from pii_pipeline.privacy.plan import (
     CONSENT,
-    EVENT_TIME,
     ID_REUSED,
     KEY_LINK,
     SUBJECT_TOKEN,
@@ -33,10 +32,11 @@ from pii_pipeline.privacy.plan import (
     Plan,
     RecordStep,
     Step,
+    column_leaves,
     lake_type,
 )
 from pii_pipeline.privacy.pseudonymize import base64_array, hex_array
-from pii_pipeline.privacy.sealer import Index, Opener
+from pii_pipeline.privacy.sealer import Index, Opener, SealedColumn
 
 _LINKING = (KEY_LINK, SUBJECT_TOKEN, CONSENT, ID_REUSED, UNLISTED)
 _PSEUDONYM = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -95,20 +95,12 @@ def derive_columns(
     """
     plan = derived.plan
     rows = np.arange(table.num_rows)
+    opened = _open_leaves(table, derived, data_keys, opener, rows)
 
     def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
-        treatment = leaf.treatment
-        if isinstance(treatment, Keep):
-            return values
-        if derived.readable(leaf):
-            assert isinstance(treatment, Encrypt)
-            pairs = distinct(values, data_keys[at])
-            owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
-            sealed = pairs.of([base64.b64decode(text) for text in pairs.dictionary.to_pylist()])
-            texts = opener.open(treatment.level, plan.associated_data(leaf.path), sealed, owners)
-            opened = pairs.spread(pa.array(texts, pa.binary()).cast(pa.string()))
-            return from_texts(opened.dictionary_decode(), leaf.node)
-        if derived.joinable_with_lake:
+        if leaf.path in opened:
+            return opened[leaf.path]
+        if isinstance(leaf.treatment, Keep) or derived.joinable_with_lake:
             return values
         return _unlink(distinct(values), leaf, plan, opener)
 
@@ -127,6 +119,30 @@ def derive_columns(
     return columns, leaks
 
 
+def _open_leaves(
+    table: pa.Table, derived: DerivedPlan, data_keys: Index, opener: Opener, rows: Index
+) -> dict[str, pa.Array]:
+    """The leaves that are readable here by path, decrypted, with their original types."""
+    found: list[tuple[Leaf, Distinct]] = []
+    columns: list[SealedColumn] = []
+    for name, step in derived.columns:
+        if not any(derived.readable(leaf) for leaf in column_leaves(step)):
+            continue
+        for leaf, values, at in leaves(plain(table[name]), step, rows):
+            if isinstance(leaf.treatment, Encrypt) and derived.readable(leaf):
+                pairs = distinct(values, data_keys[at])
+                sealed = pairs.of([base64.b64decode(text) for text in pairs.dictionary.to_pylist()])
+                owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
+                level, bound = leaf.treatment.level, derived.plan.associated_data(leaf.path)
+                found.append((leaf, pairs))
+                columns.append(SealedColumn(level, bound, sealed, owners))
+    opened: dict[str, pa.Array] = {}
+    for (leaf, pairs), texts in zip(found, opener.open(columns), strict=True):
+        strings = pairs.spread(pa.array(texts, pa.binary()).cast(pa.string()))
+        opened[leaf.path] = from_texts(strings.dictionary_decode(), leaf.node)
+    return opened
+
+
 def _unlink(values: Distinct, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Array:
     texts = values.dictionary.to_pylist()
     if isinstance(leaf.treatment, Pseudonymize):
@@ -140,6 +156,3 @@ def _unlink(values: Distinct, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Arra
         outputs = [_PSEUDONYM.sub(lambda _: next(keyed).hex(), text) for text in texts]
         return values.spread(pa.array(outputs, pa.string()))
     return values.spread(values.dictionary)
-
-
-__all__ = ["EVENT_TIME", "DerivedPlan", "derive_columns"]

@@ -10,10 +10,10 @@ import pyarrow as pa
 from pii_pipeline.contracts.treatments import Encrypt, Generalize, Keep, Mask, Pseudonymize, Url
 from pii_pipeline.privacy import generalize, mask, unlisted, url
 from pii_pipeline.privacy.canonical import distinct_texts, json_texts
-from pii_pipeline.privacy.distinct import distinct
-from pii_pipeline.privacy.nested import plain, transform
-from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan
-from pii_pipeline.privacy.sealer import Index, RowKeys, Sealer
+from pii_pipeline.privacy.distinct import Distinct, distinct
+from pii_pipeline.privacy.nested import leaves, plain, transform
+from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan, column_leaves
+from pii_pipeline.privacy.sealer import Index, RowKeys, SealedColumn, Sealer
 
 
 def hex_array(digests: list[bytes]) -> pa.Array:
@@ -32,13 +32,40 @@ def pseudonymize_columns(table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sea
     Treated text comes as dictionary columns. Equal input and keys give equal output, to the byte.
     """
     rows = np.arange(table.num_rows)
+    sealed = _seal_leaves(table, plan, keys, sealer, rows)
 
     def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
+        if leaf.path in sealed:
+            return sealed[leaf.path]
         return _treat(values, leaf, at, plan, keys, sealer)
 
     columns = {name: transform(plain(table[name]), step, rows, kernel) for name, step in plan.root.fields}
     columns[UNLISTED] = unlisted.pseudonymize_unlisted(plain(table[UNLISTED]), plan, keys, sealer)
     return columns
+
+
+def _seal_leaves(
+    table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sealer, rows: Index
+) -> dict[str, pa.Array]:
+    """The encrypted leaves by path, sealed in one go so that they share their data keys."""
+    found: list[tuple[Leaf, Distinct]] = []
+    columns: list[SealedColumn] = []
+    for name, step in plan.root.fields:
+        if not any(isinstance(leaf.treatment, Encrypt) for leaf in column_leaves(step)):
+            continue
+        for leaf, values, at in leaves(plain(table[name]), step, rows):
+            if isinstance(leaf.treatment, Encrypt):
+                pairs = distinct(_scalars(values), keys.data_key[at])
+                texts = pairs.of(distinct_texts(pairs.dictionary))
+                owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
+                level, bound = leaf.treatment.level, plan.associated_data(leaf.path)
+                found.append((leaf, pairs))
+                columns.append(SealedColumn(level, bound, texts, owners))
+    sealed = sealer.seal(columns)
+    return {
+        leaf.path: pairs.spread(base64_array(texts))
+        for (leaf, pairs), texts in zip(found, sealed, strict=True)
+    }
 
 
 def _treat(values: pa.Array, leaf: Leaf, rows: Index, plan: Plan, keys: RowKeys, sealer: Sealer) -> pa.Array:
@@ -51,12 +78,6 @@ def _treat(values: pa.Array, leaf: Leaf, rows: Index, plan: Plan, keys: RowKeys,
         texts = pairs.of(distinct_texts(pairs.dictionary))
         domain = treatment.domain or plan.domain(leaf.path)
         return pairs.spread(hex_array(sealer.pseudonyms(domain, texts, pairs.owner)))
-    if isinstance(treatment, Encrypt):
-        pairs = distinct(_scalars(values), keys.data_key[rows])
-        texts = pairs.of(distinct_texts(pairs.dictionary))
-        owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
-        associated = plan.associated_data(leaf.path)
-        return pairs.spread(base64_array(sealer.seal(treatment.level, associated, texts, owners)))
     if isinstance(treatment, Generalize):
         return generalize.generalize_column(values, leaf.node, treatment)
     if isinstance(treatment, Url):

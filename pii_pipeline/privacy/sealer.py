@@ -6,13 +6,24 @@ subjects of a chunk, `data_key` its distinct (subject, key link) pairs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """Distinct values of one field to be sealed or opened: `values[i]` under the data key `data_keys[i]` for
+    `level`, bound to `associated_data`."""
+
+    level: int
+    associated_data: bytes
+    values: list[bytes] = field(repr=False)
+    data_keys: Index
 
 
 class Sealer(Protocol):
@@ -22,16 +33,17 @@ class Sealer(Protocol):
         """32-byte pseudonyms; bound to the subject of each value, or the same across people if None."""
         ...
 
-    def seal(self, level: int, associated_data: bytes, values: list[bytes], data_keys: Index) -> list[bytes]:
-        """Tink-format AES-SIV ciphertexts under the data key of each value for `level`."""
+    def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
+        """Tink-format AES-SIV ciphertexts of every column. All at once, because columns of one level share
+        their data keys, and making a key costs several times its use."""
         ...
 
 
 class Opener(Protocol):
     """The reverse, for one consented dataset."""
 
-    def open(self, level: int, associated_data: bytes, values: list[bytes], data_keys: Index) -> list[bytes]:
-        """The plaintexts of `values`; raises a typed error if one does not open."""
+    def open(self, columns: list[SealedColumn]) -> list[list[bytes]]:
+        """The plaintexts of every column; raises a typed error if one does not open."""
         ...
 
     def rekey(self, pseudonyms: list[bytes]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The plainest sealer and opener there can be: one value at a time, no caching, nothing shared with the real one."""
+"""The plainest sealer and opener there can be: one value at a time, nothing shared with the real one."""
 
 import hashlib
 import hmac
@@ -34,16 +34,22 @@ class PlainSealer:
     def _cipher(self, level, key):
         return AESSIV(hashlib.sha512(f"{level} {key}".encode()).digest())
 
-    def seal(self, level, associated_data, values, data_keys):
+    def seal(self, columns):
         return [
-            b"\x01\0\0\0\0" + self._cipher(level, key).encrypt(value, [associated_data])
-            for value, key in zip(values, data_keys.tolist(), strict=True)
+            [
+                b"\x01\0\0\0\0" + self._cipher(column.level, key).encrypt(value, [column.associated_data])
+                for value, key in zip(column.values, column.data_keys.tolist(), strict=True)
+            ]
+            for column in columns
         ]
 
-    def open(self, level, associated_data, values, data_keys):
+    def open(self, columns):
         return [
-            self._cipher(level, key).decrypt(value[5:], [associated_data])
-            for value, key in zip(values, data_keys.tolist(), strict=True)
+            [
+                self._cipher(column.level, key).decrypt(value[5:], [column.associated_data])
+                for value, key in zip(column.values, column.data_keys.tolist(), strict=True)
+            ]
+            for column in columns
         ]
 
     def rekey(self, pseudonyms):

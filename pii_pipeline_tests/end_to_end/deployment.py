@@ -1,0 +1,96 @@
+"""A whole installation in a folder of its own, used through the command line as a person would."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+HOUR = "2026-11-22T10"
+
+
+class Deployment:
+    """Everything a run writes is below `folder`; `streams` are the project's unless given."""
+
+    def __init__(self, folder: Path, streams: Path | None = None):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage = folder / "storage"
+        self.database = folder / "pii.db"
+        self.home = folder / "dagster"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PII_", "DAGSTER_"))
+        } | {
+            "PII_STORAGE_URI": str(self.storage),
+            "PII_DATABASE_URL": f"sqlite:///{self.database}",
+            "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'keys' / 'kek'}",
+            "DAGSTER_HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+        }
+        if streams:
+            self.environment["PII_STREAMS_DIR"] = str(streams)
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        """`pii` with `arguments`, running."""
+        command = [sys.executable, "-m", "pii_pipeline.cli", *arguments]
+        return subprocess.Popen(
+            command, env=self.environment, cwd=self.folder, text=True, start_new_session=True, **options
+        )
+
+    def pii(self, *arguments: str, code: int = 0) -> str:
+        """`pii` with `arguments` to its end; its standard output. The exit code must be `code`."""
+        process = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == code, f"exit code {process.returncode}\n{output}\n{errors}"
+        self.said = output + errors
+        return output
+
+    def json(self, *arguments: str, code: int = 0):
+        """The same with ``--json``, parsed."""
+        return json.loads(self.pii(*arguments, "--json", code=code))
+
+    def query(self, sql: str) -> list[dict]:
+        """Rows of a ``pii query``."""
+        return self.json("query", sql)
+
+    def land(self, stream: str, name: str, content: bytes, hour: str = HOUR) -> None:
+        """Lands `content` as an object of that name."""
+        file = self.folder / "outbox" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        self.pii("land", stream, str(file), "--hour", hour)
+        file.unlink()
+
+    def files(self, zone: str) -> dict[str, bytes]:
+        """Path → content of every file of a zone."""
+        root = self.storage / zone
+        return {
+            str(file.relative_to(root)): file.read_bytes()
+            for file in sorted(root.rglob("*"))
+            if file.is_file()
+        }
+
+    def copy_without_work(self, folder: Path) -> "Deployment":
+        """The same keys and landing objects, none of the work: nothing sealed, validated or made."""
+        shutil.copytree(self.folder, folder)
+        for zone in ("lake", "restricted", "consented"):
+            shutil.rmtree(folder / "storage" / zone)
+        with sqlite3.connect(folder / "pii.db") as database:
+            tables = [
+                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
+            for table in (
+                "ledger_files",
+                "ledger_commits",
+                "ledger_objects",
+                "ledger_batches",
+                "ledger_heads",
+            ):
+                assert table in tables
+                database.execute(f"DELETE FROM {table}")
+        database.close()
+        return Deployment(folder)

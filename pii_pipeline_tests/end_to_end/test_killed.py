@@ -1,0 +1,73 @@
+"""SIGKILL at twenty random instants, then finished: the same lake as without."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from pii_pipeline.samples import Planted, generate
+from pii_pipeline.settings import project_root
+from pii_pipeline.streams.loader import load_streams
+from pii_pipeline_tests.end_to_end.deployment import HOUR, Deployment
+
+KILLS = 20
+END = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+
+
+@pytest.mark.timeout(900)
+def test_a_job_killed_twenty_times_leaves_the_lake_of_an_undisturbed_run(tmp_path):
+    contract = load_streams((project_root() / "streams",))["webshop"].contract
+    planted = Planted()
+    undisturbed = Deployment(tmp_path / "undisturbed")
+    for part in range(3):
+        events = b"".join(generate(contract, 4_000, part, END, planted))
+        undisturbed.land("webshop", f"clicks-{part}.jsonl", events)
+    started = time.monotonic()
+    undisturbed.pii("run", "webshop", "--hour", HOUR)
+    full = time.monotonic() - started
+
+    killed = undisturbed.copy_without_work(tmp_path / "killed")
+    instants = random.Random(20)
+    interrupted = 0
+    for _ in range(KILLS):
+        process = killed.start(
+            "run", "webshop", "--hour", HOUR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            process.wait(instants.uniform(0.3, 1.0) * full)
+        except subprocess.TimeoutExpired:
+            interrupted += 1
+        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+        process.communicate()
+    assert interrupted >= KILLS // 2, "the kills came too late to disturb anything"
+    killed.pii("run", "webshop", "--hour", HOUR)
+
+    assert killed.files("lake") == undisturbed.files("lake")
+    status = killed.json("status", "webshop", "--hour", HOUR)
+    assert status == undisturbed_counts(undisturbed, status)
+    counted = killed.query(
+        "SELECT count(*) AS good, (SELECT count(*) FROM webshop.bad_events) AS bad FROM webshop.pseudonymized_events"
+    )
+    assert counted == [{"good": planted.validated, "bad": planted.bad.total()}]
+
+
+def undisturbed_counts(undisturbed, status):
+    """The other's status with this one's seconds, which are the only difference there may be."""
+    expected = undisturbed.json("status", "webshop", "--hour", HOUR)
+
+    def with_times_of(theirs, mine):
+        if isinstance(mine, dict):
+            timed = ("second", "per_s", "uri", "path", "file")
+            return {
+                key: value if any(word in key for word in timed) else with_times_of(theirs.get(key), value)
+                for key, value in mine.items()
+            }
+        if isinstance(mine, list):
+            return [with_times_of(other, value) for other, value in zip(theirs, mine, strict=True)]
+        return theirs
+
+    return with_times_of(expected, status)
