@@ -205,6 +205,9 @@ class RecordCutter:
 def _strip(data: bytes, starts: _Positions, ends: _Positions) -> None:
     """Moves `starts` and `ends` in place past JSON whitespace inside each slice."""
     view = np.frombuffer(data, np.uint8)
+    # The common case. An empty slice looks at the separators beside it, and has nothing to strip.
+    if not (_IS_WHITESPACE[view[starts]].any() or _IS_WHITESPACE[view[ends - 1]].any()):
+        return
     for edge, step, look in ((starts, 1, 0), (ends, -1, -1)):
         blank = np.flatnonzero(starts < ends)
         blank = blank[_IS_WHITESPACE[view[edge[blank] + look]]]
