@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from pii_pipeline.database import DatabaseError, connect, create_tables, reading, scrub
+
+METADATA = MetaData()
+COUNTER = Table("counter", METADATA, Column("id", Integer, primary_key=True), Column("value", Integer))
+NAMES = Table("names", METADATA, Column("name", String(64), primary_key=True))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_sqlite_files_are_private(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        engine = connect(f"sqlite:///{tmp_path}/a/b/pii.db")
+        create_tables(engine, METADATA)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
+    files = {file.name: mode(file) for file in (tmp_path / "a" / "b").iterdir()}
+    assert files == {"pii.db": 0o600, "pii.db-wal": 0o600, "pii.db-shm": 0o600}
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "mysql://user:hunter2@host/db", "hunter2"]
+)
+def test_unsupported_urls_are_refused_without_quoting_them(url: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+    assert "sqlite:///PATH" in str(caught.value)
+
+
+def test_read_then_write_neither_deadlocks_nor_loses_updates(database_url: str) -> None:
+    engine = connect(database_url)
+    create_tables(engine, METADATA)
+    with engine.begin() as connection:
+        connection.execute(insert(COUNTER).values(id=1, value=0))
+
+    def count() -> None:
+        for _ in range(20):
+            with engine.begin() as connection:
+                query = select(COUNTER.c.value).where(COUNTER.c.id == 1).with_for_update()
+                value = connection.scalar(query) or 0
+                connection.execute(update(COUNTER).values(value=value + 1))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(engine) as connection:
+        assert connection.scalar(select(COUNTER.c.value)) == 80
+    engine.dispose()
+
+
+def test_readers_do_not_wait_for_a_writer(database_url: str) -> None:
+    engine = connect(database_url)
+    create_tables(engine, METADATA)
+    with engine.begin() as writer:
+        writer.execute(insert(NAMES).values(name="not yet"))
+        with reading(engine) as reader:
+            assert reader.execute(select(NAMES)).all() == []
+    engine.dispose()
+
+
+def test_errors_quote_no_value(database_url: str) -> None:
+    engine = connect(database_url)
+    create_tables(engine, METADATA)
+    for _ in range(2):
+        try:
+            with engine.begin() as connection:
+                connection.execute(insert(NAMES).values(name="canary@example.com"))
+        except DBAPIError as caught:
+            shown = f"{caught} {caught!r} {caught.orig} {caught.orig!r}"
+            assert "canary" not in shown
+            assert "names" in shown
+            break
+    else:
+        pytest.fail("the second insert must fail")
+    engine.dispose()
+
+
+def test_deleted_content_is_in_no_file_after_scrub(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path}/pii.db")
+    create_tables(engine, METADATA)
+    with engine.begin() as connection:
+        connection.execute(insert(NAMES).values(name="canary-to-forget"))
+    with engine.begin() as connection:
+        connection.execute(NAMES.delete())
+    assert b"canary-to-forget" in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    scrub(engine)
+    assert b"canary-to-forget" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    engine.dispose()
