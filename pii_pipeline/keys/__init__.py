@@ -1,0 +1,1 @@
+"""Key hierarchy and key store. Nothing is imported here: worker processes load only what they need."""

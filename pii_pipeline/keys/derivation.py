@@ -1,0 +1,198 @@
+"""Every formula of the key hierarchy, as pure functions. Nothing here is random, nothing knows the time.
+
+``encode(a, b, …) = 0x01 ‖ len(a) ‖ a ‖ len(b) ‖ b …`` (lengths as 4 bytes, big-endian) goes into every MAC
+and derivation, so that no two inputs collide; 0x01 is the version of all formulas below. Its first part is a
+label where one key serves several purposes.
+
+=====================  =====================================================================================
+subject tag            HMAC-SHA256(index key, encode("subject", namespace, canonical id))
+anonymous subject tag  HMAC-SHA256(index key, encode("anonymous", stream, day as ISO text, key field value))
+link key               HKDF-SHA256(window key, info = encode("link")), 32 bytes
+key link               UUIDv8 of HMAC-SHA256(link key, encode(key field value, subject ref))
+subject token key      HKDF-SHA512(window key, info = encode("subject")), 64 bytes
+data key               HKDF-SHA512(window key, salt = subject salt, info = encode(stream, key link, level)),
+                       64 bytes; level as 4 bytes, big-endian
+pseudonym key          HKDF-SHA256(secret, salt = subject salt, info = encode("subject-bound", domain))
+… joinable             HKDF-SHA256(secret, info = encode("joinable", domain)), 32 bytes both
+dataset keys           HKDF of the secret, info = encode("dataset pseudonym" | "dataset ciphertext", dataset)
+=====================  =====================================================================================
+
+Speed (measured on a 2-core machine): HMAC-SHA256 of many messages under one key costs 3.0–4.0 µs a message
+with `hmac.digest`, 1.0–1.5 with a copied `cryptography` HMAC, 1.8–2.2 with a copied `hmac.HMAC`, 0.9–1.1 with
+copied hashlib midstates: hence `hmac_sha256_many`. Under many keys `hmac.digest` costs 4.8 µs (SHA-512), the
+two hashes written out 2.6: hence `hmac_sha256` and `_hmac_sha512`. RFC vectors hold for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Literal
+
+from pii_pipeline.keys.errors import InvalidIdentifier
+
+VERSION = b"\x01"
+WINDOW_KEY_BYTES = 32
+SALT_BYTES = 32
+REF_BYTES = 16
+SIV_KEY_BYTES = 64
+"""AES-256-SIV takes two AES-256 keys."""
+
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_UUID_VERSION = [bytes((byte & 0x0F | 0x80,)) for byte in range(256)]
+_UUID_VARIANT = [bytes((byte & 0x3F | 0x80,)) for byte in range(256)]
+_sha256, _sha512 = hashlib.sha256, hashlib.sha512
+
+
+def encode(*parts: bytes) -> bytes:
+    """Version byte, then each part behind its length: injective."""
+    return VERSION + b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+
+def canonical_id(value: int | str) -> bytes:
+    """A person's id as bytes: integers as decimal text, strings in NFC, both UTF-8 (42 and "42" are one).
+
+    Raises `InvalidIdentifier` for anything else: a boolean, a float, a lone surrogate.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value).encode()
+    if not isinstance(value, str):
+        raise InvalidIdentifier("a subject's id is an integer or a string")
+    try:
+        return unicodedata.normalize("NFC", value).encode()
+    except UnicodeEncodeError:
+        raise InvalidIdentifier("a subject's id is not valid Unicode") from None
+
+
+def hmac_sha256_many(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
+    """HMAC-SHA256 of every message under one key, 32 bytes each."""
+    padded = (key if len(key) <= 64 else _sha256(key).digest()).ljust(64, b"\0")
+    inner, outer = _sha256(padded.translate(_INNER)).copy, _sha256(padded.translate(_OUTER)).copy
+    macs = []
+    for message in messages:
+        first = inner()
+        first.update(message)
+        second = outer()
+        second.update(first.digest())
+        macs.append(second.digest())
+    return macs
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """One HMAC-SHA256 (RFC 2104), 32 bytes."""
+    padded = (key if len(key) <= 64 else _sha256(key).digest()).ljust(64, b"\0")
+    return _sha256(padded.translate(_OUTER) + _sha256(padded.translate(_INNER) + message).digest()).digest()
+
+
+def _hmac_sha512(key: bytes, message: bytes) -> bytes:
+    padded = (key if len(key) <= 128 else _sha512(key).digest()).ljust(128, b"\0")
+    return _sha512(padded.translate(_OUTER) + _sha512(padded.translate(_INNER) + message).digest()).digest()
+
+
+_HMAC = {"sha256": hmac_sha256, "sha512": _hmac_sha512}
+
+
+def hkdf_extract(algorithm: Literal["sha256", "sha512"], salt: bytes, key: bytes) -> bytes:
+    """RFC 5869, 2.2. An empty salt stands for a string of zeros."""
+    return _HMAC[algorithm](salt, key)
+
+
+def hkdf_expand(algorithm: Literal["sha256", "sha512"], prk: bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869, 2.3: at most 255 hashes long."""
+    mac = _HMAC[algorithm]
+    block = output = b""
+    number = 0
+    while len(output) < length:
+        number += 1
+        block = mac(prk, block + info + bytes((number,)))
+        output += block
+    return output[:length]
+
+
+def hkdf(algorithm: Literal["sha256", "sha512"], key: bytes, salt: bytes, info: bytes, length: int) -> bytes:
+    """Extract, then expand."""
+    return hkdf_expand(algorithm, hkdf_extract(algorithm, salt, key), info, length)
+
+
+def subject_tags(index_key: bytes, namespace: str, ids: Iterable[bytes]) -> list[bytes]:
+    """The tags (32 bytes) under which the store knows these people; `ids` from `canonical_id`."""
+    prefix = encode(b"subject", namespace.encode())
+    return hmac_sha256_many(index_key, [prefix + len(value).to_bytes(4, "big") + value for value in ids])
+
+
+def anonymous_subject_tags(
+    index_key: bytes, stream: str, day: date, key_values: Iterable[bytes]
+) -> list[bytes]:
+    """The tags (32 bytes) of those nobody knows yet: the key field's value within one window stands in."""
+    prefix = encode(b"anonymous", stream.encode(), day.isoformat().encode())
+    return hmac_sha256_many(
+        index_key, [prefix + len(value).to_bytes(4, "big") + value for value in key_values]
+    )
+
+
+def key_links(window_key: bytes, key_values: Sequence[bytes], refs: Sequence[bytes]) -> list[bytes]:
+    """The key link (16 bytes, a UUIDv8) of each pair of key field value and subject ref."""
+    link_key = hkdf("sha256", window_key, b"", encode(b"link"), 32)
+    ref_length = REF_BYTES.to_bytes(4, "big")
+    macs = hmac_sha256_many(
+        link_key,
+        [
+            VERSION + len(value).to_bytes(4, "big") + value + ref_length + ref
+            for value, ref in zip(key_values, refs, strict=True)
+        ],
+    )
+    return [m[:6] + _UUID_VERSION[m[6]] + m[7:8] + _UUID_VARIANT[m[8]] + m[9:16] for m in macs]
+
+
+def subject_token_key(window_key: bytes) -> bytes:
+    """The AES-SIV key (64 bytes) of a window's subject tokens."""
+    return hkdf("sha512", window_key, b"", encode(b"subject"), SIV_KEY_BYTES)
+
+
+def data_key_root(window_key: bytes, salt: bytes) -> bytes:
+    """What all data keys of one person in one window are expanded from (64 bytes): HKDF's extract step."""
+    return _hmac_sha512(salt, window_key)
+
+
+def data_key(root: bytes, stream: str, key_link: bytes, level: int) -> bytes:
+    """The data key (64 bytes) of one key link and level: HKDF's expand step, which is a single block here."""
+    return _hmac_sha512(root, encode(stream.encode(), key_link, level.to_bytes(4, "big")) + b"\x01")
+
+
+def tink_key_id(key_link: bytes, level: int) -> int:
+    """The id a data key goes by in Tink's wire format: neighbouring levels never share one."""
+    return (int.from_bytes(key_link[:4], "big") + level) % 2**32
+
+
+def pseudonym_key(secret: bytes, salt: bytes, domain: str) -> bytes:
+    """The HMAC key (32 bytes) of one person's pseudonyms in a domain; gone with the salt."""
+    info = encode(b"subject-bound", domain.encode()) + b"\x01"
+    return hmac_sha256(hmac_sha256(salt, secret), info)
+
+
+def joinable_pseudonym_key(secret: bytes, domain: str) -> bytes:
+    """The HMAC key (32 bytes) of pseudonyms that are the same across people."""
+    return hkdf("sha256", secret, b"", encode(b"joinable", domain.encode()), 32)
+
+
+def dataset_pseudonym_key(secret: bytes, dataset: str) -> bytes:
+    """The HMAC key (32 bytes) that unlinks a consented dataset's pseudonyms from the lake's."""
+    return hkdf("sha256", secret, b"", encode(b"dataset pseudonym", dataset.encode()), 32)
+
+
+def dataset_ciphertext_key(secret: bytes, dataset: str) -> bytes:
+    """The AES-SIV key (64 bytes) around what stays closed in a consented dataset."""
+    return hkdf("sha512", secret, b"", encode(b"dataset ciphertext", dataset.encode()), SIV_KEY_BYTES)
+
+
+def dataset_key_id(dataset: str) -> int:
+    """The id a dataset's ciphertexts carry in Tink's format; it only tells datasets apart."""
+    return int.from_bytes(_sha256(encode(b"dataset", dataset.encode())).digest()[:4], "big")
+
+
+def key_check_value(secret: bytes) -> bytes:
+    """Tells two secrets apart without holding either (16 bytes)."""
+    return hkdf("sha256", secret, b"", encode(b"key check"), 16)
