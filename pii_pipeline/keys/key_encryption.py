@@ -1,0 +1,114 @@
+"""The key-encryption key: the one secret outside the key store, under which every stored key is wrapped."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from pii_pipeline.database import make_private_directories
+from pii_pipeline.keys import siv
+from pii_pipeline.keys.derivation import SIV_KEY_BYTES, encode
+from pii_pipeline.keys.errors import CannotOpen, KeyEncryptionKeyError, UnwrapFailed
+
+_SUPPORTED = "use file:PATH (a local key file, made on first use)"
+_FILE_HEAD = "pii-key-encryption-key-1:"
+_WRAP_VERSION = b"\x01"
+
+
+class KeyEncryptionKey(Protocol):
+    """Wraps keys; `context` says what a key is for and must be the same to unwrap it."""
+
+    def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
+        """`key`, closed."""
+        ...
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """The reverse; raises `UnwrapFailed`."""
+        ...
+
+
+def open_key_encryption_key(uri: str) -> KeyEncryptionKey:
+    """The key-encryption key at `uri`. Raises `KeyEncryptionKeyError` naming what is supported."""
+    scheme, separator, rest = uri.partition(":")
+    path = rest[2:] if rest.startswith("//") else rest
+    if scheme != "file" or not separator or not path:
+        raise KeyEncryptionKeyError(f"the key-encryption key's URI is not supported; {_SUPPORTED}")
+    return FileKey(Path(path))
+
+
+class FileKey:
+    """A key in a local file that only its owner can read.
+
+    A missing file is made (0600, directories 0700), complete or not at all; of processes that race one wins
+    and all get its key. Raises `KeyEncryptionKeyError` for a file that others can read or that holds no key.
+    Wrapped: version byte ‖ AES-256-SIV with the context, sorted and length-prefixed, as associated data.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            _make_key_file(path)
+        self._cipher = AESSIV(_read_key_file(path))
+
+    def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
+        """Deterministic: what is wrapped is random, so equal results say nothing."""
+        return _WRAP_VERSION + self._cipher.encrypt(key, [_canonical(context)])
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """Raises `UnwrapFailed` for another key, another context or altered bytes."""
+        try:
+            if wrapped[:1] != _WRAP_VERSION:
+                raise CannotOpen
+            return siv.open_raw(self._cipher, wrapped[1:], [_canonical(context)])
+        except CannotOpen:
+            raise UnwrapFailed(
+                "a stored key does not open: the key store was made under another key-encryption key "
+                "(set PII_KEY_ENCRYPTION_KEY to that one), or its row was altered"
+            ) from None
+
+
+def _canonical(context: Mapping[str, str]) -> bytes:
+    return encode(*(text.encode() for item in sorted(context.items()) for text in item))
+
+
+def _make_key_file(path: Path) -> None:
+    make_private_directories(path.absolute().parent)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{_FILE_HEAD}{siv.to_text(secrets.token_bytes(SIV_KEY_BYTES))}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # as exclusive as O_EXCL, and nobody ever sees a half-written key
+        except FileExistsError:
+            return  # another process was first: its key is the one
+        directory = os.open(path.absolute().parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    finally:
+        draft.unlink()
+
+
+def _read_key_file(path: Path) -> bytes:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise KeyEncryptionKeyError(f"{path} is no file; {_SUPPORTED}")
+    if mode & 0o077:
+        raise KeyEncryptionKeyError(f"{path} can be read by others; change that with: chmod 600 {path}")
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        key = siv.from_text(text.removeprefix(_FILE_HEAD))
+    except CannotOpen:
+        key = b""
+    if not text.startswith(_FILE_HEAD) or len(key) != SIV_KEY_BYTES:
+        raise KeyEncryptionKeyError(f"{path} holds no key-encryption key; restore it from its backup")
+    return key

@@ -1,0 +1,203 @@
+"""The key store: what decrypts, and whom to forget. Keys leave it only in memory, wrapped in its tables.
+
+All get-or-create is safe under races: INSERT … ON CONFLICT DO NOTHING, then SELECT, so that concurrent
+processes get the same keys. A key that was destroyed is never made again.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Literal
+
+from sqlalchemy import Connection, Engine, select, update
+
+from pii_pipeline.database import create_tables, insert_new, reading, scrub
+from pii_pipeline.keys.derivation import SIV_KEY_BYTES, WINDOW_KEY_BYTES, key_check_value
+from pii_pipeline.keys.errors import KeyDestroyed, SecretChanged
+from pii_pipeline.keys.key_encryption import KeyEncryptionKey
+from pii_pipeline.keys.subjects import SubjectStore
+from pii_pipeline.keys.tables import metadata, period_key, pseudonym_secret, singleton_key
+
+PeriodKind = Literal["window", "quarantine", "restricted"]
+
+_SINGLETONS = ("index", "tombstone", "vault")
+_SINGLETON_BYTES = 32
+_SECRET_BYTES = 32
+# Windows root a derivation; quarantine is sealed with AES-SIV; Parquet's master keys are AES-256 keys.
+_PERIOD_BYTES: dict[PeriodKind, int] = {
+    "window": WINDOW_KEY_BYTES,
+    "quarantine": SIV_KEY_BYTES,
+    "restricted": 32,
+}
+
+
+@dataclass(frozen=True)
+class PseudonymSecret:
+    """The secret of all pseudonyms; its `version` belongs into whatever fingerprint depends on it."""
+
+    version: int
+    key: bytes = field(repr=False)
+
+
+class KeyStore(SubjectStore):
+    """The key hierarchy over one database; makes its tables and fixed keys on first use.
+
+    Raises `UnwrapFailed` at once if the store was made under another key-encryption key.
+    """
+
+    def __init__(self, engine: Engine, kek: KeyEncryptionKey) -> None:
+        create_tables(engine, metadata)
+        self._singletons = _singletons(engine, kek)
+        super().__init__(engine, kek, self._singletons["tombstone"])
+
+    def index_key(self) -> bytes:
+        """32 bytes, fixed for ever: the key of all subject tags."""
+        return self._singletons["index"]
+
+    def vault_key(self) -> bytes:
+        """32 bytes, fixed: the root of the vault's keys."""
+        return self._singletons["vault"]
+
+    def pseudonym_secret(self, imported: bytes | str | None = None) -> PseudonymSecret:
+        """The current pseudonym secret; made on first use, from `imported` if that is given.
+
+        Raises `SecretChanged` when `imported` is not the stored one: other pseudonyms would silently stop
+        matching all earlier ones.
+        """
+        given = imported.encode() if isinstance(imported, str) else imported
+        if given is not None and not given:
+            raise SecretChanged("the imported pseudonym secret is empty; unset it or give one")
+        newest = select(pseudonym_secret).order_by(pseudonym_secret.c.version.desc()).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(newest).one_or_none()
+        if row is None:
+            secret = given or secrets.token_bytes(_SECRET_BYTES)
+            first = {
+                "version": 1,
+                "wrapped": self._kek.wrap(secret, _secret_context(1)),
+                "check_value": key_check_value(secret),
+                "created_at": datetime.now(UTC),
+            }
+            with self._engine.begin() as connection:
+                connection.execute(insert_new(self._engine, pseudonym_secret), first)
+                row = connection.execute(newest).one()
+        if given is not None and not hmac.compare_digest(key_check_value(given), bytes(row.check_value)):
+            raise SecretChanged(
+                "the imported pseudonym secret is not the one this key store began with (its key-check value "
+                f"differs from version {row.version}'s): new pseudonyms would match no earlier one. Give the "
+                "original as PII_PSEUDONYM_SECRET, or unset it to use the stored secret"
+            )
+        return PseudonymSecret(
+            row.version, self._kek.unwrap(bytes(row.wrapped), _secret_context(row.version))
+        )
+
+    def window_keys(self, stream: str, days: Sequence[date]) -> dict[date, bytes | None]:
+        """The window key (32 bytes) of each UTC day of event time; None where the window has expired."""
+        return self._period_keys("window", stream, days)
+
+    def expire_window(self, stream: str, day: date) -> None:
+        """Destroy a window key for good: all under it becomes noise, backups of the lake included."""
+        self._destroy("window", stream, day)
+
+    def quarantine_key(self, stream: str, day: date) -> bytes:
+        """The AES-SIV key (64 bytes) of bad events that arrived on `day`. Raises `KeyDestroyed`."""
+        return self._period_key("quarantine", stream, day)
+
+    def destroy_quarantine_key(self, stream: str, day: date) -> None:
+        """Destroy it for good."""
+        self._destroy("quarantine", stream, day)
+
+    def restricted_key(self, stream: str, day: date) -> bytes:
+        """The Parquet master key (32 bytes) of files for what arrived on `day`. Raises `KeyDestroyed`."""
+        return self._period_key("restricted", stream, day)
+
+    def destroy_restricted_key(self, stream: str, day: date) -> None:
+        """Destroy it for good."""
+        self._destroy("restricted", stream, day)
+
+    def _period_key(self, kind: PeriodKind, stream: str, day: date) -> bytes:
+        key = self._period_keys(kind, stream, [day])[day]
+        if key is None:
+            raise KeyDestroyed(kind, stream, day)
+        return key
+
+    def _period_keys(self, kind: PeriodKind, stream: str, days: Sequence[date]) -> dict[date, bytes | None]:
+        wanted = sorted(set(days))
+        with reading(self._engine) as connection:
+            found = self._select_periods(connection, kind, stream, wanted)
+        missing = [day for day in wanted if day not in found]
+        if missing:
+            rows = [self._period_row(kind, stream, day) for day in missing]
+            with self._engine.begin() as connection:
+                connection.execute(insert_new(self._engine, period_key), rows)
+                found |= self._select_periods(connection, kind, stream, missing)
+        return found
+
+    def _period_row(self, kind: PeriodKind, stream: str, day: date) -> dict[str, object]:
+        wrapped = self._kek.wrap(secrets.token_bytes(_PERIOD_BYTES[kind]), _period_context(kind, stream, day))
+        now = datetime.now(UTC)
+        return {"kind": kind, "stream": stream, "day": day, "wrapped": wrapped, "created_at": now}
+
+    def _select_periods(
+        self, connection: Connection, kind: PeriodKind, stream: str, days: Sequence[date]
+    ) -> dict[date, bytes | None]:
+        columns = period_key.c
+        query = select(columns.day, columns.wrapped).where(
+            columns.kind == kind, columns.stream == stream, columns.day.in_(days)
+        )
+        return {
+            day: None
+            if wrapped is None
+            else self._kek.unwrap(bytes(wrapped), _period_context(kind, stream, day))
+            for day, wrapped in connection.execute(query)
+        }
+
+    def _destroy(self, kind: PeriodKind, stream: str, day: date) -> None:
+        columns = period_key.c
+        now = datetime.now(UTC)
+        marker = {"kind": kind, "stream": stream, "day": day, "created_at": now, "destroyed_at": now}
+        with self._engine.begin() as connection:
+            connection.execute(insert_new(self._engine, period_key), marker)
+            connection.execute(
+                update(period_key)
+                .where(columns.kind == kind, columns.stream == stream, columns.day == day)
+                .where(columns.wrapped.is_not(None))
+                .values(wrapped=None, destroyed_at=now)
+            )
+        scrub(self._engine)
+
+
+def _singletons(engine: Engine, kek: KeyEncryptionKey) -> dict[str, bytes]:
+    query = select(singleton_key.c.name, singleton_key.c.wrapped)
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    if len(rows) < len(_SINGLETONS):
+        now = datetime.now(UTC)
+        new = [
+            {
+                "name": name,
+                "wrapped": kek.wrap(secrets.token_bytes(_SINGLETON_BYTES), _name(name)),
+                "created_at": now,
+            }
+            for name in _SINGLETONS
+        ]
+        with engine.begin() as connection:
+            connection.execute(insert_new(engine, singleton_key), new)
+            rows = connection.execute(query).all()
+    return {name: kek.unwrap(bytes(wrapped), _name(name)) for name, wrapped in rows}
+
+
+def _name(name: str) -> dict[str, str]:
+    return {"purpose": name}
+
+
+def _secret_context(version: int) -> dict[str, str]:
+    return {"purpose": "pseudonym secret", "version": str(version)}
+
+
+def _period_context(kind: PeriodKind, stream: str, day: date) -> dict[str, str]:
+    return {"purpose": kind, "stream": stream, "day": day.isoformat()}
