@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Column, Connection, Engine, and_, bindparam, delete, exists, select, update
 
@@ -23,6 +24,8 @@ from pii_pipeline.keys.derivation import REF_BYTES, SALT_BYTES, SIV_KEY_BYTES, h
 from pii_pipeline.keys.errors import CannotOpen, UnwrapFailed
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
 from pii_pipeline.keys.tables import epoch_key, subject, tombstone
+
+_ALTERED = "a data subject's salt does not open: its row was altered"
 
 
 class Subject(NamedTuple):
@@ -152,13 +155,19 @@ class SubjectStore:
         rows = select_in(connection, columns, key, values)
         if any(row[3] not in self._epochs for row in rows):
             self._live_epochs(connection)
-        return {tag: Subject(ref, self._open_salt(tag, ref, salt, epoch)) for tag, ref, salt, epoch in rows}
+        ciphers = self._epochs
+        try:  # `_open_salt` written out: called 100,000 times its frames cost a fifth of all this
+            return {
+                tag: Subject(ref, ciphers[epoch].decrypt(salt, [tag, ref])) for tag, ref, salt, epoch in rows
+            }
+        except (InvalidTag, ValueError, KeyError):
+            raise UnwrapFailed(_ALTERED) from None
 
     def _open_salt(self, tag: bytes, ref: bytes, wrapped: bytes, epoch: int) -> bytes:
         try:
             return siv.open_raw(self._epochs[epoch], wrapped, [tag, ref])
         except (CannotOpen, KeyError):
-            raise UnwrapFailed("a data subject's salt does not open: its row was altered") from None
+            raise UnwrapFailed(_ALTERED) from None
 
     def _live_epochs(self, connection: Connection) -> list[int]:
         """The epochs whose keys exist, newest last; their ciphers are in `_epochs` afterwards."""
