@@ -42,6 +42,7 @@ def land(landing: Zone, stream: str, hour: str, name: str, source: BinaryIO) -> 
     source.seek(0)
     digest = etag(source)
     size = source.tell()
+    path = ""
     for candidate in _names(name, digest):
         path = layout.landing_path(stream, hour_start(hour), candidate)
         try:

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pii_pipeline.lake import UnreadableFile
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.derive import derived_plan
@@ -68,7 +69,10 @@ def datasets(stream: Stream) -> dict[str, pa.Schema]:
 
 
 def query(installation: Installation, sql: str, limit: int | None = None) -> QueryResult:
-    """The answer to one SQL statement, at most `limit` rows of it. Raises `QueryError`."""
+    """The answer to one SQL statement, at most `limit` rows of it.
+
+    Raises `QueryError`, and `UnreadableFile` if a committed file is gone.
+    """
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": "false",
@@ -81,6 +85,8 @@ def query(installation: Installation, sql: str, limit: int | None = None) -> Que
         _expose(connection, installation)
         return _answer(connection, sql, limit)
     except duckdb.Error as error:
+        if not isinstance(error, _ABOUT_THE_SQL):
+            _refuse_missing(installation)
         raise QueryError(_explain(error)) from None
     finally:
         connection.close()
@@ -106,12 +112,23 @@ def _dataset(installation: Installation, stream: str, name: str, schema: pa.Sche
         return ds.dataset(schema.empty_table())
     zone = getattr(installation.zones, zone_of(name))
     return ds.FileSystemDataset.from_paths(
-        paths,
+        [zone.path(path) for path in paths],
         schema=schema,
         format=ds.ParquetFileFormat(),
         filesystem=zone.filesystem,
         partitions=[ds.field(HOUR) == hour_of_path(path) for path in paths],
     )
+
+
+def _refuse_missing(installation: Installation) -> None:
+    """Raises `UnreadableFile` if a committed file is not there, which DuckDB says less tellingly."""
+    for stream in installation.streams.values():
+        for name in datasets(stream):
+            zone = getattr(installation.zones, zone_of(name))
+            paths = [zone.path(path) for path in installation.ledger.files(stream.name, name)]
+            for path, info in zip(paths, zone.filesystem.get_file_info(paths), strict=True):
+                if not info.is_file:
+                    raise UnreadableFile(f"{path}: is committed, and not there") from None
 
 
 def hour_of_path(path: str) -> str:
@@ -184,7 +201,6 @@ def _explain(error: duckdb.Error) -> str:
         "OutOfRange": "a number is too large for its type; cast to a wider one",
         "OutOfMemory": "the answer does not fit into memory; aggregate or filter more",
         "Permission": "only the datasets can be read here, no files and no network",
-        "IO": "a committed file is not there; `pii status` tells which there should be",
     }
     hint = hints.get(kind, "its text may quote data and is not shown")
     return f"{kind} error: {hint}"

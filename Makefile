@@ -1,0 +1,78 @@
+# The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
+
+.DEFAULT_GOAL := help
+.PHONY: help install run ui test lint clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+EVENTS ?= 20000
+
+# The first Python that will do; `make PYTHON=/path/to/python3.12` chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+
+# Sample events arrive at one fixed moment: made again, they are the same, and land nothing new.
+ARRIVAL := --end 2026-11-22T11:00
+
+DAGSTER_HOME ?= $(CURDIR)/var/dagster
+export DAGSTER_HOME
+export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
+
+help:
+	@echo "make run      install, generate sample events, land and process them, print a table"
+	@echo "make ui       open the Dagster UI on the same data, at http://127.0.0.1:$(PORT)"
+	@echo "make test     install what tests need and run all of them"
+	@echo "make lint     check style, types and the layering of imports"
+	@echo "make install  make $(VENV) and install the product into it"
+	@echo "make clean    remove $(VENV) and the caches; var/ with data and keys stays"
+
+install: $(VENV)/installed
+
+PIP_INSTALL = DIST_EXTRA_CONFIG="$(CURDIR)/$(VENV)/setuptools.cfg" \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Python would leave its bytecode beside the sources, and setuptools its metadata: both go into .venv.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@printf '[egg_info]\negg_base = $(VENV)\n' > $(VENV)/setuptools.cfg
+	@echo 'import sys; sys.pycache_prefix = sys.pycache_prefix or sys.prefix + "/pycache"' > \
+	"`$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'`/pycache_in_venv.pth"
+
+$(VENV)/installed: pyproject.toml $(BIN)/python
+	@echo "Installing into $(VENV) (some minutes the first time) ..."
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml $(BIN)/python
+	@echo "Installing into $(VENV), with what tests need (some minutes the first time) ..."
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+run: $(VENV)/installed
+	@$(BIN)/pii sample webshop --events $(EVENTS) $(ARRIVAL) --land
+	@$(BIN)/pii sample logins --events 1000 $(ARRIVAL) --land
+	@$(BIN)/pii run
+	@echo
+	@echo "Next:  make ui"
+	@echo "       $(BIN)/pii query \"select failure_type, count(*) from webshop.bad_events group by all\""
+	@echo "       $(BIN)/pii query \"select email, page_url from webshop.marketing where email is not null limit 5\""
+
+ui: $(VENV)/installed
+	@umask 077 && $(BIN)/python -c 'from pii_pipeline import runs, settings; runs.prepare_dagster_home(settings.read_settings())'
+	@echo "http://127.0.0.1:$(PORT)"
+	@umask 077 && $(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
+
+test: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --cache-dir var/cache/import_linter
+
+clean:
+	rm -rf $(VENV) var/cache

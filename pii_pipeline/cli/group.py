@@ -1,0 +1,63 @@
+"""The group of commands. Only the one that is called gets imported, so that all of them start fast."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+import click
+
+from pii_pipeline.cli.errors import as_failures
+
+COMMANDS = {
+    "land": "Put files of events where the pipeline finds them.",
+    "run": "Process what has landed.",
+    "status": "Show what came and what was made of it.",
+    "query": "Ask the lake in SQL.",
+    "sample": "Generate invented events for a stream.",
+    "contract": "Check, list and show the streams' contracts.",
+    "init": "Start a new stream.",
+}
+
+
+class Commands(click.Group):
+    """The modules of this package as commands: `command` in module ``name``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return import_module(f"pii_pipeline.cli.{cmd_name}").command if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with as_failures():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with as_failures():
+            return super().invoke(ctx)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command explains itself with an example: pii land --help",
+)
+@click.version_option(None, package_name="pii_pipeline", prog_name="pii")
+def cli() -> None:
+    """Events become a lake without personal data.
+
+    Where things are is told by environment variables (PII_STORAGE_URI, PII_DATABASE_URL …); without any,
+    everything is below var/ of the project.
+    """
+
+
+def main() -> None:
+    """The entry point of ``pii``: whatever it writes is for its user alone."""
+    os.umask(0o077)
+    cli()

@@ -1,0 +1,30 @@
+"""``pii init``: a new stream to start from."""
+
+from __future__ import annotations
+
+import click
+
+from pii_pipeline.cli.common import json_option, print_json
+from pii_pipeline.settings import read_settings
+from pii_pipeline.streams.scaffold import new_stream
+
+
+@click.command()
+@click.argument("stream")
+@json_option
+def command(stream: str, as_json: bool) -> None:
+    """Write a small STREAM that works as it is into the first folder of streams, to be edited.
+
+    \b
+    Example:
+      pii init newsletter
+    """
+    files = new_stream(read_settings().streams[0], stream)
+    if as_json:
+        print_json({"stream": stream, "files": [str(file) for file in files]})
+        return
+    for file in files:
+        click.echo(str(file))
+    click.echo(
+        f"Edit them, look with `pii contract check {stream}`, try with `pii sample {stream} --events 3`."
+    )

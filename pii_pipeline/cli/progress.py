@@ -1,0 +1,62 @@
+"""What a run is doing, shown on a terminal while it does it."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class HourProgress:
+    """Counts what the layers report of one hour; call it as `pipeline.layer.Progress`."""
+
+    def __init__(self, shown: Progress, hour: str) -> None:
+        self.records = 0
+        self._shown = shown
+        self._hour = hour
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, layer: str, records: int, bytes: int) -> None:
+        self.records += records
+        if layer not in self._tasks:
+            self._tasks[layer] = self._shown.add_task(f"{self._hour} {layer}", total=None)
+        self._shown.advance(self._tasks[layer], records)
+
+
+class Display:
+    """Hours and layers, while the block lasts; nothing if standard error is no terminal."""
+
+    def __init__(self, hours: int) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TextColumn("{task.completed:>12,.0f}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._hours = self._progress.add_task("hours", total=hours)
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def hour(self, hour: str) -> HourProgress:
+        """The progress of the next hour; the one before it is done."""
+        for task in self._progress.task_ids:
+            if task != self._hours:
+                self._progress.remove_task(task)
+        self._progress.update(self._hours, description=hour)
+        return HourProgress(self._progress, hour)
+
+    def done(self) -> None:
+        """The hour is done."""
+        self._progress.advance(self._hours)

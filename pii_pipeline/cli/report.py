@@ -1,0 +1,200 @@
+"""What came and what was made of it, per stream and hour, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pii_pipeline.cli.common import plural, size_text
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus
+from pii_pipeline.pipeline.installation import Installation, zone_of
+from pii_pipeline.streams.model import Stream
+
+_READABLE = ("bad_events", PSEUDONYMIZED_EVENTS)
+
+
+@dataclass
+class HourReport:
+    """One stream and hour as the ledger knows it.
+
+    `files`: uris of the committed files by dataset. `problems`: what failed, what breaks conservation, and
+    what is not made yet. `outcome`: what a run that just ended did, None if there was none.
+    """
+
+    status: HourStatus
+    derived: tuple[str, ...]
+    files: dict[str, list[str]]
+    problems: list[str] = field(default_factory=list)
+    outcome: str | None = None
+
+    def count(self, layer: str, name: str) -> int | None:
+        """A count of a layer; None while the layer has no commit."""
+        known = self.status.layers.get(layer)
+        value = known.counts.get(name, 0) if known else None
+        return value if isinstance(value, int) else None
+
+    @property
+    def bad_by_reason(self) -> dict[str, int]:
+        """Bad records by failure type, the most frequent first."""
+        known = self.status.layers.get(VALIDATED_EVENTS)
+        reasons = known.counts.get("bad_by_reason", {}) if known else {}
+        found = dict(reasons) if isinstance(reasons, Mapping) else {}
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def seconds(self) -> float:
+        """How long the committed work took, all layers together."""
+        return sum(layer.seconds for layer in self.status.layers.values())
+
+    @property
+    def records_per_second(self) -> float | None:
+        """Records of the hour by those seconds."""
+        records = self.count(VALIDATED_EVENTS, "records")
+        return records / self.seconds if records and self.seconds else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        rate = self.records_per_second
+        validated, lake = VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS
+        report: dict[str, Any] = {
+            "stream": self.status.stream,
+            "hour": self.status.hour,
+            "objects": self.status.objects,
+            "bytes": self.status.bytes,
+            "records": self.count(validated, "records"),
+            "validated": self.count(validated, "validated"),
+            "bad": self.count(validated, "bad"),
+            "bad_by_reason": self.bad_by_reason,
+            "duplicates": self.count(validated, "duplicate"),
+            "pseudonymized": self.count(lake, "pseudonymized"),
+            "erased": self.count(lake, "erased"),
+            "expired": self.count(lake, "expired"),
+            "derived": {
+                name: {part: self.count(name, part) for part in ("admitted", "withheld")}
+                for name in self.derived
+            },
+            "seconds": round(self.seconds, 3),
+            "records_per_second": None if rate is None else round(rate, 1),
+            "files": self.files,
+            "problems": self.problems,
+        }
+        return report if self.outcome is None else report | {"outcome": self.outcome}
+
+
+def hour_reports(
+    installation: Installation, streams: Sequence[Stream], hours: Collection[str] | None = None
+) -> list[HourReport]:
+    """A report for each hour that the ledger knows of the streams, or for those of `hours`."""
+    reports = []
+    for stream in streams:
+        only = next(iter(hours)) if hours is not None and len(hours) == 1 else None
+        known = installation.ledger.status(stream.name, only)
+        known = [status for status in known if hours is None or status.hour in hours]
+        files = _files(installation, stream) if known else {}
+        derived = tuple(stream.derived)
+        for status in known:
+            mine = {name: found.get(status.hour, []) for name, found in files.items()}
+            reports.append(HourReport(status, derived, mine, _problems(status, derived)))
+    return reports
+
+
+def _files(installation: Installation, stream: Stream) -> dict[str, dict[str, list[str]]]:
+    """Uris of the committed files by dataset and hour."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for dataset in (VALIDATED_EVENTS, *_READABLE, *stream.derived):
+        zone = installation.settings.zones[zone_of(dataset)]
+        by_hour = found.setdefault(dataset, {})
+        for path in installation.ledger.files(stream.name, dataset):
+            by_hour.setdefault(hour_of_path(path), []).append(f"{zone}/{path}")
+    return found
+
+
+def _problems(status: HourStatus, derived: Iterable[str]) -> list[str]:
+    problems = status.violations()
+    if status.unsealed:
+        problems.append(f"{plural(status.unsealed, 'object')} not sealed yet")
+    for layer in (VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *derived):
+        if pending := status.pending(layer):
+            problems.append(f"{layer}: {pending} of {plural(status.batches, 'batch', 'batches')} not made")
+    return problems
+
+
+def print_reports(out: Console, installation: Installation, reports: Sequence[HourReport]) -> None:
+    """The table, what is wrong, and where the files are."""
+    table = Table(show_lines=True)
+    for title in ("Stream and hour", "Records", "Bad, by reason", "Derived datasets", "Speed"):
+        table.add_column(title)
+    for report in reports:
+        table.add_row(
+            f"{report.status.stream}\n{report.status.hour}\n"
+            f"{plural(report.status.objects, 'object')}\n{size_text(report.status.bytes)}",
+            _lines(_records(report)),
+            _lines([(report.count(VALIDATED_EVENTS, "bad"), "bad"), *_reasons(report)]),
+            _lines(_derived(report)),
+            _speed(report),
+        )
+    out.print(table)
+    for report in reports:
+        for problem in report.problems:
+            out.print(f"{report.status.stream} {report.status.hour}: {problem}", markup=False, style="red")
+    _print_places(out, installation, reports)
+
+
+def _records(report: HourReport) -> list[tuple[int | None, str]]:
+    validated, lake = VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS
+    lines = [
+        (report.count(validated, "records"), "records"),
+        (report.count(validated, "validated"), "validated"),
+        (report.count(validated, "duplicate"), "duplicates"),
+        (report.count(lake, "pseudonymized"), "pseudonymized"),
+    ]
+    return lines + [(number, name) for name in ("erased", "expired") if (number := report.count(lake, name))]
+
+
+def _reasons(report: HourReport) -> list[tuple[int, str]]:
+    return [(number, f"  {reason}") for reason, number in report.bad_by_reason.items()]
+
+
+def _derived(report: HourReport) -> list[tuple[int | None, str]]:
+    lines: list[tuple[int | None, str]] = []
+    for name in report.derived:
+        lines += [
+            (report.count(name, "admitted"), f"{name} admitted"),
+            (report.count(name, "withheld"), "  withheld"),
+        ]
+    return lines
+
+
+def _lines(numbers: Sequence[tuple[int | None, str]]) -> str:
+    """One number and its name per line, numbers below one another; - for what is not known yet."""
+    texts = [("-" if number is None else f"{number:,}", name) for number, name in numbers]
+    width = max((len(number) for number, _ in texts), default=0)
+    return "\n".join(f"{number:>{width}} {name}" for number, name in texts)
+
+
+def _speed(report: HourReport) -> str:
+    rate = report.records_per_second
+    return f"{report.seconds:.1f} s" + ("" if rate is None else f"\n{rate:,.0f} records/s")
+
+
+def _print_places(out: Console, installation: Installation, reports: Sequence[HourReport]) -> None:
+    """The folders of the datasets that have files."""
+    places: dict[str, None] = {}
+    for report in reports:
+        for dataset, files in report.files.items():
+            if files:
+                zone = installation.settings.zones[zone_of(dataset)]
+                places[f"{zone}/{report.status.stream}/{dataset}/"] = None
+    if places:
+        out.print("Files:")
+        for place in places:
+            note = (
+                "  (personal data; the files are encrypted)"
+                if place.endswith(f"/{VALIDATED_EVENTS}/")
+                else ""
+            )
+            out.print(f"  {place}{note}", markup=False, soft_wrap=True)

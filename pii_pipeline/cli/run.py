@@ -1,0 +1,120 @@
+"""``pii run``: the main job in this process, hour by hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from pii_pipeline.cli.common import (
+    Hour,
+    console,
+    installation,
+    json_option,
+    plural,
+    print_json,
+    streams_named,
+)
+from pii_pipeline.cli.progress import Display
+from pii_pipeline.cli.report import hour_reports, print_reports
+from pii_pipeline.pipeline.landing import landed_hours
+
+if TYPE_CHECKING:
+    from pii_pipeline.pipeline.installation import Installation
+    from pii_pipeline.runs import HourRun
+    from pii_pipeline.streams.model import Stream
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that failed in an hour: where (``stream/dataset``), and why."""
+
+    hour: str
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.hour} {self.where}: {self.reason}"
+
+
+@click.command()
+@click.argument("streams", metavar="[STREAM]...", nargs=-1)
+@click.option("--hour", type=Hour(), help="Only this hour of arrival (UTC); default: every one with objects.")
+@click.option("--force", is_flag=True, help="Make everything again, also what is up to date.")
+@json_option
+def command(streams: tuple[str, ...], hour: str | None, force: bool, as_json: bool) -> None:
+    """Process what has landed: validate, pseudonymize, derive. What is up to date is not made again.
+
+    The oldest hour comes first. Exit code 1 if anything failed: a check, a stream, an hour; the others are
+    processed all the same.
+
+    \b
+    Example:
+      pii run
+      pii run webshop --hour 2026-11-22T10 --force
+    """
+    with installation() as opened:
+        chosen = streams_named(opened, streams)
+        work = _work(opened, chosen, hour)
+        trouble, idle = _run(opened, work, force)
+        reports = hour_reports(opened, chosen, set(work))
+        if as_json:
+            failed = [{"hour": item.hour, "asset": item.where, "reason": item.reason} for item in trouble]
+            print_json(
+                {"hours": [report.as_json() for report in reports], "up_to_date": idle, "failed": failed}
+            )
+        elif reports:
+            print_reports(console(), opened, reports)
+    for item in trouble:
+        click.echo(f"pii: {item}", err=True)
+    if not as_json:
+        click.echo(_summary(work, idle, trouble))
+    if trouble:
+        click.get_current_context().exit(1)
+
+
+def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> dict[str, list[str]]:
+    """The hours to run, oldest first, and the streams that have something in each."""
+    work: dict[str, list[str]] = {}
+    for stream in streams:
+        for landed in landed_hours(opened.zones.landing, stream.name):
+            if hour is None or landed == hour:
+                work.setdefault(landed, []).append(stream.name)
+    return dict(sorted(work.items()))
+
+
+def _run(opened: Installation, work: dict[str, list[str]], force: bool) -> tuple[list[Trouble], list[str]]:
+    """What failed, and the hours in which there was nothing to do."""
+    if not work:
+        return [], []
+    from pii_pipeline.runs import run_hour  # Dagster: takes a second to import
+
+    trouble: list[Trouble] = []
+    idle: list[str] = []
+    with Display(len(work)) as display:
+        for hour, names in work.items():
+            counted = display.hour(hour)
+            found = list(_trouble(run_hour(opened, names, hour, force, counted)))
+            trouble += found
+            if not counted.records and not found:
+                idle.append(hour)
+            display.done()
+    return trouble, idle
+
+
+def _trouble(run: HourRun) -> Iterator[Trouble]:
+    for check in run.failed_checks:
+        yield Trouble(run.hour, check.asset, f"check {check.check} failed: {check.reason}")
+    for step in run.failed_steps:
+        yield Trouble(run.hour, step.step.replace("__", "/", 1), step.reason)
+    if not run.success and not run.failed_checks and not run.failed_steps:
+        yield Trouble(run.hour, "process_events", "the run failed")
+
+
+def _summary(work: dict[str, list[str]], idle: list[str], trouble: list[Trouble]) -> str:
+    if not work:
+        return "Nothing has landed there. See `pii land --help` and `pii sample --help`."
+    parts = [plural(len(work), "hour"), f"{len(idle):,} of them up to date already"]
+    return ", ".join([*parts, f"{len(trouble):,} failed"] if trouble else parts)
