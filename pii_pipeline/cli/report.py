@@ -12,6 +12,7 @@ from rich.table import Table
 from pii_pipeline.cli.common import plural, size_text
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus
 from pii_pipeline.pipeline.installation import Installation, zone_of
+from pii_pipeline.pipeline.query import hour_of_path
 from pii_pipeline.streams.model import Stream
 
 _READABLE = ("bad_events", PSEUDONYMIZED_EVENTS)
