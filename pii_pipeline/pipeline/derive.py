@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import uuid
 from dataclasses import dataclass
 from datetime import date
 
@@ -117,7 +116,8 @@ class _Derivation:
         first[row[::-1]] = np.arange(len(row))[::-1]
         when = windows(table[EVENT_TIME].combine_chunks())
         days: list[date] = [when.days[i] for i in when.window[first].tolist()]
-        links = [uuid.UUID(text).bytes for text in table[KEY_LINK].take(pa.array(first)).to_pylist()]
+        texts = table[KEY_LINK].take(pa.array(first)).to_pylist()
+        links = [bytes.fromhex(text.replace("-", "")) for text in texts]
         sealed = [base64.b64decode(text) for text in tokens.dictionary.to_pylist()]
         refs: list[bytes | None] = [None] * len(sealed)
         for day in sorted({day for day in days if keyring.window_keys[day] is not None}):

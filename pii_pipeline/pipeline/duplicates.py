@@ -8,7 +8,6 @@ not a cryptographic one, but nobody outside can aim at a collision.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +26,18 @@ SCHEMA = pa.schema(
 )
 
 
-def digests(records: pa.Array, event_ids: pa.Array, seed: int) -> pa.Table:
-    """Digests of raw `records` (binary) and their `event_ids` (any scalar type); verdicts are still `NEW`."""
-    content = b"".join([xxhash.xxh3_128_digest(record, seed) for record in _views(records)])
+def digests(records: pa.Array, rows: np.ndarray, event_ids: pa.Array, seed: int) -> pa.Table:
+    """Digests of the raw `records` (binary) at `rows`, whose event ids (any scalar type) are `event_ids`.
+
+    Verdicts are still `NEW`.
+    """
+    large = pa.types.is_large_binary(records.type)
+    offsets = np.frombuffer(records.buffers()[1], np.int64 if large else np.int32)[records.offset :]
+    data = memoryview(records.buffers()[2] or b"")
+    digest = xxhash.xxh3_128_digest
+    # Slices of the buffer: a record is hashed where it lies.
+    bounds = zip(offsets[rows].tolist(), offsets[rows + 1].tolist(), strict=True)
+    content = b"".join([digest(data[start:end], seed) for start, end in bounds])
     halves = np.frombuffer(content, np.uint64).reshape(-1, 2)
     texts = event_ids.cast(pa.string()).fill_null("").cast(pa.binary())
     ids = [xxhash.xxh3_64_intdigest(text, seed) for text in texts.to_pylist()]
@@ -43,15 +51,6 @@ def digests(records: pa.Array, event_ids: pa.Array, seed: int) -> pa.Table:
         ],
         schema=SCHEMA,
     )
-
-
-def _views(records: pa.Array) -> Iterable[memoryview]:
-    """The records as slices of their buffer, without a copy of each."""
-    large = pa.types.is_large_binary(records.type)
-    offsets = np.frombuffer(records.buffers()[1], np.int64 if large else np.int32)
-    ends = offsets[records.offset : records.offset + len(records) + 1].tolist()
-    data = memoryview(records.buffers()[2] or b"")
-    return (data[start:end] for start, end in pairwise(ends))
 
 
 def verdicts(batch: pa.Table, earlier: Iterable[pa.Table]) -> np.ndarray:

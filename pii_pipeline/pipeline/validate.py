@@ -105,7 +105,9 @@ def _validate_batch(
     quarantine = installation.quarantine(stream, batch)
 
     with (
-        write_parquet(zones.restricted, validated_path, validated_schema(stream), key=key) as valid,
+        write_parquet(
+            zones.restricted, validated_path, validated_schema(stream), key=key, compression="lz4"
+        ) as valid,
         write_parquet(zones.lake, bad_path, bad_events.SCHEMA) as bad_file,
     ):
 
@@ -199,7 +201,7 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
         digests = None
         if contract.event_id_field is not None:
             ids = column_at(table, contract.event_id_field)
-            digests = duplicates.digests(chunk.records.take(rows), ids, seed)
+            digests = duplicates.digests(chunk.records, validated.rows, ids, seed)
         bad = [
             BadRecord(
                 object=int(chunk.object[failure.row]),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ from pii_pipeline.contracts.record_type import Node, Scalar
 from pii_pipeline.contracts.treatments import Generalize
 from pii_pipeline.privacy.distinct import distinct
 
+_MAPPED = bytes(10) + b"\xff\xff"
+"""IPv4 as IPv6 (RFC 4291, 2.5.5.2) begins so."""
 _CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}
 """Characters of ISO 8601 text up to and including the unit."""
 
@@ -20,17 +22,22 @@ _CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}
 def generalize_ip(text: str, treatment: Generalize) -> str | None:
     """``203.0.113.7`` → ``203.0.113.0/24``; an IPv4 address written as IPv6 counts as IPv4. What is no
     address, or of a version the contract gives no prefix for, becomes null: there is no safe coarser form."""
+    # The resolver's own parser: ten times as fast as `ipaddress`, and addresses are often all different.
+    text = text.strip().partition("%")[0]  # without the zone of fe80::1%eth0
     try:
-        address = ipaddress.ip_address(text.strip())
-    except ValueError:
+        if ":" not in text:
+            address, family, prefix = inet_pton(AF_INET, text), AF_INET, treatment.ipv4_prefix
+        else:
+            address, family, prefix = inet_pton(AF_INET6, text), AF_INET6, treatment.ipv6_prefix
+            if address.startswith(_MAPPED):
+                address, family, prefix = address[len(_MAPPED) :], AF_INET, treatment.ipv4_prefix
+    except (OSError, ValueError):  # ValueError: a NUL inside
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    prefix = treatment.ipv4_prefix if address.version == 4 else treatment.ipv6_prefix
     if prefix is None:
         return None
-    bare = type(address)(int(address))  # without the zone of fe80::1%eth0
-    return str(ipaddress.ip_network(f"{bare}/{prefix}", strict=False))
+    bits = 8 * len(address)
+    coarse = int.from_bytes(address, "big") >> (bits - prefix) << (bits - prefix)
+    return f"{inet_ntop(family, coarse.to_bytes(len(address), 'big'))}/{prefix}"
 
 
 def generalize_date(text: str, unit: str) -> str | None:

@@ -10,6 +10,7 @@ A finding names the column, the rule and a count, never a value.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import duckdb
@@ -30,6 +31,9 @@ _NO_ORIGINAL_URL = r"^[^@#]*$"
 _SHORTEST_ORIGINAL = 4
 _SHORTEST_NUMBER = 6
 _WHOLE_WORD_BELOW = 8
+
+# Cursors of one in-memory database, one per search: opening a database costs far more than a search.
+_DUCKDB = duckdb.connect(config={"threads": 1, "temp_directory": ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,13 @@ def _as_text(values: pa.Array) -> pa.Array | None:
     return values.cast(pa.string()) if pa.types.is_integer(values.type) else None
 
 
+def _one_per_row(at: Index, rows: int) -> bool:
+    return len(at) == rows and bool((at == np.arange(rows)).all())
+
+
 def _per_row(values: pa.Array, at: Index, rows: int) -> pa.Array:
     """Several values per row joined into one text per row; `at` is ascending."""
-    if len(at) == rows and (rows == 0 or (at[0] == 0 and at[-1] == rows - 1 and (np.diff(at) == 1).all())):
+    if _one_per_row(at, rows):
         return values
     offsets = np.searchsorted(at, np.arange(rows + 1)).astype(np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), values.fill_null(""))
@@ -161,16 +169,16 @@ def _same_row_leaks(
     everything = pc.ascii_lower(
         pc.binary_join_element_wise(*columns, "\n", null_handling="replace", null_replacement="")
     )
-    found: list[Leak] = []
+    needles: list[tuple[Leaf, pa.Array, Index]] = []
     for leaf, values, at in identifying:
         original = _as_text(values)
-        if original is None:
-            continue
-        shortest = _SHORTEST_ORIGINAL if pa.types.is_string(values.type) else _SHORTEST_NUMBER
-        long_enough = pc.greater_equal(pc.binary_length(original), shortest).fill_null(False)
-        needles = pc.ascii_lower(pc.utf8_trim_whitespace(pc.filter(original, long_enough)))
-        where = at[long_enough.to_numpy(zero_copy_only=False)]
-        suspects = _containing(everything, needles, where)
+        if original is not None:
+            shortest = _SHORTEST_ORIGINAL if pa.types.is_string(values.type) else _SHORTEST_NUMBER
+            original = pc.utf8_trim_whitespace(pc.ascii_lower(original))
+            long_enough = pc.greater_equal(pc.binary_length(original), shortest)
+            needles.append((leaf, pc.if_else(long_enough, original, None), at))
+    found: list[Leak] = []
+    for leaf, suspects in _containing(everything, needles):
         for other, text, other_at in texts:
             count = sum(
                 _contains(hay, needle)
@@ -183,11 +191,36 @@ def _same_row_leaks(
     return found
 
 
-def _containing(haystacks: pa.Array, needles: pa.Array, rows: Index) -> list[tuple[int, str]]:
-    """The (row, needle) pairs in which the row's text contains the needle."""
-    pairs = pa.table({"hay": haystacks.take(pa.array(rows)), "needle": needles, "row": rows})  # noqa: F841
-    with duckdb.connect(config={"threads": 1}) as connection:
-        return connection.sql("SELECT row, needle FROM pairs WHERE contains(hay, needle)").fetchall()
+def _containing(
+    haystacks: pa.Array, needles: list[tuple[Leaf, pa.Array, Index]]
+) -> Iterator[tuple[Leaf, list[tuple[int, str]]]]:
+    """For each leaf the (row, needle) pairs in which the row's text contains the needle; few leaves have any.
+
+    Columns that go with the rows one to one are searched in one query; elements of lists in one each.
+    """
+    rows = len(haystacks)
+    aligned = [(leaf, values) for leaf, values, at in needles if _one_per_row(at, rows)]
+    names = [f"needle_{number}" for number in range(len(aligned))]
+    columns = dict(zip(names, (values for _, values in aligned), strict=True))
+    table = pa.table({"hay": haystacks, "row": np.arange(rows), **columns})
+    if names:
+        hit = _search(table, " OR ".join(f"contains(hay, {name})" for name in names))
+        for (leaf, _), name in zip(aligned, names, strict=True):
+            pairs = zip(hit["row"].to_pylist(), hit["hay"].to_pylist(), hit[name].to_pylist(), strict=True)
+            suspects = [(row, needle) for row, hay, needle in pairs if needle is not None and needle in hay]
+            if suspects:
+                yield leaf, suspects
+    for leaf, values, at in needles:
+        if not _one_per_row(at, rows):
+            table = pa.table({"hay": haystacks.take(pa.array(at)), "row": at, "needle": values})
+            hit = _search(table, "contains(hay, needle)")
+            if hit.num_rows:
+                yield leaf, list(zip(hit["row"].to_pylist(), hit["needle"].to_pylist(), strict=True))
+
+
+def _search(table: pa.Table, where: str) -> pa.Table:
+    with _DUCKDB.cursor() as cursor:
+        return cursor.from_arrow(table).filter(where).to_arrow_table()
 
 
 def _contains(hay: str, needle: str) -> bool:

@@ -7,10 +7,12 @@ parameter names that do not look like names, path segments that hold an ``@``, a
 from __future__ import annotations
 
 import re
+from typing import cast
 from urllib.parse import unquote_plus
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pii_pipeline.contracts.treatments import Url
 from pii_pipeline.privacy.distinct import distinct
@@ -25,44 +27,60 @@ _SPLIT = re.compile(
 _HOST = re.compile(r"(?:[A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 Parts = list[str | bytes]
-"""A URL cut up: text that stays, and (as bytes) originals to be pseudonymized, in order."""
+"""A URL cut up: text that stays at even places and, at odd ones, originals to be pseudonymized."""
 
 
 def split_url(text: str, treatment: Url) -> Parts:
     """The parts of one URL; see `Parts`."""
     match = _SPLIT.fullmatch(text)
-    scheme, authority, path, query = (
-        match.group("scheme", "authority", "path", "query") if match else [None] * 4
-    )
-    if match is None or (
-        authority is None and not (scheme is None and path is not None and path.startswith("/"))
-    ):
-        return [text.encode()]
-    parts: Parts = [scheme or ""]
+    if match is None:
+        return ["", text.encode(), ""]
+    scheme, authority, path, query = match.groups()
+    if authority is None and (scheme is not None or not path.startswith("/")):
+        return ["", text.encode(), ""]
+    parts: Parts = []
+    shown = scheme or ""
     if authority is not None:
         host = authority.rpartition("@")[2]
-        parts.append("//")
-        parts.append(host if _HOST.fullmatch(host) or host == "" else host.encode())
-    for i, segment in enumerate((path or "").split("/")):
-        parts.append("/" if i else "")
-        segment = segment.partition(";")[0]
-        shown = segment == "" or (treatment.keep_path and "@" not in unquote_plus(segment))
-        parts.append(segment if shown else unquote_plus(segment).encode())
+        shown += "//"
+        if host and not _HOST.fullmatch(host):
+            parts += [shown, host.encode()]
+            shown = ""
+        else:
+            shown += host
+    if treatment.keep_path and "@" not in path and "%40" not in path and ";" not in path:
+        shown += path
+    else:
+        for i, segment in enumerate(path.split("/")):
+            shown += "/" if i else ""
+            segment = segment.partition(";")[0]
+            original = unquote_plus(segment)
+            if original and not (treatment.keep_path and "@" not in original):
+                parts += [shown, original.encode()]
+                shown = ""
+            else:
+                shown += segment
     if query:
-        parts.append("?")
-        for i, pair in enumerate(query.split("&")):
-            parts.append("&" if i else "")
-            parts.extend(_query_pair(pair, treatment))
+        mark = "?"
+        for pair in query.split("&"):
+            shown += mark
+            mark = "&"
+            name, equals, value = pair.partition("=")
+            if name in treatment.keep_query:
+                shown += pair
+                continue
+            if equals and _NAME.fullmatch(name):
+                shown += name
+            elif name:
+                # Also a bare word, which is a value without a name: `?john.doe`.
+                parts += [shown, unquote_plus(name).encode()]
+                shown = ""
+            shown += equals
+            if value:
+                parts += [shown, unquote_plus(value).encode()]
+                shown = ""
+    parts.append(shown)
     return parts
-
-
-def _query_pair(pair: str, treatment: Url) -> Parts:
-    name, equals, value = pair.partition("=")
-    if name in treatment.keep_query:
-        return [pair]
-    # A bare word is a value without a name: `?john.doe`.
-    named: Parts = [name if equals and _NAME.fullmatch(name) else unquote_plus(name).encode()] if name else []
-    return [*named, equals, unquote_plus(value).encode()] if value else [*named, equals]
 
 
 def treat_urls(values: pa.Array, treatment: Url, domain: str, subjects: Index, sealer: Sealer) -> pa.Array:
@@ -71,24 +89,44 @@ def treat_urls(values: pa.Array, treatment: Url, domain: str, subjects: Index, s
     `subjects` is the subject of each value. URLs without anything to hide are worked on once for all people.
     """
     plain = distinct(values)
-    cut = [split_url(text, treatment) for text in plain.dictionary.to_pylist()]
-    private = np.fromiter((any(isinstance(part, bytes) for part in parts) for parts in cut), bool, len(cut))
-    if not private.any():
-        return plain.spread(pa.array(["".join(map(str, parts)) for parts in cut], pa.string()))
+    # Most URLs have nothing to hide, and one regular expression over the column says so.
+    public = pc.match_substring_regex(plain.dictionary, _public(treatment)).to_numpy(zero_copy_only=False)
+    if public.all():
+        return plain.spread(plain.dictionary)
     # Owner 0 stands for everybody where nothing is hidden; subjects count from 1.
-    owner = np.where(private[plain.pair], subjects + 1, 0) if len(cut) else subjects
-    pairs = distinct(values, owner)
+    pairs = distinct(values, np.where(public[plain.pair], 0, subjects + 1))
     assert pairs.owner is not None
+    outputs = pairs.dictionary.take(pa.array(pairs.value)).to_pylist()
+    treated = np.flatnonzero(pairs.owner)
+    cut: dict[int, Parts] = {}
     hidden: list[bytes] = []
     owners: list[int] = []
-    for value, who in zip(pairs.value.tolist(), pairs.owner.tolist(), strict=True):
-        for part in cut[value]:
-            if isinstance(part, bytes):
-                hidden.append(part)
-                owners.append(who - 1)
-    pseudonyms = iter(sealer.pseudonyms(domain, hidden, np.array(owners, np.int64)))
-    outputs = [
-        "".join(next(pseudonyms).hex() if isinstance(part, bytes) else part for part in cut[value])
-        for value in pairs.value.tolist()
-    ]
+    work: list[tuple[int, Parts]] = []
+    for pair, value, who in zip(
+        treated.tolist(), pairs.value[treated].tolist(), (pairs.owner[treated] - 1).tolist(), strict=True
+    ):
+        parts = cut.get(value)
+        if parts is None:
+            parts = cut[value] = split_url(outputs[pair], treatment)
+        found = cast("list[bytes]", parts[1::2])
+        hidden += found
+        owners += [who] * len(found)
+        work.append((pair, parts))
+    pseudonyms = sealer.pseudonyms(domain, hidden, np.array(owners, np.int64))
+    at = 0
+    for pair, parts in work:
+        count = len(parts) // 2
+        whole = parts.copy()
+        whole[1::2] = [pseudonym.hex() for pseudonym in pseudonyms[at : at + count]]
+        at += count
+        outputs[pair] = "".join(cast("list[str]", whole))
     return pairs.spread(pa.array(outputs, pa.string()))
+
+
+def _public(treatment: Url) -> str:
+    """RE2 for URLs that `split_url` leaves as they are, or the greater part of them."""
+    kept = "|".join(map(re.escape, treatment.keep_query))
+    query = rf"(\?(({kept})=[^&#]*)(&({kept})=[^&#]*)*)?" if kept else ""
+    # Percent signs are fine unless they spell an @.
+    path = r"(/([^?#;@%]|%([0-35-9A-Fa-f][0-9A-Fa-f]|4[1-9A-Fa-f]))*)?" if treatment.keep_path else "/?"
+    return rf"^https?://[A-Za-z0-9.\-_]+(:[0-9]{{1,5}})?{path}{query}$"
