@@ -68,7 +68,7 @@ def write_parquet(
     schema: pa.Schema,
     *,
     key: bytes | None = None,
-    compression: Literal["zstd", "lz4"] = "zstd",
+    compression: Literal["zstd", "lz4", "none"] = "zstd",
 ) -> Iterator[ParquetWriter]:
     """Writes one file, in memory of about a row group; it is there when the block ends, not if it raises.
 

@@ -104,7 +104,7 @@ def test_values_of_rows_that_were_filtered_out_do_not_reach_the_file(lake):
     schema = pa.schema([("x", pa.string())])
     text = pa.table({"x": pa.array(["erased-value", "kept"]).dictionary_encode()})
     left = text.filter(pa.array([False, True]))
-    with write_parquet(lake, "a.parquet", schema, compression="none", level=None) as writer:
+    with write_parquet(lake, "a.parquet", schema, compression="none") as writer:
         writer.write(left)
     raw = Path(lake.path("a.parquet")).read_bytes()
     assert b"kept" in raw
