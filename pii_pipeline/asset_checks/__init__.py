@@ -1,0 +1,26 @@
+"""Asset checks, all blocking: one that fails stops what is downstream of it, in its own stream."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pii_pipeline.asset_checks.bad_event_rate import bad_event_rate_check
+from pii_pipeline.asset_checks.conservation import conservation_check
+from pii_pipeline.asset_checks.no_personal_data import no_personal_data_result, no_personal_data_spec
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
+from pii_pipeline.streams.model import Stream
+
+__all__ = ["no_personal_data_result", "no_personal_data_spec", "stream_checks"]
+
+
+def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
+    """The checks of a stream that are steps of their own."""
+    return [
+        conservation_check(stream.name, VALIDATED_EVENTS, "records = validated + bad + duplicate"),
+        bad_event_rate_check(stream),
+        conservation_check(stream.name, PSEUDONYMIZED_EVENTS, "validated = pseudonymized + erased + expired"),
+        *(
+            conservation_check(stream.name, name, "pseudonymized = admitted + withheld")
+            for name in stream.derived
+        ),
+    ]

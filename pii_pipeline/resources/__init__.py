@@ -1,0 +1,29 @@
+"""What assets and checks are handed: the process's installation, and whom to tell about progress.
+
+Neither is configurable in Dagster: settings come from the environment, where the CLI reads them too, and a
+resource without fields shows nothing in the UI, in GraphQL or in a run's configuration.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.layer import Progress
+
+INSTALLATION = "installation"
+PROGRESS = "progress"
+
+
+def resources(installation: Installation, progress: Progress) -> dict[str, dg.ResourceDefinition]:
+    """The resources by the name of the parameter that asks for them.
+
+    One installation for the whole process; what it opens (database, keys, zones) it opens when a step first
+    uses it, never while definitions load.
+    """
+    return {
+        INSTALLATION: dg.ResourceDefinition(
+            lambda _: installation, description="Ledger, key store and zones, as the environment names them."
+        ),
+        PROGRESS: dg.ResourceDefinition(lambda _: progress, description="Told about every chunk."),
+    }

@@ -1,0 +1,81 @@
+"""Column schemas for the catalog: names, types, and what is done to each column."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pyarrow as pa
+
+from pii_pipeline.contracts.treatments import Treatment
+from pii_pipeline.pipeline.derive import derived_plan
+from pii_pipeline.pipeline.validate import validated_schema
+from pii_pipeline.privacy.derive import DerivedPlan
+from pii_pipeline.privacy.plan import Leaf, column_leaves, compile_plan
+from pii_pipeline.streams.model import Stream
+
+_SYSTEM = {
+    "_arrival_time": "when the landing object arrived",
+    "_event_time": "when it happened, as the contract's time field says",
+    "_key_link": "which data key the row is under; the same for one person, key field value and day",
+    "_subject_token": "leads the key store, and nobody else, to the data subject",
+    "_consent": "the consent levels or purposes of the event",
+    "_event_id_reused": "an earlier event with other content has the same id",
+    "_unlisted": "JSON text of the keys that no schema declares",
+}
+
+
+def table_schema(schema: pa.Schema, descriptions: dict[str, str]) -> dg.TableSchema:
+    """`schema` as Dagster shows it."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                field.name,
+                str(field.type),
+                description=descriptions.get(field.name, _SYSTEM.get(field.name)),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
+def validated_columns(stream: Stream) -> dg.TableSchema:
+    """The columns of ``validated_events``, all in clear."""
+    return table_schema(validated_schema(stream), {})
+
+
+def pseudonymized_columns(stream: Stream) -> dg.TableSchema:
+    """The columns of ``pseudonymized_events`` with their treatments."""
+    plan = compile_plan(stream.contract)
+    said = {
+        name: _join(name, [(leaf.path, _treatment(leaf.treatment)) for leaf in column_leaves(step)])
+        for name, step in plan.root.fields
+    }
+    return table_schema(plan.lake_schema(), said)
+
+
+def derived_columns(stream: Stream, dataset: str) -> dg.TableSchema:
+    """The columns of a derived dataset: which of them are decrypted, and the treatment of the others."""
+    derived = derived_plan(stream, dataset)
+    said = {
+        name: _join(name, [(leaf.path, _derived(leaf, derived)) for leaf in column_leaves(step)])
+        for name, step in derived.columns
+    }
+    return table_schema(derived.schema(), said)
+
+
+def _derived(leaf: Leaf, derived: DerivedPlan) -> str:
+    return "decrypted" if derived.readable(leaf) else _treatment(leaf.treatment)
+
+
+def _treatment(treatment: Treatment) -> str:
+    settings = treatment.model_dump(exclude={"name"}, exclude_defaults=True)
+    said = ", ".join(name if value is True else f"{name} {_plain(value)}" for name, value in settings.items())
+    return f"{treatment.name} ({said})" if said else treatment.name
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _join(column: str, leaves: list[tuple[str, str]]) -> str:
+    return "; ".join(said if path == column else f"{path}: {said}" for path, said in leaves)

@@ -1,0 +1,34 @@
+"""pseudonymized_events: the lake."""
+
+import dagster as dg
+
+from pii_pipeline.assets import columns
+from pii_pipeline.assets.layer import counts_metadata, layer_assets
+from pii_pipeline.assets.specs import asset_spec, cautions, version
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
+from pii_pipeline.pipeline.pseudonymize import CODE_VERSION, pseudonymize_hour
+from pii_pipeline.streams.model import Stream
+
+
+def pseudonymized_events_asset(stream: Stream) -> dg.AssetsDefinition:
+    """The asset `[stream, pseudonymized_events]`."""
+    spec = asset_spec(
+        stream,
+        PSEUDONYMIZED_EVENTS,
+        "lake",
+        "Validated events, each field treated as the contract says. Left out: redelivered events, and those "
+        "of forgotten people and expired days.",
+        upstream=VALIDATED_EVENTS,
+        columns=columns.pseudonymized_columns(stream),
+        code_version=version(stream, CODE_VERSION),
+        metadata=cautions(stream),
+    )
+    return layer_assets(
+        stream,
+        [spec],
+        gated=PSEUDONYMIZED_EVENTS,
+        work=lambda installation, hour, force, progress: pseudonymize_hour(
+            installation, stream, hour, force, progress
+        ),
+        describe=lambda _, result: counts_metadata(result),
+    )

@@ -1,0 +1,43 @@
+"""raw_events: the hour's landing objects, sealed in the ledger."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pii_pipeline.assets.specs import asset_spec
+from pii_pipeline.partitions import hour_of_partition
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.seal import seal_hour
+from pii_pipeline.steps import guarded
+from pii_pipeline.streams.model import Stream
+
+NAME = "raw_events"
+
+
+def raw_events_asset(stream: Stream) -> dg.AssetsDefinition:
+    """The asset `[stream, raw_events]`."""
+    spec = asset_spec(
+        stream,
+        NAME,
+        "landing",
+        "Objects as they landed in the hour, entered into the ledger, cut into batches; nothing is copied.",
+    )
+
+    @dg.multi_asset(name="__".join(spec.key.path), specs=[spec])
+    def seal(
+        context: dg.AssetExecutionContext, installation: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.MaterializeResult]:
+        hour = hour_of_partition(context.partition_key)
+        sealed = guarded(lambda: seal_hour(installation, stream, hour))
+        yield dg.MaterializeResult(
+            spec.key,
+            metadata={
+                "objects": sealed.objects,
+                "new_objects": sealed.new_objects,
+                "batches": sealed.batches,
+                "bytes": sealed.bytes,
+                "seconds": float(sealed.seconds),
+            },
+        )
+
+    return seal
