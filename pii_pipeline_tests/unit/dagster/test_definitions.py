@@ -1,0 +1,112 @@
+"""The definitions: loaded without side effects, and exactly what the snapshot says.
+
+When a change is meant, the failing test prints the new snapshot.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pii_pipeline.definitions import build, defs
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.settings import project_root, read_settings
+
+SNAPSHOT = Path(__file__).with_name("definitions.json")
+STREAMS = project_root() / "streams"
+
+
+def specs(definitions: dg.Definitions) -> dict[str, Any]:
+    """Assets and checks by name: what others rely on, without wording and versions."""
+    graph = definitions.resolve_asset_graph()
+    assets = {
+        key.to_user_string(): {
+            "deps": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            "group": graph.get(key).group_name,
+            "kinds": sorted(graph.get(key).kinds),
+            "owners": sorted(graph.get(key).owners),
+            "tags": {name: value for name, value in graph.get(key).tags.items() if "/" not in name},
+            "columns": [
+                column.name
+                for schema in [graph.get(key).metadata.get("dagster/column_schema")]
+                if schema is not None
+                for column in schema.columns
+            ],
+        }
+        for key in sorted(graph.get_all_asset_keys())
+    }
+    checks = {
+        f"{key.asset_key.to_user_string()}:{key.name}": "blocking"
+        if graph.get(key).blocking
+        else "not blocking"
+        for key in sorted(graph.asset_check_keys, key=str)
+    }
+    return {"assets": assets, "checks": checks}
+
+
+def installation(tmp_path: Path, streams: Path = STREAMS) -> Installation:
+    return Installation(read_settings({"PII_STREAMS_DIR": str(streams)}, project=tmp_path))
+
+
+def test_specs_are_those_of_the_snapshot(tmp_path: Path) -> None:
+    found = specs(build(installation(tmp_path)))
+    text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+    assert found == json.loads(SNAPSHOT.read_text()), f"if this is meant, {SNAPSHOT.name} becomes:\n{text}"
+
+
+def test_every_asset_is_in_the_job_with_the_one_partition_object(tmp_path: Path) -> None:
+    definitions = build(installation(tmp_path))
+    job = definitions.resolve_job_def("process_events")
+    graph = definitions.resolve_asset_graph()
+    assert job.asset_layer.executable_asset_keys == graph.get_all_asset_keys()
+    assert len({id(graph.get(key).partitions_def) for key in graph.get_all_asset_keys()}) == 1
+    assert {graph.get(key).partitions_def for key in graph.asset_check_keys} == {job.partitions_def}
+
+
+def test_code_version_follows_the_contract(tmp_path: Path) -> None:
+    def version(definitions: dg.Definitions) -> str | None:
+        key = dg.AssetKey(["logins", "pseudonymized_events"])
+        return definitions.resolve_asset_graph().get(key).code_version
+
+    before = version(build(installation(tmp_path)))
+    folder = tmp_path / "streams" / "logins"
+    folder.mkdir(parents=True)
+    for file in (STREAMS / "logins").iterdir():
+        (folder / file.name).write_text(file.read_text().replace("locale: keep", "locale: drop"))
+    assert version(build(installation(tmp_path, tmp_path / "streams"))) != before
+
+
+def test_loading_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PII_STORAGE_URI", str(tmp_path / "storage"))
+    monkeypatch.setenv("PII_DATABASE_URL", f"sqlite:///{tmp_path / 'pii.db'}")
+    monkeypatch.setenv("PII_KEY_ENCRYPTION_KEY", f"file:{tmp_path / 'key'}")
+    monkeypatch.setenv("PII_STREAMS_DIR", str(STREAMS))
+    assert isinstance(defs(), dg.Definitions)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_stream_file_is_told_by_file_line_field_and_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "logins"
+    folder.mkdir()
+    for file in (STREAMS / "logins").iterdir():
+        (folder / file.name).write_text(file.read_text().replace("locale: keep", "locale: keeep"))
+    monkeypatch.setenv("PII_STREAMS_DIR", str(tmp_path))
+    with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
+        defs()
+    lines = (folder / "contract.yaml").read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if "keeep" in text)
+    assert str(caught.value) == (
+        f"{folder / 'contract.yaml'}:{line}: fields.locale: unknown treatment `keeep` — did you mean `keep`?"
+    )
+    assert caught.value.__context__ is None
+
+
+def test_what_is_in_the_lake_says_that_it_holds_no_personal_data(tmp_path: Path) -> None:
+    graph = build(installation(tmp_path)).resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        tags = graph.get(key).tags
+        assert tags["personal_data"] == ("no" if tags["zone"] == "lake" else "yes")
