@@ -63,7 +63,7 @@ run: $(VENV)/installed
 ui: $(VENV)/installed
 	@umask 077 && $(BIN)/python -c 'from pii_pipeline import runs, settings; runs.prepare_dagster_home(settings.read_settings())'
 	@echo "http://127.0.0.1:$(PORT)"
-	@umask 077 && $(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
+	@umask 077 && PYTHONWARNINGS=ignore::FutureWarning $(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 test: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,0 +1,74 @@
+"""Whatever goes wrong: one line, the right exit code, and no text that might quote data."""
+
+from pathlib import Path
+
+import pytest
+
+from pii_pipeline.cli import land
+from pii_pipeline.cli.errors import failure_of
+from pii_pipeline.ledger import LeaseLost
+from pii_pipeline.settings import SettingError
+from pii_pipeline_tests.unit.cli.conftest import Pii
+
+SECRET = "anna@example.com"
+
+
+def test_texts_of_other_libraries_are_not_shown(pii: Pii, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise ValueError(f"could not convert {SECRET!r}")
+
+    monkeypatch.setattr(land, "land", fail)
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(b"1\n")
+    result = pii("land", "logins", file)
+    assert result.exit_code == 1
+    assert SECRET not in result.output
+    assert "unexpected ValueError at pii_pipeline/cli/land.py:" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_ours_are_shown_with_their_exit_code():
+    assert failure_of(SettingError("PII_WORKERS", "not a number", "unset it")).exit_code == 2
+    lost = failure_of(LeaseLost("the lease is lost"))
+    assert (lost.exit_code, lost.message) == (1, "the lease is lost")
+
+
+def test_an_oserror_names_file_and_reason_only():
+    failure = failure_of(PermissionError(13, "Permission denied", "/landing/x"))
+    assert failure.message == "/landing/x: Permission denied"
+    assert SECRET not in failure_of(OSError(f"parse error near {SECRET}")).message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PII_WORKERS", "many"),
+        ("PII_STREAMS_DIR", "/no/such/folder"),
+        ("PII_STORAGE_URI", "ftp://example.com/lake"),
+        ("PII_DATABASE_URL", "mysql://localhost/x"),
+        ("PII_LAKE_URI", "storage/landing/inside"),
+    ],
+)
+def test_wrong_settings_are_exit_code_2(
+    pii: Pii, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+):
+    monkeypatch.setenv("PII_LANDING_URI", str(Path("storage/landing").absolute()))
+    monkeypatch.setenv(variable, value)
+    result = pii("status")
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("pii: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["land", "run", "status", "query", "sample", "contract", "init"])
+def test_every_command_has_help_with_an_example(pii: Pii, command: str):
+    result = pii(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example:\n    pii {command}" in result.output
+
+
+def test_unknown_commands_and_options(pii: Pii):
+    for arguments in (("rum",), ("--nonsense",), ("status", "--nonsense")):
+        result = pii(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1

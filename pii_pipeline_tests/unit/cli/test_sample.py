@@ -1,0 +1,52 @@
+"""``pii sample``: the same bytes for the same arguments, wherever they go."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from pii_pipeline_tests.unit.cli.conftest import Pii
+
+ARGUMENTS = ("--events", "50", "--seed", "3", "--end", "2026-01-15T11:00")
+
+
+@pytest.mark.parametrize("stream", ["logins", "webshop"])
+def test_output_holds_what_standard_output_shows(pii: Pii, tmp_path: Path, stream: str):
+    shown = pii("sample", stream, *ARGUMENTS).stdout_bytes
+    assert shown.count(b"\n") >= 50
+    for suffix in ("", ".gz", ".zst"):
+        file = tmp_path / f"events.jsonl{suffix}"
+        assert pii("sample", stream, *ARGUMENTS, "--output", file).exit_code == 0
+    assert (tmp_path / "events.jsonl").read_bytes() == shown
+    assert gzip.decompress((tmp_path / "events.jsonl.gz").read_bytes()) == shown
+    with zstandard.open(tmp_path / "events.jsonl.zst", "rb") as file:
+        assert io.BytesIO(file.read()).getvalue() == shown
+
+
+def test_landed_twice_is_one_object_in_the_hour_it_ends(pii: Pii, storage: Path):
+    first = pii("sample", "logins", *ARGUMENTS, "--land")
+    again = pii("sample", "logins", *ARGUMENTS, "--land")
+    assert "already there" not in first.output
+    assert "already there" in again.output
+    (landed,) = (path for path in (storage / "landing").rglob("*") if path.is_file())
+    assert landed.parent == storage / "landing/logins/2026/01/15/10"
+
+
+def test_json_tells_what_was_planted(pii: Pii, tmp_path: Path):
+    result = pii("sample", "logins", "--events", 100, "--output", tmp_path / "x", "--json")
+    assert json.loads(result.stdout)["records"] == 100
+    assert sum(json.loads(result.stdout)["bad"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--json",), ("--land", "--output", "x"), ("--end", "soon"), ("--events", "-1")],
+)
+def test_contradictions_are_refused(pii: Pii, arguments: tuple[str, ...]):
+    result = pii("sample", "logins", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("pii: ")
