@@ -8,20 +8,21 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from pii_pipeline.cli.common import plural
+
 
 class HourProgress:
     """Counts what the layers report of one hour; call it as `pipeline.layer.Progress`."""
 
-    def __init__(self, shown: Progress, hour: str) -> None:
+    def __init__(self, shown: Progress) -> None:
         self.records = 0
         self._shown = shown
-        self._hour = hour
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, layer: str, records: int, bytes: int) -> None:
         self.records += records
         if layer not in self._tasks:
-            self._tasks[layer] = self._shown.add_task(f"{self._hour} {layer}", total=None)
+            self._tasks[layer] = self._shown.add_task(layer, total=None, unit="records")
         self._shown.advance(self._tasks[layer], records)
 
 
@@ -32,13 +33,13 @@ class Display:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            TextColumn("{task.completed:>12,.0f}"),
+            TextColumn("{task.completed:>12,.0f} {task.fields[unit]}"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._hours = self._progress.add_task("hours", total=hours)
+        self._hours = self._progress.add_task("", total=hours, unit=f"of {plural(hours, 'hour')} done")
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -55,7 +56,7 @@ class Display:
             if task != self._hours:
                 self._progress.remove_task(task)
         self._progress.update(self._hours, description=hour)
-        return HourProgress(self._progress, hour)
+        return HourProgress(self._progress)
 
     def done(self) -> None:
         """The hour is done."""

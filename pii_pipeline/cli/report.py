@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
@@ -126,18 +127,12 @@ def _problems(status: HourStatus, derived: Iterable[str]) -> list[str]:
 
 def print_reports(out: Console, installation: Installation, reports: Sequence[HourReport]) -> None:
     """The table, what is wrong, and where the files are."""
-    table = Table(show_lines=True)
-    for title in ("Stream and hour", "Records", "Bad, by reason", "Derived datasets", "Speed"):
+    # Fits into 80 columns.
+    table = Table(show_lines=True, box=HORIZONTALS, padding=(0, 1, 0, 0))
+    for title in ("Stream and hour", "Records", "Bad, by reason", "Derived datasets"):
         table.add_column(title)
     for report in reports:
-        table.add_row(
-            f"{report.status.stream}\n{report.status.hour}\n"
-            f"{plural(report.status.objects, 'object')}\n{size_text(report.status.bytes)}",
-            _lines(_records(report)),
-            _lines([(report.count(VALIDATED_EVENTS, "bad"), "bad"), *_reasons(report)]),
-            _lines(_derived(report)),
-            _speed(report),
-        )
+        table.add_row(_place_and_speed(report), _records(report), _bad(report), _derived(report))
     out.print(table)
     for report in reports:
         for problem in report.problems:
@@ -145,7 +140,19 @@ def print_reports(out: Console, installation: Installation, reports: Sequence[Ho
     _print_places(out, installation, reports)
 
 
-def _records(report: HourReport) -> list[tuple[int | None, str]]:
+def _place_and_speed(report: HourReport) -> str:
+    status = report.status
+    rate = report.records_per_second
+    lines = [
+        f"[bold]{status.stream}[/bold]",
+        status.hour,
+        f"{plural(status.objects, 'object')}, {size_text(status.bytes)}",
+        f"{report.seconds:.1f} s",
+    ]
+    return "\n".join([*lines, f"{rate:,.0f} records/s"] if rate else lines)
+
+
+def _records(report: HourReport) -> str:
     validated, lake = VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS
     lines = [
         (report.count(validated, "records"), "records"),
@@ -153,33 +160,28 @@ def _records(report: HourReport) -> list[tuple[int | None, str]]:
         (report.count(validated, "duplicate"), "duplicates"),
         (report.count(lake, "pseudonymized"), "pseudonymized"),
     ]
-    return lines + [(number, name) for name in ("erased", "expired") if (number := report.count(lake, name))]
+    return _lines(
+        lines + [(number, name) for name in ("erased", "expired") if (number := report.count(lake, name))]
+    )
 
 
-def _reasons(report: HourReport) -> list[tuple[int, str]]:
-    return [(number, f"  {reason}") for reason, number in report.bad_by_reason.items()]
+def _bad(report: HourReport) -> str:
+    reasons = [(number, reason) for reason, number in report.bad_by_reason.items()]
+    return _lines([(report.count(VALIDATED_EVENTS, "bad"), "bad:" if reasons else "bad"), *reasons])
 
 
-def _derived(report: HourReport) -> list[tuple[int | None, str]]:
-    lines: list[tuple[int | None, str]] = []
-    for name in report.derived:
-        lines += [
-            (report.count(name, "admitted"), f"{name} admitted"),
-            (report.count(name, "withheld"), "  withheld"),
-        ]
-    return lines
+def _derived(report: HourReport) -> str:
+    return "\n".join(
+        f"{name}:\n{_lines([(report.count(name, part), part) for part in ('admitted', 'withheld')])}"
+        for name in report.derived
+    )
 
 
 def _lines(numbers: Sequence[tuple[int | None, str]]) -> str:
     """One number and its name per line, numbers below one another; - for what is not known yet."""
     texts = [("-" if number is None else f"{number:,}", name) for number, name in numbers]
-    width = max((len(number) for number, _ in texts), default=0)
+    width = max(len(number) for number, _ in texts)
     return "\n".join(f"{number:>{width}} {name}" for number, name in texts)
-
-
-def _speed(report: HourReport) -> str:
-    rate = report.records_per_second
-    return f"{report.seconds:.1f} s" + ("" if rate is None else f"\n{rate:,.0f} records/s")
 
 
 def _print_places(out: Console, installation: Installation, reports: Sequence[HourReport]) -> None:
