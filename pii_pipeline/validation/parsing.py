@@ -1,0 +1,101 @@
+"""One record's bytes to a JSON object, by the letter of RFC 8259: what Python's parser lets pass is refused.
+
+Where an error is reported, it is by position only; the parser's own messages and exceptions can quote.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from pii_pipeline.validation.failures import Rejected
+
+MAX_DEPTH = 200
+"""Levels of nesting (the record itself is the first), well below what any of the parsers can take."""
+
+# Only text that looks like one of these can hold half of a surrogate pair, or a number beyond a double.
+_SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|[0-9][eE]\+?[0-9]{3}|[0-9]{100}")
+
+
+class _Duplicate(ValueError):
+    pass
+
+
+class _Constant(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _Duplicate
+    return result
+
+
+def _constant(name: str) -> Any:
+    raise _Constant
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def parse_record(raw: bytes) -> dict[str, Any]:
+    """The record as a dict. Raises Rejected: not_utf8, not_json, unrepresentable, schema_violation."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Rejected("not_utf8", "", "encoding", f"not UTF-8 at byte {error.start}") from None
+    record = _decode(text)
+    if _SUSPECT.search(text) or text.count("[") + text.count("{") > MAX_DEPTH:
+        _inspect(record)
+    if not isinstance(record, dict):
+        raise Rejected("schema_violation", "", "type", "a record is a JSON object")
+    return record
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        rule, message = "syntax", f"not JSON at character {error.pos}"
+    except _Duplicate:
+        rule, message = "duplicate_key", "an object has the same key twice"
+    except _Constant:
+        rule, message = "constant", "NaN and Infinity are not JSON"
+    except RecursionError:
+        rule, message = "nesting", f"nested more than {MAX_DEPTH} levels deep"
+    except ValueError:  # Python refuses to read integers of more than some 4,300 digits
+        rule, message = "number_length", "a number with too many digits to be read"
+    raise Rejected("not_json", "", rule, message)
+
+
+def _inspect(record: Any) -> None:
+    """Raises Rejected if there is half of a surrogate pair, an infinite number or too deep a nesting."""
+    stack = [(record, 1)]
+    infinite = False
+    while stack:
+        value, depth = stack.pop()
+        if depth > MAX_DEPTH and isinstance(value, dict | list):
+            raise Rejected("not_json", "", "nesting", f"nested more than {MAX_DEPTH} levels deep")
+        if isinstance(value, dict):
+            stack.extend((key, depth) for key in value)
+            stack.extend((element, depth + 1) for element in value.values())
+        elif isinstance(value, list):
+            stack.extend((element, depth + 1) for element in value)
+        elif isinstance(value, str):
+            if not _is_text(value):
+                raise Rejected("not_json", "", "lone_surrogate", "text with half of a surrogate pair")
+        elif isinstance(value, float):
+            infinite |= math.isinf(value)
+    if infinite:
+        raise Rejected("unrepresentable", "", "number_range", "a number beyond the range of a double")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

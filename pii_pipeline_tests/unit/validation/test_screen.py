@@ -1,0 +1,176 @@
+"""The screen accepts what it should, and nothing that it is not sure of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from pii_pipeline.contracts.schema import compile_schema, dialect
+from pii_pipeline.validation import Validator
+from pii_pipeline.validation import screen as screen_module
+from pii_pipeline.validation.plan import compile_plan
+from pii_pipeline.validation.screen import Screen
+from pii_pipeline_tests.unit.validation.building import DRAFT4, contract, run
+
+
+def accepted(properties: dict[str, Any], *records: Any, **keywords: Any) -> list[bool]:
+    """Which records (values, or JSON text) the screen accepts under these properties."""
+    schema = {"type": "object", "properties": properties, **keywords}
+    plan = compile_plan(compile_schema(schema).record, schema, dialect(schema))
+    assert plan is not None
+    lines = [r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in records]
+    found = Screen(plan).run(pa.array(lines, pa.string()))
+    assert found is not None
+    good = set(found.rows[found.accepted].tolist())
+    return [row in good for row in range(len(lines))]
+
+
+def test_plain_good_records_are_accepted():
+    properties = {
+        "s": {"type": ["string", "null"], "minLength": 1, "pattern": "^a"},
+        "o": {"type": "object", "required": ["n"], "properties": {"n": {"type": "number", "minimum": 0}}},
+        "l": {"type": "array", "items": {"type": "object", "properties": {"i": {"type": "integer"}}}},
+        "ll": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+    }
+    good = [
+        {},
+        {"s": "aü😀"},
+        {"s": None},
+        {"o": {"n": 1}},
+        {"l": []},
+        {"l": [{"i": -1}, {}]},
+        {"ll": [[], [1, 2]]},
+    ]
+    assert accepted(properties, *good) == [True] * len(good)
+
+
+def test_what_duckdb_reads_more_leniently_than_json_is_not_accepted():
+    lenient = ['{"n":1,}', '{"n":NaN}', '{"n":Infinity}', '{"n":-inf}', '{"n":1e400}', "[]", '"x"', "null"]
+    lenient += ['{"n":1}}', "", '{"n":1 }x', '{"l":[1 ,\n]}', '{"l":["1"]}', '{"n":"1"}', '{"n":true}']
+    properties = {"n": {"type": "number"}, "l": {"type": "array", "items": {"type": "integer"}}}
+    assert accepted(properties, *lenient) == [False] * len(lenient)
+
+
+def test_undeclared_and_duplicate_keys_are_not_accepted_anywhere():
+    inner = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    properties = {"x": {"type": "integer"}, "o": inner, "l": {"type": "array", "items": inner}}
+    bad = [
+        '{"x":1,"x":1}',
+        '{"x":1,"y":1}',
+        '{"o":{"x":1,"x":2}}',
+        '{"o":{"y":1}}',
+        '{"l":[{"x":1},{"y":1}]}',
+    ]
+    bad += ['{"l":[{"x":1,"x":1}]}', '{"o":{},"o":{}}', '{"\\u0078":1,"x":1}']
+    assert accepted(properties, *bad) == [False] * len(bad)
+    assert accepted(properties, '{"l":[{"x":1},{}]}', '{"o":{"x":1}}') == [True, True]
+
+
+def test_integers_must_fit_and_be_written_as_integers():
+    records = ['{"i":9223372036854775807}', '{"i":-9223372036854775808}', '{"i":9223372036854775808}']
+    records += ['{"i":-9223372036854775809}', '{"i":1.0}', '{"i":1e2}']
+    assert accepted({"i": {"type": "integer"}}, *records) == [True, True, False, False, False, False]
+    within_list = {"l": {"type": "array", "items": {"type": "integer"}}}
+    assert accepted(within_list, '{"l":[1,9223372036854775808]}', '{"l":[1]}') == [False, True]
+
+
+def test_numbers_that_a_double_may_have_rounded_are_not_accepted():
+    records = [f'{{"n":{2**53 - 1}}}', f'{{"n":{2**53}}}', f'{{"n":{2**53 + 1}}}', '{"n":1e16}', '{"n":-0.0}']
+    assert accepted({"n": {"type": "number"}}, *records) == [True, False, False, False, True]
+
+
+def test_bounds_at_the_ends_of_64_bits_and_beyond():
+    values = [{"v": 2**63 - 1}, {"v": 2**63 - 2}, {"v": 0}, {"v": -(2**63)}]
+    whole = {"v": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}}
+    assert accepted(whole, *values) == [True] * 4
+    assert accepted({"v": {"type": "integer", "maximum": 2**63 - 2}}, *values) == [False, True, True, True]
+    assert accepted({"v": {"type": "integer", "exclusiveMaximum": 1e300}}, *values) == [True] * 4
+    assert accepted({"v": {"type": "integer", "minimum": 10**400}}, *values) == [False] * 4
+    assert accepted({"v": {"type": "number", "maximum": 10**400, "minimum": -0.5}}, {"v": 1}, {"v": -1}) == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_bounds_in_both_dialects(kind: str):
+    values = [{"v": 1}, {"v": 2}, {"v": 3}]
+    assert accepted({"v": {"type": kind, "minimum": 2}}, *values) == [False, True, True]
+    assert accepted({"v": {"type": kind, "maximum": 2}}, *values) == [True, True, False]
+    assert accepted({"v": {"type": kind, "exclusiveMinimum": 2}}, *values) == [False, False, True]
+    assert accepted({"v": {"type": kind, "exclusiveMaximum": 2}}, *values) == [True, False, False]
+    assert accepted({"v": {"type": kind, "exclusiveMinimum": 1.5, "maximum": 2.5}}, *values) == [
+        False,
+        True,
+        False,
+    ]
+    draft4 = {"v": {"type": kind, "minimum": 2, "exclusiveMinimum": True}}
+    assert accepted(draft4, *values, **{"$schema": DRAFT4}) == [False, False, True]
+    draft4 = {"v": {"type": kind, "maximum": 2, "exclusiveMaximum": False}}
+    assert accepted(draft4, *values, **{"$schema": DRAFT4}) == [True, True, False]
+
+
+def test_enum_tells_true_from_one_and_one_from_text():
+    assert accepted({"v": {"type": "integer", "enum": [1, 2.0, True]}}, {"v": 1}, {"v": 2}, {"v": 0}) == [
+        True, True, False,
+    ]  # fmt: skip
+    assert accepted({"v": {"type": "boolean", "enum": [True, 0]}}, {"v": True}, {"v": False}) == [True, False]
+    assert accepted({"v": {"type": "number", "enum": [0]}}, '{"v":-0.0}', '{"v":0}', '{"v":1}') == [
+        True,
+        True,
+        False,
+    ]
+    listed = {"v": {"type": ["string", "null"], "enum": ["a", "1"]}}
+    assert accepted(listed, {"v": "a"}, {"v": "1"}, {"v": None}, {"v": "b"}) == [True, True, False, False]
+
+
+def test_names_that_only_differ_in_case_or_cannot_be_spelt_cost_only_their_records():
+    properties = {
+        name: {"type": "integer"} for name in ("a", "A", "st*r", "nu\0l", "b", 'q"t', "b\\s", "it's", "c/d")
+    }
+    records = [{name: 1} for name in properties]
+    assert accepted(properties, *records) == [False] * 4 + [True] * 5
+    schema = {"type": "object", "properties": {"key": {"type": "string"}, **properties}}
+    result = run(Validator(contract(schema)), *({"key": "k"} | record for record in records))
+    assert result.failures == []
+    rows = result.table.to_pylist()
+    assert [rows[n][name] for n, name in enumerate(properties)] == [1] * len(properties)
+    assert all(sum(value == 1 for value in row.values()) == 1 for row in rows)
+
+
+def test_length_counts_characters_not_bytes():
+    text = {"v": {"type": "string", "minLength": 2, "maxLength": 2}}
+    assert accepted(text, {"v": "😀ü"}, {"v": "😀"}, {"v": "abc"}) == [True, False, False]
+    items = {"v": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}}
+    assert accepted(items, {"v": []}, {"v": ["a"]}, {"v": ["a", "b"]}) == [False, True, False]
+
+
+def test_a_required_field_beyond_the_screen_leaves_no_plan():
+    schema = {"type": "object", "required": ["v"], "properties": {"v": {"type": ["string", "integer"]}}}
+    assert compile_plan(compile_schema(schema).record, schema, dialect(schema)) is None
+    schema = {"type": "object", "minProperties": 1, "properties": {"v": {"type": "string"}}}
+    assert compile_plan(compile_schema(schema).record, schema, dialect(schema)) is None
+
+
+def test_a_reference_is_followed_but_not_with_siblings_that_may_tighten_it():
+    definitions = {"small": {"type": "integer", "maximum": 3}}
+    tight = {"v": {"$ref": "#/$defs/small", "maximum": 5}}
+    assert accepted({"w": {"type": "string"}} | tight, {"v": 4}, **{"$defs": definitions}) == [False]
+    plain = {"v": {"$ref": "#/$defs/small", "description": "small"}}
+    assert accepted(plain, {"v": 3}, {"v": 4}, **{"$defs": definitions}) == [True, False]
+
+
+def test_when_the_engine_gives_up_the_strict_path_decides_and_nothing_is_quoted(monkeypatch, caplog):
+    def fail(*_: Any) -> pa.Table:
+        raise duckdb.InvalidInputException("Malformed JSON: sentinel-value")
+
+    monkeypatch.setattr(screen_module, "_query", fail)
+    schema = {"type": "object", "properties": {"key": {"type": "string"}}}
+    result = run(Validator(contract(schema)), {"key": "k"}, {"key": 1}, {"key": "sentinel-value"})
+    assert result.rows.tolist() == [0, 2]
+    assert "gave up on 3 records (InvalidInputException)" in caplog.text
+    assert "sentinel" not in caplog.text
