@@ -77,14 +77,19 @@ def unseal(table: DataKeys, items: Items) -> list[bytes | None]:
     return opened
 
 
-def bound_pseudonyms(secret: bytes, domain: str, salts: list[bytes], values: list[bytes]) -> list[bytes]:
+def pseudonym_roots(secret: bytes, salts: list[bytes]) -> list[bytes]:
+    """The pseudonym root (32 bytes) of each person."""
+    return [derivation.pseudonym_root(secret, salt) for salt in salts]
+
+
+def bound_pseudonyms(domain: str, roots: list[bytes], values: list[bytes]) -> list[bytes]:
     """The pseudonym (32 bytes) of each value under its person's key."""
     keys: dict[bytes, bytes] = {}
     pseudonyms: list[bytes] = []
-    for salt, value in zip(salts, values, strict=True):
-        key = keys.get(salt)
+    for root, value in zip(roots, values, strict=True):
+        key = keys.get(root)
         if key is None:
-            key = keys[salt] = derivation.pseudonym_key(secret, salt, domain)
+            key = keys[root] = derivation.pseudonym_key(root, domain)
         pseudonyms.append(derivation.hmac_sha256(key, value))
     return pseudonyms
 

@@ -154,10 +154,14 @@ def tink_key_id(key_link: bytes, level: int) -> int:
     return (int.from_bytes(key_link[:4], "big") + level) % 2**32
 
 
-def pseudonym_key(secret: bytes, salt: bytes, domain: str) -> bytes:
-    """The HMAC key (32 bytes) of one person's pseudonyms in a domain; gone with the salt."""
-    info = encode(b"subject-bound", domain.encode()) + b"\x01"
-    return hmac_sha256(hmac_sha256(salt, secret), info)
+def pseudonym_root(secret: bytes, salt: bytes) -> bytes:
+    """What a person's pseudonym keys are expanded from (32 bytes): the extract step. Gone with the salt."""
+    return hmac_sha256(salt, secret)
+
+
+def pseudonym_key(root: bytes, domain: str) -> bytes:
+    """The HMAC key (32 bytes) of one person's pseudonyms in a domain: HKDF's expand step, a single block."""
+    return hmac_sha256(root, encode(b"subject-bound", domain.encode()) + b"\x01")
 
 
 def joinable_pseudonym_key(secret: bytes, domain: str) -> bytes:

@@ -58,16 +58,20 @@ class Keyring:
     window_keys: Mapping[date, bytes | None] = field(repr=False)
     pool: CryptoPool = field(default_factory=CryptoPool, repr=False)
 
-    def pseudonyms(self, domain: str, values: list[bytes], salts: list[bytes] | None = None) -> list[bytes]:
-        """The pseudonym (32 bytes) of each value: with one salt per value bound to that person, without
+    def pseudonym_roots(self, salts: list[bytes]) -> list[bytes]:
+        """What a person's pseudonym keys of all domains are expanded from (32 bytes each)."""
+        return bulk.pseudonym_roots(self.secret, salts)
+
+    def pseudonyms(self, domain: str, values: list[bytes], roots: list[bytes] | None = None) -> list[bytes]:
+        """The pseudonym (32 bytes) of each value: with one root per value bound to that person, without
         joinable across people; in the domain "none" HMAC(secret, value) either way."""
         if domain == NO_DOMAIN:
             return derivation.hmac_sha256_many(self.secret, values)
-        if salts is None:
+        if roots is None:
             key = derivation.joinable_pseudonym_key(self.secret, domain)
             return derivation.hmac_sha256_many(key, values)
         parts = [
-            (self.secret, domain, salts[part], values[part])
+            (domain, roots[part], values[part])
             for part in _even_slices(len(values), self.pool.parts(len(values)))
         ]
         return _flat(self.pool.map(bulk.bound_pseudonyms, parts))

@@ -27,12 +27,12 @@ class ChunkSealer:
 
     def __init__(self, keyring: Keyring, salts: list[bytes], data_keys: DataKeys) -> None:
         self._keyring = keyring
-        self._salts = salts
+        self._roots = keyring.pseudonym_roots(salts)
         self._refs = data_keys.refs()
 
     def pseudonyms(self, domain: str, values: list[bytes], subjects: Index | None) -> list[bytes]:
-        salts = None if subjects is None else [self._salts[i] for i in subjects.tolist()]
-        return self._keyring.pseudonyms(domain, values, salts)
+        roots = None if subjects is None else [self._roots[i] for i in subjects.tolist()]
+        return self._keyring.pseudonyms(domain, values, roots)
 
     def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
         return self._keyring.seal_columns(_columns(columns, self._refs))

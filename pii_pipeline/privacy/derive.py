@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pii_pipeline.contracts.record_type import arrow_type
 from pii_pipeline.contracts.treatments import Encrypt, Keep, Pseudonymize, Url
@@ -39,7 +40,7 @@ from pii_pipeline.privacy.pseudonymize import base64_array, hex_array
 from pii_pipeline.privacy.sealer import Index, Opener, SealedColumn
 
 _LINKING = (KEY_LINK, SUBJECT_TOKEN, CONSENT, ID_REUSED, UNLISTED)
-_PSEUDONYM = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_PSEUDONYM = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def derive_columns(
             return opened[leaf.path]
         if isinstance(leaf.treatment, Keep) or derived.joinable_with_lake:
             return values
-        return _unlink(distinct(values), leaf, plan, opener)
+        return _unlink(values, leaf, plan, opener)
 
     columns: dict[str, pa.Array] = {}
     leaks: list[Leak] = []
@@ -110,7 +111,7 @@ def derive_columns(
         columns[name] = transform(plain(table[name]), step, rows, kernel)
         for leaf, values, _ in leaves(columns[name], step, rows):
             if isinstance(leaf.treatment, Keep):
-                leaks += detector_leaks(leaf, values, plan)
+                leaks += detector_leaks(leaf, values) if leaf.path not in plan.prescribed else []
             elif not derived.readable(leaf):
                 leaks += form_leaks(leaf, values)
     for name in derived.schema().names:
@@ -143,16 +144,27 @@ def _open_leaves(
     return opened
 
 
-def _unlink(values: Distinct, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Array:
+def _unlink(column: pa.Array, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Array:
+    if not isinstance(leaf.treatment, Pseudonymize | Encrypt | Url):
+        return column
+    values = distinct(column)
+    if isinstance(leaf.treatment, Url):
+        return values.spread(_rekey_inside(values.dictionary, opener))
     texts = values.dictionary.to_pylist()
     if isinstance(leaf.treatment, Pseudonymize):
         return values.spread(hex_array(opener.rekey([bytes.fromhex(text) for text in texts])))
-    if isinstance(leaf.treatment, Encrypt):
-        sealed = [base64.b64decode(text) for text in texts]
-        return values.spread(base64_array(opener.outer_seal(plan.associated_data(leaf.path), sealed)))
-    if isinstance(leaf.treatment, Url):
-        inside = [found for text in texts for found in _PSEUDONYM.findall(text)]
-        keyed = iter(opener.rekey([bytes.fromhex(found) for found in inside]))
-        outputs = [_PSEUDONYM.sub(lambda _: next(keyed).hex(), text) for text in texts]
-        return values.spread(pa.array(outputs, pa.string()))
-    return values.spread(values.dictionary)
+    sealed = [base64.b64decode(text) for text in texts]
+    return values.spread(base64_array(opener.outer_seal(plan.associated_data(leaf.path), sealed)))
+
+
+def _rekey_inside(texts: pa.Array, opener: Opener) -> pa.Array:
+    """Texts with the pseudonyms inside them keyed again."""
+    holding = pc.match_substring_regex(texts, "[0-9a-f]{64}")
+    pieces = [_PSEUDONYM.split(text) for text in texts.filter(holding).to_pylist()]
+    keyed = opener.rekey([bytes.fromhex(piece) for parts in pieces for piece in parts[1::2]])
+    at = 0
+    for parts in pieces:
+        count = len(parts) // 2
+        parts[1::2] = [pseudonym.hex() for pseudonym in keyed[at : at + count]]
+        at += count
+    return pc.replace_with_mask(texts, holding, pa.array(["".join(parts) for parts in pieces], pa.string()))

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pii_pipeline.contracts.record_type import Scalar
 from pii_pipeline.contracts.treatments import Encrypt, Generalize, Keep, Mask, Pseudonymize, Url
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.nested import leaves, plain
@@ -90,8 +91,9 @@ def inspect(original: pa.Table, treated: dict[str, pa.Array], plan: Plan) -> lis
         for (leaf, values, at), (_, output, _) in zip(before, leaves(treated[name], step, rows), strict=True):
             found += form_leaks(leaf, output)
             if isinstance(leaf.treatment, Keep):
-                kept.append((leaf, values, at))
-                found += detector_leaks(leaf, values, plan)
+                if leaf.path not in plan.prescribed:
+                    kept.append((leaf, values, at))
+                    found += detector_leaks(leaf, values)
             elif _identifies(leaf, plan):
                 identifying.append((leaf, values, at))
     found += _unlisted_leaks(treated[UNLISTED])
@@ -108,11 +110,9 @@ def form_leaks(leaf: Leaf, output: pa.Array) -> list[Leak]:
     return [Leak(leaf.path, f"not in the form of {leaf.treatment.name}", wrong)] if wrong else []
 
 
-def detector_leaks(leaf: Leaf, values: pa.Array, plan: Plan) -> list[Leak]:
+def detector_leaks(leaf: Leaf, values: pa.Array) -> list[Leak]:
     """Personal data by its looks in a column that is kept."""
     assert isinstance(leaf.treatment, Keep)
-    if leaf.path == plan.contract.time_field:
-        return []  # validated as a time: digits and colons are what it consists of
     distinct = _distinct(values)
     if pa.types.is_integer(distinct.type):
         distinct = pc.filter(distinct, pc.greater_equal(pc.abs_checked(distinct), 10**12)).cast(pa.string())
@@ -166,17 +166,10 @@ def _same_row_leaks(
     if not texts or not identifying:
         return []
     columns = [_per_row(text, at, rows) for _, text, at in texts]
-    everything = pc.ascii_lower(
+    everything = pc.utf8_lower(
         pc.binary_join_element_wise(*columns, "\n", null_handling="replace", null_replacement="")
     )
-    needles: list[tuple[Leaf, pa.Array, Index]] = []
-    for leaf, values, at in identifying:
-        original = _as_text(values)
-        if original is not None:
-            shortest = _SHORTEST_ORIGINAL if pa.types.is_string(values.type) else _SHORTEST_NUMBER
-            original = pc.utf8_trim_whitespace(pc.ascii_lower(original))
-            long_enough = pc.greater_equal(pc.binary_length(original), shortest)
-            needles.append((leaf, pc.if_else(long_enough, original, None), at))
+    needles = [(leaf, text, at) for leaf, values, at in identifying if (text := _as_text(values)) is not None]
     found: list[Leak] = []
     for leaf, suspects in _containing(everything, needles):
         for other, text, other_at in texts:
@@ -201,21 +194,40 @@ def _containing(
     rows = len(haystacks)
     aligned = [(leaf, values) for leaf, values, at in needles if _one_per_row(at, rows)]
     names = [f"needle_{number}" for number in range(len(aligned))]
-    columns = dict(zip(names, (values for _, values in aligned), strict=True))
-    table = pa.table({"hay": haystacks, "row": np.arange(rows), **columns})
+    table = pa.table(
+        {"hay": haystacks, "row": np.arange(rows)} | dict(zip(names, (v for _, v in aligned), strict=True))
+    )
     if names:
-        hit = _search(table, " OR ".join(f"contains(hay, {name})" for name in names))
+        tests = [_inside(name, leaf) for (leaf, _), name in zip(aligned, names, strict=True)]
+        hit = _search(table, " OR ".join(tests))
         for (leaf, _), name in zip(aligned, names, strict=True):
             pairs = zip(hit["row"].to_pylist(), hit["hay"].to_pylist(), hit[name].to_pylist(), strict=True)
-            suspects = [(row, needle) for row, hay, needle in pairs if needle is not None and needle in hay]
+            suspects = [
+                (row, needle.strip().lower())
+                for row, hay, needle in pairs
+                if needle is not None
+                and len(needle.strip()) >= _shortest(leaf)
+                and needle.strip().lower() in hay
+            ]
             if suspects:
                 yield leaf, suspects
     for leaf, values, at in needles:
         if not _one_per_row(at, rows):
             table = pa.table({"hay": haystacks.take(pa.array(at)), "row": at, "needle": values})
-            hit = _search(table, "contains(hay, needle)")
+            hit = _search(table, _inside("needle", leaf))
             if hit.num_rows:
-                yield leaf, list(zip(hit["row"].to_pylist(), hit["needle"].to_pylist(), strict=True))
+                found = [needle.strip().lower() for needle in hit["needle"].to_pylist()]
+                yield leaf, list(zip(hit["row"].to_pylist(), found, strict=True))
+
+
+def _inside(name: str, leaf: Leaf) -> str:
+    """SQL: the original, without blanks around it, is long enough to mean something and is in the text."""
+    return f"(length(trim({name})) >= {_shortest(leaf)} AND contains(hay, lower(trim({name}))))"
+
+
+def _shortest(leaf: Leaf) -> int:
+    whole_number = isinstance(leaf.node, Scalar) and leaf.node.kind == "integer"
+    return _SHORTEST_NUMBER if whole_number else _SHORTEST_ORIGINAL
 
 
 def _search(table: pa.Table, where: str) -> pa.Table:

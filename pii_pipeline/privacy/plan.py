@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, arrow_type, escape
+from pii_pipeline.contracts.schema import compile_schema
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Treatment
 
 
@@ -46,10 +47,15 @@ UNLISTED = "_unlisted"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What happens to the columns of one contract. Dropped fields have no step."""
+    """What happens to the columns of one contract. Dropped fields have no step.
+
+    `prescribed` are the paths of fields whose values the contract itself lists, or checks to be a time or
+    consent levels: nothing of a person's can be in them.
+    """
 
     contract: Contract
     root: RecordStep
+    prescribed: frozenset[str] = frozenset()
 
     @property
     def identity(self) -> str:
@@ -80,7 +86,17 @@ class Plan:
 def compile_plan(contract: Contract) -> Plan:
     """The plan of `contract`, whose record type must be loaded."""
     root = _compile(contract, contract.record, "", explicit=False)
-    return Plan(contract, root if isinstance(root, RecordStep) else RecordStep(()))
+    return Plan(contract, root if isinstance(root, RecordStep) else RecordStep(()), _prescribed(contract))
+
+
+def _prescribed(contract: Contract) -> frozenset[str]:
+    parts = compile_schema(contract.json_schema).parts
+    listed = {path for path, part in parts.items() if "enum" in part or "const" in part}
+    listed |= {rule.field for rule in contract.validations if rule.enum is not None}
+    listed.add(contract.time_field)
+    if contract.consent is not None and parts[contract.consent.field].get("type") != "string":
+        listed |= {contract.consent.field, contract.consent.field + "[]"}
+    return frozenset(listed)
 
 
 def _compile(contract: Contract, node: Node, path: str, explicit: bool) -> Step | None:

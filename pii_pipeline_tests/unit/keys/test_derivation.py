@@ -136,7 +136,7 @@ def test_the_formulas_do_not_change() -> None:
     assert d.data_key(d.data_key_root(WINDOW, SALT), "webshop", link, 2) == hkdf(
         sha512, WINDOW, SALT, lp(b"webshop", link, b"\0\0\0\x02"), 64
     )
-    assert d.pseudonym_key(b"secret", SALT, "user") == hkdf(
+    assert d.pseudonym_key(d.pseudonym_root(b"secret", SALT), "user") == hkdf(
         sha256, b"secret", SALT, lp(b"subject-bound", b"user"), 32
     )
     assert d.joinable_pseudonym_key(b"secret", "ip") == hkdf(
