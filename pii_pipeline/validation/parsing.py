@@ -15,8 +15,9 @@ from pii_pipeline.validation.failures import Rejected
 MAX_DEPTH = 200
 """Levels of nesting (the record itself is the first), well below what any of the parsers can take."""
 
-# Only text that looks like one of these can hold half of a surrogate pair, or a number beyond a double.
-_SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|[0-9][eE]\+?[0-9]{3}|[0-9]{100}")
+# Only text that looks like one of these can hold half of a surrogate pair, or a number beyond a double. (What
+# follows the exponent keeps hexadecimal ids out.)
+_SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|[0-9][eE]\+?[0-9]{3,}\s*[,}\]]|[0-9]{100}")
 
 
 class _Duplicate(ValueError):

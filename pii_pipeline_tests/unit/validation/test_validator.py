@@ -103,6 +103,8 @@ BAD: list[tuple[Any, tuple[str, str, str]]] = [
     (GOOD | {"id": 2**63}, ("unrepresentable", "id", "type")),
     (GOOD | {"id": -(2**63) - 1}, ("unrepresentable", "id", "type")),
     (b'{"ts":"2026-11-22T10:00:00Z","key":"k","score":1e400}', ("unrepresentable", "", "number_range")),
+    (b'{"ts":"2026-11-22T10:00:00Z","key":"k","u":[-1E+0400 ]}', ("unrepresentable", "", "number_range")),
+    (b'{"u":[1' + b"0" * 250 + b"e99]}", ("unrepresentable", "", "number_range")),
     (
         b'{"ts":"2026-11-22T10:00:00Z","key":"k","score":1' + b"0" * 400 + b"}",
         ("unrepresentable", "score", "type"),
