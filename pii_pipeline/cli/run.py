@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pii_pipeline.runs import HourRun
     from pii_pipeline.streams.model import Stream
 
+_INTERRUPTED = "DagsterExecutionInterruptedError"
+"""How Dagster reports Ctrl-C while a step is at work."""
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -105,6 +108,9 @@ def _run(opened: Installation, work: dict[str, list[str]], force: bool) -> tuple
 
 
 def _trouble(run: HourRun) -> Iterator[Trouble]:
+    """What failed in a run. Raises `click.Abort` if that is because the user interrupted it."""
+    if any(step.reason == _INTERRUPTED for step in run.failed_steps):
+        raise click.Abort()
     for check in run.failed_checks:
         yield Trouble(run.hour, check.asset, f"check {check.check} failed: {check.reason}")
     for step in run.failed_steps:

@@ -158,3 +158,18 @@ print("dagster" in sys.modules, file=open({str(tmp_path / "imported")!r}, "w"))
     for arguments in commands:
         pii(*arguments, program=program)
         assert (tmp_path / "imported").read_text() == "False\n", arguments
+
+
+def test_ctrl_c_ends_the_run_not_only_the_hour(pii: Pii):
+    for hour in ("11:00", "12:00"):
+        pii("sample", "logins", "--events", 100, "--end", f"2026-01-15T{hour}", "--land")
+    # The first layer that starts is interrupted, as by the terminal.
+    program = """
+import os, signal
+from pii_pipeline.cli import main
+from pii_pipeline.cli.progress import HourProgress
+HourProgress.__call__ = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+main()
+"""
+    assert "Aborted!" in pii("run", code=1, program=program).stderr
+    assert [report["hour"] for report in json.loads(pii("status", "--json").stdout)] == ["2026-01-15T10"]
