@@ -36,7 +36,7 @@ class Deployment:
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         """`pii` with `arguments`, running."""
-        command = [sys.executable, "-m", "pii_pipeline.cli", *arguments]
+        command = [str(Path(sys.executable).parent / "pii"), *arguments]
         return subprocess.Popen(
             command, env=self.environment, cwd=self.folder, text=True, start_new_session=True, **options
         )

@@ -80,6 +80,11 @@ def leaky_streams(tmp_path) -> Path:
     folder = tmp_path / "streams"
     shutil.copytree(project_root() / "streams" / "webshop", folder / "webshop")
     shutil.copytree(project_root() / "streams" / "webshop", folder / "leaky")
+    for name in ("webshop", "leaky"):
+        settings = folder / name / "stream.yaml"
+        tolerant = settings.read_text().replace("bad_event_threshold: 0.05", "bad_event_threshold: 0.9")
+        assert tolerant != settings.read_text()
+        settings.write_text(tolerant)
     contract = folder / "leaky" / "contract.yaml"
     text = contract.read_text()
     kept = re.sub(r"^  user_agent: .*$", "  user_agent: keep", text, flags=re.MULTILINE)
@@ -166,20 +171,21 @@ def holds_a_canary(file: Path) -> bool:
 
 
 def _base64_of_the_mark() -> list[bytes]:
-    """The mark as it looks inside base64, at each of the three alignments, without the uncertain ends."""
-    return [base64.b64encode(b"x" * shift + MARK.encode())[4:-4] for shift in range(3)]
+    """The mark inside base64, at each of the three alignments: the characters that are all its."""
+    found = []
+    for shift in range(3):
+        text = base64.b64encode(b"x" * shift + MARK.encode() + b"xx")
+        found.append(text[-(-shift * 8 // 6) : (shift + len(MARK)) * 8 // 6])
+    return found
 
 
 SEARCH = re.compile(
     b"|".join(
         [
-            MARK.encode(),
-            MARK.encode().hex().encode(),
-            MARK.encode("utf-16-le"),
+            b"(?i:%s)" % b"|".join([MARK.encode(), MARK.encode().hex().encode(), MARK.encode("utf-16-le")]),
             *map(re.escape, _base64_of_the_mark()),
         ]
-    ),
-    re.IGNORECASE,
+    )
 )
 
 

@@ -50,7 +50,8 @@ def test_a_job_killed_twenty_times_leaves_the_lake_of_an_undisturbed_run(tmp_pat
     status = killed.json("status", "webshop", "--hour", HOUR)
     assert status == undisturbed_counts(undisturbed, status)
     counted = killed.query(
-        "SELECT count(*) AS good, (SELECT count(*) FROM webshop.bad_events) AS bad FROM webshop.pseudonymized_events"
+        "SELECT count(*) AS good, (SELECT count(*) FROM webshop.bad_events) AS bad"
+        " FROM webshop.pseudonymized_events"
     )
     assert counted == [{"good": planted.validated, "bad": planted.bad.total()}]
 
