@@ -6,10 +6,11 @@ random key per file, which lies in the file wrapped (RFC 3394) under the caller'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
@@ -38,9 +39,11 @@ class WrongKey(UnreadableFile):
 class ParquetWriter:
     """Takes the tables of one file. `rows` so far; `size` in bytes once the file is there."""
 
-    def __init__(self, writer: Any, schema: pa.Schema) -> None:
-        self._writer = writer
+    def __init__(self, open_file: Callable[[pa.Schema], Any], schema: pa.Schema) -> None:
+        self._open = open_file
         self._schema = schema
+        self._file: Any = None
+        self._written: pa.Schema | None = None
         self.rows = 0
         self.size = 0
 
@@ -48,17 +51,57 @@ class ParquetWriter:
         """Appends `table` as one row group (more if it has over 131,072 rows; none if it has no rows).
 
         Its columns are those of the schema in name, order and type, but any may be dictionary-encoded, also
-        inside structs and lists. They are decoded here, not written as they are: a dictionary would take
-        values into the file that no row has any more, those of rows that were filtered out.
+        inside structs and lists. A dictionary column is written as it is, which saves encoding it again, if
+        all its values are in use; otherwise it is decoded, or values would get into the file that no row has
+        any more, those of rows that were filtered out.
         """
         schema = plain_schema(table.schema)
         if schema.names != self._schema.names or schema.types != self._schema.types:
             raise TypeError("the table's columns are not those of the file's schema")
-        if isinstance(table, pa.RecordBatch):
-            table = pa.Table.from_batches([table])
-        if table.num_rows:
-            self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP_ROWS)
-            self.rows += table.num_rows
+        if not table.num_rows:
+            return
+        columns = [
+            _whole_dictionary(table.column(index)) or table.column(index).cast(self._schema.field(index).type)
+            for index in range(len(schema))
+        ]
+        if self._written is None:
+            fields = zip(self._schema, columns, strict=True)
+            self._written = pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in fields])
+        assert self._written is not None
+        fields = zip(self._written, columns, strict=True)
+        columns = [
+            column if column.type == field.type else _encoded_as(column, field) for field, column in fields
+        ]
+        self._parquet().write_table(pa.table(columns, schema=self._written), row_group_size=ROW_GROUP_ROWS)
+        self.rows += table.num_rows
+
+    def close(self) -> None:
+        """Writes the footer; without any table, a valid empty file."""
+        self._parquet().close()
+
+    def _parquet(self) -> Any:
+        if self._file is None:
+            self._file = self._open(self._written or self._schema)
+        return self._file
+
+
+def _whole_dictionary(column: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray | None:
+    """The column if it is one dictionary array without unused values, else None."""
+    if not pa.types.is_dictionary(column.type):
+        return None
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        return None
+    used = array.indices.drop_null().to_numpy()
+    seen = np.zeros(len(array.dictionary), bool)
+    seen[used] = True
+    return array if seen.all() else None
+
+
+def _encoded_as(column: Any, field: pa.Field) -> Any:
+    """A column as the first row group had it: decoded, or encoded anew with the values in use alone."""
+    plain = column.cast(_plain_type(field.type)) if pa.types.is_dictionary(column.type) else column
+    return plain.dictionary_encode() if pa.types.is_dictionary(field.type) else plain
 
 
 @contextmanager
@@ -80,19 +123,25 @@ def write_parquet(
     """
     plain = plain_schema(schema)
     with atomic_output(zone, path) as sink:
-        with pq.ParquetWriter(
-            sink,
-            plain,
-            version="2.6",
-            compression=compression,
-            compression_level=1 if compression == "zstd" else None,
-            write_statistics=[field.name for field in plain if pa.types.is_primitive(field.type)],
-            # Any reader sees plain columns: no Arrow schema beside Parquet's own.
-            store_schema=False,
-            encryption_properties=None if key is None else _encryption(key),
-        ) as parquet:
-            writer = ParquetWriter(parquet, plain)
+
+        def open_file(written: pa.Schema) -> Any:
+            return pq.ParquetWriter(
+                sink,
+                written,
+                version="2.6",
+                compression=compression,
+                compression_level=1 if compression == "zstd" else None,
+                write_statistics=[field.name for field in plain if pa.types.is_primitive(field.type)],
+                # Any reader sees plain columns: no Arrow schema beside Parquet's own.
+                store_schema=False,
+                encryption_properties=None if key is None else _encryption(key),
+            )
+
+        writer = ParquetWriter(open_file, plain)
+        try:
             yield writer
+        finally:
+            writer.close()
         writer.size = sink.tell()
 
 
@@ -102,11 +151,13 @@ def read_parquet(
     *,
     key: bytes | None = None,
     columns: Sequence[str] | None = None,
+    dictionaries: Sequence[str] = (),
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of at most `batch_rows` rows, in order, in memory of about a row group.
 
-    `columns`: only these. Raises FileNotFoundError, `WrongKey`, or `UnreadableFile`: also if a file that
+    `columns`: only these. `dictionaries`: text columns to be left dictionary-encoded as they are in the file.
+    Raises FileNotFoundError, `WrongKey`, or `UnreadableFile`: also if a file that
     should be encrypted is not, or the other way round.
     """
     with zone.filesystem.open_input_file(zone.path(path)) as source:
@@ -118,7 +169,11 @@ def read_parquet(
             state = "encrypted, and no key was given" if key is None else "not encrypted"
             raise UnreadableFile(f"{path} is {state}")
         with _typed_errors(path):
-            file = pq.ParquetFile(source, decryption_properties=None if key is None else _decryption(key))
+            file = pq.ParquetFile(
+                source,
+                read_dictionary=list(dictionaries),
+                decryption_properties=None if key is None else _decryption(key),
+            )
             batches = file.iter_batches(
                 batch_size=batch_rows, columns=None if columns is None else list(columns)
             )

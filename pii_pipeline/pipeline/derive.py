@@ -8,7 +8,6 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
@@ -20,8 +19,10 @@ from pii_pipeline.pipeline.sealing import ChunkOpener, DataKeys
 from pii_pipeline.pipeline.subjects import windows
 from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
+from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.leak_gate import LeakError
-from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan
+from pii_pipeline.privacy.nested import plain
+from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan, lake_type
 from pii_pipeline.streams.model import Stream
 
 CODE_VERSION = "1"
@@ -68,7 +69,7 @@ def derive_hour(
         withheld = 0
         source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
         with write_parquet(installation.zones.consented, path, derived.schema()) as out:
-            chunks = read_parquet(installation.zones.lake, source)
+            chunks = read_parquet(installation.zones.lake, source, dictionaries=_text_columns(derived))
             for part in ordered_map(derive, chunks, installation.workers):
                 out.write(part.table)
                 withheld += part.withheld
@@ -77,6 +78,12 @@ def derive_hour(
         return Made((CommittedFile(dataset, path, out.size, out.rows),), counts)
 
     return make_layer(installation, stream, hour, dataset, fingerprint_of, make, "pseudonymized", force)
+
+
+def _text_columns(derived: DerivedPlan) -> list[str]:
+    """The lake's columns of treated text: worked on by distinct values, as the file has them."""
+    treated = [name for name, step in derived.plan.root.fields if lake_type(step) == pa.string()]
+    return [KEY_LINK, SUBJECT_TOKEN, *treated]
 
 
 class _Derivation:
@@ -110,8 +117,8 @@ class _Derivation:
 
     def _data_keys(self, table: pa.Table, keyring: Keyring) -> tuple[np.ndarray, DataKeys, np.ndarray]:
         """The data key of each row, those keys, and which of them still exist."""
-        tokens = pc.dictionary_encode(table[SUBJECT_TOKEN].combine_chunks())
-        row = tokens.indices.to_numpy().astype(np.int64)
+        tokens = distinct(plain(table[SUBJECT_TOKEN]))
+        row = tokens.pair
         first = np.zeros(len(tokens.dictionary), np.int64)
         first[row[::-1]] = np.arange(len(row))[::-1]
         when = windows(table[EVENT_TIME].combine_chunks())

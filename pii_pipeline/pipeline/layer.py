@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -128,7 +129,8 @@ def _make_and_commit(
         started = time.perf_counter()
         upstream = installation.ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
         fingerprint = fingerprint_of(batch, upstream)
-        made = make(batch, upstream, fingerprint)
+        with _without_collections():
+            made = make(batch, upstream, fingerprint)
         try:
             done = installation.ledger.commit(
                 batch,
@@ -145,6 +147,19 @@ def _make_and_commit(
         for file in done.superseded:
             installation.delete(file)
         return done.commit
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collector while a batch is made: chunks are long lists without cycles, freed by counting,
+    and looking through them again and again takes a twentieth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _enter_patiently(stack: ExitStack, lease: Callable[[], AbstractContextManager[object]]) -> None:

@@ -42,7 +42,7 @@ class Distinct:
 
 def distinct(values: pa.Array, owner: Index | None = None) -> Distinct:
     """The distinct pairs of `values` with the owner of each (any non-negative integers)."""
-    encoded = values if isinstance(values, pa.DictionaryArray) else pc.dictionary_encode(values)
+    encoded = _in_use(values) if isinstance(values, pa.DictionaryArray) else pc.dictionary_encode(values)
     null = encoded.indices.is_null().to_numpy(zero_copy_only=False) if encoded.null_count else None
     codes = encoded.indices.fill_null(0).to_numpy().astype(np.int64)
     size = len(encoded.dictionary)
@@ -58,3 +58,15 @@ def distinct(values: pa.Array, owner: Index | None = None) -> Distinct:
     else:
         pairs, pair = np.unique(combined, return_inverse=True)
     return Distinct(encoded.dictionary, pairs % size, pairs // size, pair, null)
+
+
+def _in_use(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The array with the values of its dictionary that a row has: the others cost crypto for nobody."""
+    used = np.zeros(len(array.dictionary), bool)
+    used[array.indices.drop_null().to_numpy()] = True
+    if used.all():
+        return array
+    position = pa.array((np.cumsum(used) - 1).astype(np.int32))
+    return pa.DictionaryArray.from_arrays(
+        position.take(array.indices), array.dictionary.filter(pa.array(used))
+    )

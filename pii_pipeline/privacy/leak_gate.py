@@ -166,10 +166,14 @@ def _same_row_leaks(
     if not texts or not identifying:
         return []
     columns = [_per_row(text, at, rows) for _, text, at in texts]
-    everything = pc.utf8_lower(
+    everything = pc.ascii_lower(
         pc.binary_join_element_wise(*columns, "\n", null_handling="replace", null_replacement="")
     )
-    needles = [(leaf, text, at) for leaf, values, at in identifying if (text := _as_text(values)) is not None]
+    needles = [
+        (leaf, pc.ascii_trim_whitespace(pc.ascii_lower(text)), at)
+        for leaf, values, at in identifying
+        if (text := _as_text(values)) is not None
+    ]
     found: list[Leak] = []
     for leaf, suspects in _containing(everything, needles):
         for other, text, other_at in texts:
@@ -203,11 +207,9 @@ def _containing(
         for (leaf, _), name in zip(aligned, names, strict=True):
             pairs = zip(hit["row"].to_pylist(), hit["hay"].to_pylist(), hit[name].to_pylist(), strict=True)
             suspects = [
-                (row, needle.strip().lower())
+                (row, needle)
                 for row, hay, needle in pairs
-                if needle is not None
-                and len(needle.strip()) >= _shortest(leaf)
-                and needle.strip().lower() in hay
+                if needle is not None and len(needle.encode()) >= _shortest(leaf) and needle in hay
             ]
             if suspects:
                 yield leaf, suspects
@@ -216,13 +218,13 @@ def _containing(
             table = pa.table({"hay": haystacks.take(pa.array(at)), "row": at, "needle": values})
             hit = _search(table, _inside("needle", leaf))
             if hit.num_rows:
-                found = [needle.strip().lower() for needle in hit["needle"].to_pylist()]
-                yield leaf, list(zip(hit["row"].to_pylist(), found, strict=True))
+                yield leaf, list(zip(hit["row"].to_pylist(), hit["needle"].to_pylist(), strict=True))
 
 
 def _inside(name: str, leaf: Leaf) -> str:
-    """SQL: the original, without blanks around it, is long enough to mean something and is in the text."""
-    return f"(length(trim({name})) >= {_shortest(leaf)} AND contains(hay, lower(trim({name}))))"
+    """SQL: the original is long enough to mean something and is in the text. Bytes, because counting
+    characters would cost as much as all the rest of the gate."""
+    return f"(strlen({name}) >= {_shortest(leaf)} AND contains(hay, {name}))"
 
 
 def _shortest(leaf: Leaf) -> int:
