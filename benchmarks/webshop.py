@@ -156,16 +156,16 @@ def whole_job(files: list[Path], folder: Path) -> tuple[float, int, dict[str, An
 
 
 def _watch_memory(root: int, peak: list[int]) -> None:
-    """Samples the proportional memory of a process and its children (Linux only) until it ends."""
+    """Samples the resident memory of a process and its children (Linux only) until it ends."""
     while Path(f"/proc/{root}").exists():
         total = 0
         for process in _tree(root):
             try:
-                text = Path(f"/proc/{process}/smaps_rollup").read_text()
-            except OSError:
+                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            except (OSError, IndexError):
                 continue
-            total += next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-        peak[0] = max(peak[0], total // 1024)
+            total += pages * os.sysconf("SC_PAGE_SIZE")
+        peak[0] = max(peak[0], total >> 20)
         time.sleep(0.25)
 
 

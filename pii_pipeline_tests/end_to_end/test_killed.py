@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pii_pipeline.samples import Planted, generate
+from pii_pipeline.samples.generate import generate
+from pii_pipeline.samples.planted import Planted
 from pii_pipeline.settings import project_root
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline_tests.end_to_end.deployment import HOUR, Deployment
