@@ -21,6 +21,7 @@ _CONFIGURATION = (
     "pii_pipeline.database.DatabaseError",
     "pii_pipeline.keys.errors.KeyEncryptionKeyError",
     "pii_pipeline.keys.errors.SecretChanged",
+    "pii_pipeline.keys.errors.UnwrapFailed",
     "pii_pipeline.lake.zones.UnsupportedStorage",
     "pii_pipeline.pipeline.landing.NoSuchHour",
     "pii_pipeline.runs.CannotRun",

@@ -60,6 +60,7 @@ def command(streams: tuple[str, ...], hour: str | None, force: bool, as_json: bo
     """
     with installation() as opened:
         chosen = streams_named(opened, streams)
+        _ = opened.secret  # a wrong key file or secret is a wrong setting, not a failed step
         work = _work(opened, chosen, hour)
         trouble, idle = _run(opened, work, force)
         reports = hour_reports(opened, chosen, set(work))
@@ -82,7 +83,9 @@ def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> 
     """The hours to run, oldest first, and the streams that have something in each."""
     work: dict[str, list[str]] = {}
     for stream in streams:
-        for landed in landed_hours(opened.zones.landing, stream.name):
+        # Also hours whose objects have expired: a new dataset is made of what is in the lake.
+        hours = {*landed_hours(opened.zones.landing, stream.name), *opened.ledger.hours(stream.name)}
+        for landed in sorted(hours):
             if hour is None or landed == hour:
                 work.setdefault(landed, []).append(stream.name)
     return dict(sorted(work.items()))

@@ -6,11 +6,10 @@ random key per file, which lies in the file wrapped (RFC 3394) under the caller'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
@@ -39,11 +38,9 @@ class WrongKey(UnreadableFile):
 class ParquetWriter:
     """Takes the tables of one file. `rows` so far; `size` in bytes once the file is there."""
 
-    def __init__(self, open_file: Callable[[pa.Schema], Any], schema: pa.Schema) -> None:
-        self._open = open_file
+    def __init__(self, writer: Any, schema: pa.Schema) -> None:
+        self._writer = writer
         self._schema = schema
-        self._file: Any = None
-        self._written: pa.Schema | None = None
         self.rows = 0
         self.size = 0
 
@@ -51,57 +48,18 @@ class ParquetWriter:
         """Appends `table` as one row group (more if it has over 131,072 rows; none if it has no rows).
 
         Its columns are those of the schema in name, order and type, but any may be dictionary-encoded, also
-        inside structs and lists. A dictionary column is written as it is, which saves encoding it again, if
-        all its values are in use; otherwise it is decoded, or values would get into the file that no row has
-        any more, those of rows that were filtered out.
+        inside structs and lists. They are decoded here, never written as they are. A dictionary would take
+        values into the file that no row has any more, those of rows that were filtered out; and of one that
+        holds a value twice, pyarrow 26 writes a page whose end is whatever was in that memory before.
         """
         schema = plain_schema(table.schema)
         if schema.names != self._schema.names or schema.types != self._schema.types:
             raise TypeError("the table's columns are not those of the file's schema")
-        if not table.num_rows:
-            return
-        columns = [
-            _whole_dictionary(table.column(index)) or table.column(index).cast(self._schema.field(index).type)
-            for index in range(len(schema))
-        ]
-        if self._written is None:
-            fields = zip(self._schema, columns, strict=True)
-            self._written = pa.schema([pa.field(f.name, c.type, f.nullable) for f, c in fields])
-        assert self._written is not None
-        fields = zip(self._written, columns, strict=True)
-        columns = [
-            column if column.type == field.type else _encoded_as(column, field) for field, column in fields
-        ]
-        self._parquet().write_table(pa.table(columns, schema=self._written), row_group_size=ROW_GROUP_ROWS)
-        self.rows += table.num_rows
-
-    def close(self) -> None:
-        """Writes the footer; without any table, a valid empty file."""
-        self._parquet().close()
-
-    def _parquet(self) -> Any:
-        if self._file is None:
-            self._file = self._open(self._written or self._schema)
-        return self._file
-
-
-def _whole_dictionary(column: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray | None:
-    """The column if it is one dictionary array without unused values, else None."""
-    if not pa.types.is_dictionary(column.type):
-        return None
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        return None
-    used = array.indices.drop_null().to_numpy()
-    seen = np.zeros(len(array.dictionary), bool)
-    seen[used] = True
-    return array if seen.all() else None
-
-
-def _encoded_as(column: Any, field: pa.Field) -> Any:
-    """A column as the first row group had it: decoded, or encoded anew with the values in use alone."""
-    plain = column.cast(_plain_type(field.type)) if pa.types.is_dictionary(column.type) else column
-    return plain.dictionary_encode() if pa.types.is_dictionary(field.type) else plain
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        if table.num_rows:
+            self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP_ROWS)
+            self.rows += table.num_rows
 
 
 @contextmanager
@@ -123,25 +81,19 @@ def write_parquet(
     """
     plain = plain_schema(schema)
     with atomic_output(zone, path) as sink:
-
-        def open_file(written: pa.Schema) -> Any:
-            return pq.ParquetWriter(
-                sink,
-                written,
-                version="2.6",
-                compression=compression,
-                compression_level=1 if compression == "zstd" else None,
-                write_statistics=[field.name for field in plain if pa.types.is_primitive(field.type)],
-                # Any reader sees plain columns: no Arrow schema beside Parquet's own.
-                store_schema=False,
-                encryption_properties=None if key is None else _encryption(key),
-            )
-
-        writer = ParquetWriter(open_file, plain)
-        try:
+        with pq.ParquetWriter(
+            sink,
+            plain,
+            version="2.6",
+            compression=compression,
+            compression_level=1 if compression == "zstd" else None,
+            write_statistics=[field.name for field in plain if pa.types.is_primitive(field.type)],
+            # Any reader sees plain columns: no Arrow schema beside Parquet's own.
+            store_schema=False,
+            encryption_properties=None if key is None else _encryption(key),
+        ) as parquet:
+            writer = ParquetWriter(parquet, plain)
             yield writer
-        finally:
-            writer.close()
         writer.size = sink.tell()
 
 

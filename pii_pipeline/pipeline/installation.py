@@ -25,6 +25,9 @@ from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
 
+EVENT_DIGESTS = "event_digests"
+"""The dataset by which redelivered events are told, beside ``validated_events``."""
+
 
 @dataclass(frozen=True)
 class Quarantine:
@@ -142,4 +145,4 @@ def zone_of(dataset: str) -> str:
     """The zone a dataset's files are in."""
     if dataset in ("bad_events", "pseudonymized_events"):
         return "lake"
-    return "restricted" if dataset in LAYERS or dataset == "event_digests" else "consented"
+    return "restricted" if dataset in (*LAYERS, EVENT_DIGESTS) else "consented"

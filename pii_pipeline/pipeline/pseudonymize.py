@@ -22,12 +22,12 @@ from pii_pipeline.ledger import (
 )
 from pii_pipeline.pipeline import duplicates
 from pii_pipeline.pipeline.columns import column_at
-from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkSealer, DataKeys
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
-from pii_pipeline.pipeline.validate import ARRIVAL_TIME, EVENT_DIGESTS
+from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
 from pii_pipeline.privacy.consent import LEVELS, consent_levels
 from pii_pipeline.privacy.leak_gate import LeakError, inspect
 from pii_pipeline.privacy.plan import (
@@ -43,7 +43,7 @@ from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
 from pii_pipeline.privacy.sealer import RowKeys
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,10 @@ def validated_chunks(
         verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
     at = 0
     for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key):
+        if not set(validated_schema(stream).names) <= set(part.schema.names):
+            raise InputsGone(
+                f"batch {batch.id}: validated under an earlier contract, and its objects are gone"
+            )
         table = pa.Table.from_batches([part])
         if verdict is None:
             table = table.append_column(ID_REUSED, pa.nulls(table.num_rows, pa.bool_()))

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 
 from pii_pipeline.formats import etag
-from pii_pipeline.lake import landing_prefix, list_objects, open_input
+from pii_pipeline.lake import hour_folder, landing_prefix, list_objects, open_input, sweep_temporaries
 from pii_pipeline.ledger import LandingObject, hour_start
-from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.streams.model import Stream
+from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation, zone_of
+from pii_pipeline.streams.model import LAYERS, Stream
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Sealed:
 def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC)."""
     started = time.perf_counter()
+    _sweep(installation, stream, hour)
     landing = installation.zones.landing
     found = []
     for info in list_objects(landing, landing_prefix(stream.name, hour_start(hour))):
@@ -44,3 +45,10 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
         bytes=sum(batch.bytes for batch in batches),
         seconds=time.perf_counter() - started,
     )
+
+
+def _sweep(installation: Installation, stream: Stream, hour: str) -> None:
+    """Removes what killed runs of this hour left half-written; what a living one writes stays."""
+    for dataset in (*LAYERS, EVENT_DIGESTS, *stream.derived):
+        zone = getattr(installation.zones, zone_of(dataset))
+        sweep_temporaries(zone, hour_folder(stream.name, dataset, hour_start(hour)))

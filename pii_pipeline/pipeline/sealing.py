@@ -43,7 +43,7 @@ class ChunkOpener:
 
     def __init__(self, keyring: Keyring, dataset: str, data_keys: DataKeys) -> None:
         self._keyring = keyring
-        self._dataset = dataset
+        self._dataset = f"{keyring.stream}/{dataset}"  # two streams may each have a dataset of that name
         self._refs = data_keys.refs()
 
     def open(self, columns: list[SealedColumn]) -> list[list[bytes]]:

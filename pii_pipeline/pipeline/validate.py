@@ -27,7 +27,7 @@ from pii_pipeline.ledger import (
 from pii_pipeline.pipeline import bad_events, duplicates
 from pii_pipeline.pipeline.bad_events import BadRecord, bad_event_rows
 from pii_pipeline.pipeline.columns import column_at
-from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.privacy.detectors import detect
@@ -35,9 +35,8 @@ from pii_pipeline.privacy.leak_gate import Leak, LeakError
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.validation import Validated, Validator
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 BAD_EVENTS = "bad_events"
-EVENT_DIGESTS = "event_digests"
 ARRIVAL_TIME = "_arrival_time"
 
 

@@ -239,7 +239,7 @@ def _search(table: pa.Table, where: str) -> pa.Table:
 
 def _contains(hay: str, needle: str) -> bool:
     """Short originals count only as whole words: ``1001`` is not in ``210015``."""
-    hay = hay.lower()
+    hay = hay.encode().lower().decode()  # ASCII alone, as the needle was made
     if len(needle) >= _WHOLE_WORD_BELOW:
         return needle in hay
     return re.search(rf"(?<![^\W_]){re.escape(needle)}(?![^\W_])", hay) is not None

@@ -183,3 +183,16 @@ def test_threads_read_and_write_encrypted_files_beside_one_another(lake):
 
 def test_errors_travel_between_processes():
     assert str(pickle.loads(pickle.dumps(WrongKey("a")))) == "a"
+
+
+def test_a_dictionary_with_a_value_twice_leaves_no_memory_in_the_file(lake: Zone) -> None:
+    """pyarrow 26 writes such a dictionary as a page that ends in whatever its memory held before."""
+    schema = pa.schema([("x", pa.string())])
+    values = [f"{number:05}" * 8 for number in range(2000)]
+    doubled = pa.DictionaryArray.from_arrays(pa.array(range(4000), pa.int32()), pa.array(values + values))
+    plain = doubled.dictionary_decode()
+    for path, column in (("doubled.parquet", doubled), ("plain.parquet", plain)):
+        with write_parquet(lake, path, schema, compression="none") as writer:
+            writer.write(pa.table({"x": column}))
+    contents = [Path(lake.path(path)).read_bytes() for path in ("doubled.parquet", "plain.parquet")]
+    assert contents[0] == contents[1]
