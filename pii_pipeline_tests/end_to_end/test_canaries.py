@@ -7,10 +7,13 @@ import re
 import shutil
 import sqlite3
 import string
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from pii_pipeline.settings import project_root
 from pii_pipeline_tests.end_to_end.deployment import HOUR, Deployment
@@ -160,6 +163,7 @@ def holds_a_canary(file: Path) -> bool:
     if content[:4] == b"PAR1":
         texts.append(repr(pq.read_table(file).to_pylist()).encode())
         texts.append(repr(pq.read_metadata(file).metadata).encode())
+        texts += pages(content)
     if content[:15] == b"SQLite format 3":
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -168,6 +172,22 @@ def holds_a_canary(file: Path) -> bool:
             ]
         database.close()
     return any(SEARCH.search(text) for text in texts)
+
+
+def pages(content: bytes) -> list[bytes]:
+    """Every zstd page of a Parquet file, decompressed: also what stands in a page and in no row."""
+    found = []
+    for start in (match.start() for match in re.finditer(re.escape(b"\x28\xb5\x2f\xfd"), content)):
+        with suppress(zstandard.ZstdError):
+            found.append(zstandard.ZstdDecompressor().decompressobj().decompress(content[start:]))
+    return found
+
+
+def test_pages_are_seen_whole(tmp_path):
+    """Also values that only the dictionary has: no row does."""
+    ghost = pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array(["seen", MARK + "ghost"]))
+    pq.write_table(pa.table({"x": ghost}), tmp_path / "x.parquet", compression="zstd", store_schema=False)
+    assert holds_a_canary(tmp_path / "x.parquet")
 
 
 def _base64_of_the_mark() -> list[bytes]:
