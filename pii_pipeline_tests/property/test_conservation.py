@@ -1,6 +1,7 @@
 """Whatever is landed, every record is accounted for once, and what is made twice is made alike."""
 
 import json
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -45,7 +46,11 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(LINES, min_size=1, max_size=3))
 def test_every_record_is_accounted_for_once(tmp_path_factory, objects):
     folder = tmp_path_factory.mktemp("installation", numbered=True)
@@ -73,7 +78,7 @@ def test_every_record_is_accounted_for_once(tmp_path_factory, objects):
             )
         seal_hour(installation, stream, HOUR)
         validated = validate_hour(installation, stream, HOUR)
-        counts = validated.counts
+        counts: dict[str, Any] = validated.counts
         faults = counts["bad_by_reason"].get("object_empty", 0) + counts["bad_by_reason"].get(
             "object_truncated", 0
         )
@@ -81,10 +86,10 @@ def test_every_record_is_accounted_for_once(tmp_path_factory, objects):
         if not any(is_array(b"\n".join(lines)) for lines in objects):
             assert counts["records"] - faults == expected
         assert counts["records"] == counts["validated"] + counts["bad"] + counts["duplicate"]
-        lake = pseudonymize_hour(installation, stream, HOUR).counts
+        lake: dict[str, Any] = pseudonymize_hour(installation, stream, HOUR).counts
         assert lake["pseudonymized"] == counts["validated"]
         for dataset in stream.derived:
-            derived = derive_hour(installation, stream, dataset, HOUR).counts
+            derived: dict[str, Any] = derive_hour(installation, stream, dataset, HOUR).counts
             assert derived["admitted"] + derived["withheld"] == lake["pseudonymized"]
         files = {file: file.read_bytes() for file in (folder / "storage" / "lake").rglob("*.parquet")}
         assert validate_hour(installation, stream, HOUR, force=True).counts == counts
