@@ -90,6 +90,7 @@ def make_layer(
     ledger = installation.ledger
     result = LayerResult(stream.name, hour, layer)
     upstream_layer = upstream_of(layer)
+    refused = False
     started = time.perf_counter()
     with ExitStack() as stack:
         _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
@@ -106,13 +107,15 @@ def make_layer(
                     result.made_records += _number(commit.counts, records_name)
                     result.made_bytes += sum(file.bytes for file in commit.files)
                 except InputsGone as gone:
-                    if commit is None or force:
-                        raise
                     result.kept.append(str(gone))
+                    refused |= force or commit is None
             else:
                 result.skipped += 1
-            result.counts = add_counts([result.counts, commit.counts])
-            result.files += commit.files
+            if commit is not None:
+                result.counts = add_counts([result.counts, commit.counts])
+                result.files += commit.files
+    if refused:
+        raise InputsGone("; ".join(result.kept))  # after the other batches, which can be made
     result.seconds = time.perf_counter() - started
     return result
 
