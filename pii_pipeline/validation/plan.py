@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar
 from pii_pipeline.contracts.schema import Dialect
@@ -29,13 +30,13 @@ ABSENT, NULL, STRING, NEGATIVE, NATURAL, DOUBLE, BOOLEAN, OBJECT, ARRAY = range(
 """What stands at a slot, after the names that DuckDB's `json_type` gives."""
 
 _KINDS = {
-    "string": ("VARCHAR", {STRING}),
-    "integer": ("BIGINT", {NEGATIVE, NATURAL}),
-    "number": ("DOUBLE", {NEGATIVE, NATURAL, DOUBLE}),
-    "boolean": ("BOOLEAN", {BOOLEAN}),
-    "object": ("", {OBJECT}),
-    "array": ("", {ARRAY}),
-    "null": ("", {NULL}),
+    "string": ("VARCHAR", pa.string(), {STRING}),
+    "integer": ("BIGINT", pa.int64(), {NEGATIVE, NATURAL}),
+    "number": ("DOUBLE", pa.float64(), {NEGATIVE, NATURAL, DOUBLE}),
+    "boolean": ("BOOLEAN", pa.bool_(), {BOOLEAN}),
+    "object": ("", pa.null(), {OBJECT}),
+    "array": (["JSON"], pa.null(), {ARRAY}),
+    "null": ("", pa.null(), {NULL}),
 }
 _ANNOTATIONS = frozenset((
     "$schema", "$id", "id", "$comment", "$defs", "definitions", "self", "title", "description", "default",
@@ -53,9 +54,10 @@ _HANDLED = _ANNOTATIONS | frozenset((
 class Level:
     """The slots of one table of JSON values and everything known about them.
 
-    `allowed` is indexed by slot and code. `objects`: each object's slot with those of its known keys;
-    `required`: (slot of the object, slot of the key). `lists`: slot and level of the elements. `checks` run
-    over the typed values at a slot. `structure` is DuckDB's description of the typed value.
+    `allowed` is indexed by slot and code. `objects`: each object's slot with those of its known keys, after
+    the objects in it; `required`: (slot of the object, slot of the key). `lists`: slot and level of the
+    elements. `checks` run over the typed values at a slot. `structure` is DuckDB's description of the value,
+    with the elements of lists left as JSON; `type` is that of the typed values in full.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -65,16 +67,18 @@ class Level:
     lists: tuple[tuple[int, Level], ...]
     checks: tuple[tuple[int, tuple[Check, ...]], ...]
     structure: Any
+    type: pa.DataType
 
 
 @dataclass
 class _Place:
+    structure: Any
+    type: pa.DataType
     codes: set[int]
     checks: list[Check] = field(default_factory=list)
     children: dict[str, _Place] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
     element: Level | None = None
-    structure: Any = None
 
 
 class _Opaque(Exception):
@@ -102,8 +106,8 @@ class _Compiler:
         kind = node.kind if isinstance(node, Scalar) else "object" if isinstance(node, Record) else "array"
         if kind == "json":
             raise _Opaque
-        structure, codes = _KINDS[kind]
-        place = _Place(self.codes(schema, codes | {NULL}), structure=structure)
+        structure, type, codes = _KINDS[kind]
+        place = _Place(structure, type, self.codes(schema, codes | {NULL}))
         try:
             if isinstance(node, Record):
                 self.object(place, node, schema)
@@ -146,7 +150,7 @@ class _Compiler:
         """Those of `codes` that the schema allows."""
         if "type" in schema:
             types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-            codes = codes & set().union(*(_KINDS[name][1] for name in types))
+            codes = codes & set().union(*(_KINDS[name][2] for name in types))
         listed = self.listed(schema)
         return codes if listed is None or None in listed else codes - {NULL}
 
@@ -196,7 +200,7 @@ class _Compiler:
             raise _Opaque
         element = self.place(node.element, schema["items"])
         place.element = _level(element)
-        place.structure = [place.element.structure]
+        place.type = pa.list_(place.element.type)
         if "minItems" in schema or "maxItems" in schema:
             most = schema.get("maxItems")
             place.checks.append(
@@ -219,6 +223,7 @@ class _Compiler:
         if not place.children or not place.children.keys() >= set(place.required):
             raise _Opaque
         place.structure = {name: child.structure for name, child in place.children.items()}
+        place.type = pa.struct([(name, child.type) for name, child in place.children.items()])
 
 
 def _can_be_spelt(name: str) -> bool:
@@ -256,4 +261,5 @@ def _level(root: _Place) -> Level:
         lists=tuple((slot, place.element) for slot, place in enumerate(places) if place.element),
         checks=tuple((slot, tuple(place.checks)) for slot, place in enumerate(places) if place.checks),
         structure=root.structure,
+        type=root.type,
     )

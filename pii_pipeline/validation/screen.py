@@ -20,13 +20,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pii_pipeline.validation.plan import ABSENT, ARRAY, BOOLEAN, NULL, OBJECT, Level
+from pii_pipeline.validation.plan import ABSENT, BOOLEAN, NULL, OBJECT, Level
 
 _log = logging.getLogger(__name__)
 _threads = threading.local()
 
 # Such a comma may also stand inside a string: that record is judged strictly, and no harm is done.
 _GUARD = r"coalesce(json_valid(line) AND NOT regexp_matches(line, ',\s*[}\]]'), false)"
+
+_BATCH = 256
+"""Lines that DuckDB gets at a time: every function parses them anew, so they should still be in the cache."""
 
 _CODE_BY_FIRST_LETTER = np.zeros(256, np.int8)
 for _code, _letter in enumerate("NVBUD?OA", start=NULL):
@@ -39,12 +42,11 @@ class _Inconsistent(Exception):
 
 @dataclass(frozen=True)
 class Screened:
-    """What came of the lines that parse: their positions, their typed values, and which are accepted.
+    """What came of the lines: their typed values, and which are accepted (bool).
 
-    All three have the same length; the value of a line that is not accepted means nothing.
+    Both have a row per line; the value of a line that is not accepted means nothing.
     """
 
-    rows: np.ndarray
     values: pa.StructArray
     accepted: np.ndarray
 
@@ -59,21 +61,24 @@ class Screen:
         """Screens `lines` (string, one JSON text each). None if DuckDB gave up, for whatever reason: then
         nothing is accepted, and the strict path decides everything."""
         con = _connection()
-        structure = _literal(json.dumps(self._plan.structure, ensure_ascii=False))
-        columns = f"{_look(self._plan)}, json_transform(line, {structure}) AS value"
         try:
-            # Not a WHERE clause: no optimiser can move the functions that raise on malformed JSON before it.
+            # A query of its own: no optimiser can move the functions that raise on malformed JSON before it.
             sound = _single(_query(con, f"SELECT {_GUARD} AS sound FROM input", lines)["sound"])
-            rows = np.flatnonzero(sound.to_numpy(zero_copy_only=False))
-            if len(rows) < len(lines):
-                lines = lines.filter(sound)
-            found = _query(con, f"SELECT {columns} FROM input", lines)
-            values = _single(found["value"])
-            accepted = _accepted(con, self._plan, found, values)
+            lines = masked(lines, lines.type, sound.to_numpy(zero_copy_only=False))
+            return Screened(*_typed(con, self._plan, lines))
         except (duckdb.Error, pa.ArrowException, _Inconsistent) as error:
             _log.warning("the screen gave up on %d records (%s)", len(lines), type(error).__name__)
             return None
-        return Screened(rows, values, accepted)
+
+
+def masked(values: pa.Array, type: pa.DataType, wanted: np.ndarray) -> pa.Array:
+    """Binary or text as `type` of the same layout, without a copy; null where not `wanted` (bool).
+
+    All that is null or not UTF-8 must not be wanted.
+    """
+    bits = np.packbits(np.concatenate([np.ones(values.offset, bool), wanted]), bitorder="little")
+    buffers = [pa.py_buffer(bits), *values.buffers()[1:]]
+    return pa.Array.from_buffers(type, len(values), buffers, offset=values.offset)
 
 
 def _connection() -> duckdb.DuckDBPyConnection:
@@ -92,7 +97,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 def _query(con: duckdb.DuckDBPyConnection, sql: str, lines: pa.Array) -> pa.Table:
     """The answer of `sql` over the table `input`, whose column `line` is `lines`."""
-    con.register("input", pa.table({"line": lines}))
+    table = pa.table({"line": lines})
+    con.register("input", pa.Table.from_batches(table.to_batches(_BATCH), table.schema))
     try:
         return con.sql(sql).to_arrow_table()
     finally:
@@ -100,71 +106,91 @@ def _query(con: duckdb.DuckDBPyConnection, sql: str, lines: pa.Array) -> pa.Tabl
 
 
 def _look(level: Level) -> str:
-    """The columns that tell the types, key counts and list texts of a level."""
+    """The columns that tell the types, the key counts and the values of a level."""
     paths = [_path(names) for names in level.names]
     columns = [f"json_type(line, [{', '.join(paths)}]) AS types"]
     if level.objects:
         objects = ", ".join(paths[slot] for slot, _ in level.objects)
         columns.append(f"list_transform(json_keys(line, [{objects}]), lambda keys: len(keys)) AS key_counts")
-    if level.lists:
-        lists = ", ".join(paths[slot] for slot, _ in level.lists)
-        columns.append(f"json_extract(line, [{lists}]) AS lists")
+    structure = _literal(json.dumps(level.structure, ensure_ascii=False))
+    columns.append(f"json_transform(line, {structure}) AS value")
     return ", ".join(columns)
 
 
-def _accepted(con: duckdb.DuckDBPyConnection, level: Level, found: pa.Table, values: pa.Array) -> np.ndarray:
-    """Which values of the level, described by the columns of `_look`, are certainly valid (bool)."""
-    codes = _codes(_single(found["types"]), len(level.names))
-    accepted: np.ndarray = np.all(level.allowed[np.arange(len(level.names)), codes], axis=1)
-    for holder, key in level.required:
-        accepted &= (codes[:, key] != ABSENT) | (codes[:, holder] != OBJECT)
-    if level.objects:
-        counts = _matrix(pc.fill_null(_single(found["key_counts"]).flatten(), 0), len(level.objects))
-        for number, (_, keys) in enumerate(level.objects):
-            accepted &= counts[:, number] == (codes[:, keys] != ABSENT).sum(axis=1)
-    typed = [pc.struct_field(values, list(names)) if names else values for names in level.names]
+def _typed(con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """The typed values of the level, one for each of `lines` (JSON texts or null), and which of them are
+    certainly valid (bool; null is not); the others mean nothing."""
+    if len(lines) == 0:
+        return pa.nulls(0, level.type), np.zeros(0, bool)
+    found = _query(con, f"SELECT {_look(level)} FROM input", lines)
+    types, value = _single(found["types"]), _single(found["value"])
+    there = _is_valid(types)
+    codes = _codes(types, len(level.names))
+    if len(value) != len(lines) or codes.shape[1] != np.count_nonzero(there):
+        raise _Inconsistent
+    typed = _by_slot(level, value)
+    valid = np.ones(codes.shape[1], bool)
     for slot, column in enumerate(typed):
+        valid &= level.allowed[slot][codes[slot]]
         # A value that the cast could not represent has become null.
-        accepted &= column.is_valid().to_numpy(zero_copy_only=False) == (codes[:, slot] > NULL)
+        valid &= _is_valid(column)[there] == (codes[slot] > NULL)
+    for holder, key in level.required:
+        valid &= (codes[key] != ABSENT) | (codes[holder] != OBJECT)
+    if level.objects:
+        counts = _rows(pc.fill_null(_single(found["key_counts"]).flatten(), 0), len(level.objects))
+        for count, (_, keys) in zip(counts, level.objects, strict=True):
+            valid &= count == np.count_nonzero(codes[list(keys)] != ABSENT, axis=0)
+    accepted = np.zeros(len(lines), bool)
+    accepted[there] = valid
+    for slot, element in level.lists:
+        typed[slot] = _elements(con, element, typed[slot], accepted)
     for slot, slot_checks in level.checks:
         for check in slot_checks:
             accepted &= check(typed[slot])
-    if level.lists:
-        texts = _single(found["lists"]).flatten()
-        for number, (slot, element) in enumerate(level.lists):
-            rows = np.flatnonzero(codes[:, slot] == ARRAY)
-            wanted = texts.take(pa.array(rows * len(level.lists) + number))
-            accepted &= _elements_accepted(con, element, rows, wanted, typed[slot])
-    return accepted
+    for slot, keys in level.objects:
+        names = [level.names[key][-1] for key in keys]
+        mask = typed[slot].is_null() if typed[slot].null_count else None
+        typed[slot] = pa.StructArray.from_arrays([typed[key] for key in keys], names, mask=mask)
+    return typed[0], accepted
 
 
-def _elements_accepted(
-    con: duckdb.DuckDBPyConnection, level: Level, rows: np.ndarray, texts: pa.Array, lists: pa.Array
-) -> np.ndarray:
-    """Which of `lists` have none but certainly valid elements; `texts` are the JSON of those at `rows`."""
-    accepted = np.ones(len(lists), bool)
-    if len(rows) == 0:
-        return accepted
-    found = _query(con, "SELECT json_extract(line, '$[*]') AS elements FROM input", texts)
-    elements = _single(found["elements"])
-    lengths = np.zeros(len(lists), np.int64)
-    lengths[rows] = pc.fill_null(pc.list_value_length(elements), 0).to_numpy(zero_copy_only=False)
-    typed_lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    if not np.array_equal(lengths, typed_lengths):
-        raise _Inconsistent
-    lines = elements.flatten()
-    if len(lines):
-        found = _query(con, f"SELECT {_look(level)} FROM input", lines)
-        owners = np.repeat(np.arange(len(lists)), lengths)
-        accepted[owners[~_accepted(con, level, found, lists.flatten())]] = False
-    return accepted
+def _by_slot(level: Level, value: pa.Array) -> list[pa.Array]:
+    """The values at every slot; a field of a null object is null."""
+    typed = {0: value}
+    for slot, keys in reversed(level.objects):
+        typed.update(zip(keys, typed[slot].flatten(), strict=True))
+    return [typed[slot] for slot in range(len(level.names))]
+
+
+def _elements(
+    con: duckdb.DuckDBPyConnection, level: Level, texts: pa.ListArray, accepted: np.ndarray
+) -> pa.Array:
+    """The typed lists, of which `texts` are the lists of their elements' JSON (null for the element null).
+
+    Takes the rows with an element that is not certainly valid out of `accepted`.
+    """
+    lengths = pc.fill_null(pc.list_value_length(texts), 0).to_numpy(zero_copy_only=False)
+    lines = texts.flatten()
+    values, valid = _typed(con, level, lines)
+    if level.allowed[0, NULL]:
+        valid |= ~_is_valid(lines)
+    accepted[np.repeat(np.arange(len(texts)), lengths)[~valid]] = False
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, values, mask=texts.is_null())
+
+
+def _is_valid(values: pa.Array) -> np.ndarray:
+    """Which values are not null (bool)."""
+    if values.null_count == 0:
+        return np.ones(len(values), bool)
+    return values.is_valid().to_numpy(zero_copy_only=False)
 
 
 def _codes(types: pa.ListArray, slots: int) -> np.ndarray:
-    """The codes of `plan` for lists of the names that `json_type` gives; int8, a row per list."""
+    """The codes of `plan` for lists of the names that `json_type` gives; int8, a row per slot."""
     names = types.flatten()
     if len(names) == 0:
-        return np.zeros((0, slots), np.int8)
+        return np.zeros((slots, 0), np.int8)
     offsets = np.frombuffer(names.buffers()[1], np.int32, len(names) + 1, names.offset * 4)
     letters = np.frombuffer(names.buffers()[2], np.uint8)
     lengths = np.diff(offsets)
@@ -172,14 +198,15 @@ def _codes(types: pa.ListArray, slots: int) -> np.ndarray:
     codes = _CODE_BY_FIRST_LETTER[first]
     codes[(first == ord("B")) & (lengths == len("BOOLEAN"))] = BOOLEAN
     codes[lengths == 0] = ABSENT
-    return _matrix(codes, slots)
+    return _rows(codes, slots)
 
 
-def _matrix(flat: pa.Array | np.ndarray, width: int) -> np.ndarray:
+def _rows(flat: pa.Array | np.ndarray, height: int) -> np.ndarray:
+    """What follows each other in a list of `height` numbers, below each other."""
     numbers = flat if isinstance(flat, np.ndarray) else flat.to_numpy(zero_copy_only=False)
-    if len(numbers) % width:
+    if len(numbers) % height:
         raise _Inconsistent
-    return numbers.reshape(-1, width)
+    return np.ascontiguousarray(numbers.reshape(-1, height).T)
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:

@@ -24,7 +24,7 @@ from pii_pipeline.validation.columns import column, steps_by_path
 from pii_pipeline.validation.failures import Failure, Rejected
 from pii_pipeline.validation.plan import compile_plan
 from pii_pipeline.validation.rules import compile_rules
-from pii_pipeline.validation.screen import Screen
+from pii_pipeline.validation.screen import Screen, masked
 from pii_pipeline.validation.strict import Judged, StrictPath
 
 EVENT_TIME = "_event_time"
@@ -133,16 +133,17 @@ class Validator:
         nothing = _Accepted(np.zeros(0, np.int64), pa.array([], self._type), np.zeros(0, np.int64))
         if self._screen is None:
             return nothing
-        found = self._screen.run(_as_text(records, wanted & ~_not_utf8(records)))
+        text = pa.large_string() if pa.types.is_large_binary(records.type) else pa.string()
+        found = self._screen.run(masked(records, text, wanted & ~_not_utf8(records)))
         if found is None:
             return nothing
-        rows = found.rows
         values = found.values.cast(self._type)
-        accepted, event_times = self._keeps_rules(values, arrivals[rows], bounds)
+        accepted, event_times = self._keeps_rules(values, arrivals, bounds)
         accepted &= found.accepted
-        if accepted.all():
+        rows = np.flatnonzero(accepted)
+        if len(rows) == len(accepted):
             return _Accepted(rows, values, event_times)
-        return _Accepted(rows[accepted], values.filter(pa.array(accepted)), event_times[accepted])
+        return _Accepted(rows, values.filter(pa.array(accepted)), event_times[rows])
 
     def _keeps_rules(
         self, values: pa.StructArray, arrivals: np.ndarray, bounds: tuple[int, int]
@@ -194,17 +195,6 @@ class Validator:
         columns[EVENT_TIME] = pa.array(event_times, times.TIMESTAMP)
         columns[UNLISTED] = unlisted
         return Validated(rows, pa.table(columns), failures)
-
-
-def _as_text(records: pa.Array, wanted: np.ndarray) -> pa.Array:
-    """Binary as text, without a copy; null where not `wanted`, which must be so for all that is not UTF-8."""
-    large = pa.types.is_large_binary(records.type)
-    _, offsets, data = records.buffers()
-    valid = pa.py_buffer(
-        np.packbits(np.concatenate([np.ones(records.offset, bool), wanted]), bitorder="little")
-    )
-    text = pa.LargeStringArray if large else pa.StringArray
-    return text.from_buffers(len(records), offsets, data, valid, offset=records.offset)
 
 
 def _not_utf8(records: pa.Array) -> np.ndarray:
