@@ -12,12 +12,14 @@ from pii_pipeline.validation.failures import Rejected
 Undeclared = dict[str, Any]
 """Values of keys that no schema declares, by their place: ``path/to/key``, ``items[2]/key``."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 _Convert = Callable[[Any, str, Undeclared], Any]
 
 
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values: sorted keys, no spaces, no escapes but the necessary."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 class RowMaker:

@@ -169,9 +169,10 @@ class Validator:
         accepted: list[int] = []
         judged: list[Judged] = []
         failures: list[Failure] = []
-        for row in rows.tolist():
+        raw = records.take(pa.array(rows)).to_pylist()
+        for row, record, arrived in zip(rows.tolist(), raw, arrivals[rows].tolist(), strict=True):
             try:
-                judged.append(self._strict.judge(records[row].as_py(), int(arrivals[row]), *bounds))
+                judged.append(self._strict.judge(record, arrived, *bounds))
                 accepted.append(row)
             except Rejected as rejected:
                 failures.append(rejected.at(row))
