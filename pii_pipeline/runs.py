@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -88,10 +89,7 @@ def run_hour(
     job = definitions.resolve_job_def(PROCESS_EVENTS)
     keys = [key for key in job.asset_layer.executable_asset_keys if streams is None or key.path[0] in streams]
     home = prepare_dagster_home(installation.settings)
-    with (
-        _private_files(),
-        dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)) as instance,
-    ):
+    with _private_files(), _instance(home) as instance:
         result = job.execute_in_process(
             instance=instance,
             partition_key=partition,
@@ -101,6 +99,16 @@ def run_hour(
             raise_on_error=False,
         )
     return _summary(result, hour, keys)
+
+
+def _instance(home: Path) -> dg.DagsterInstance:
+    """The instance in `home`. One process after the other: Dagster's SQLite storages make their tables when they
+    are first opened, and of two that do so at once one fails."""
+    with (home / ".opening").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
+        _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
+        return instance
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
