@@ -102,8 +102,8 @@ def run_hour(
 
 
 def _instance(home: Path) -> dg.DagsterInstance:
-    """The instance in `home`. One process after the other: Dagster's SQLite storages make their tables when they
-    are first opened, and of two that do so at once one fails."""
+    """The instance in `home`. One process after the other: Dagster's SQLite storages make their tables when
+    they are first opened, and of two that do so at once one fails."""
     with (home / ".opening").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
