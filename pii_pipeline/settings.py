@@ -85,7 +85,7 @@ def _folders(value: str | None, default: Path) -> tuple[Path, ...]:
 def _workers(value: str | None) -> int:
     if value is None:
         return os.cpu_count() or 1
-    if not value.isdigit() or int(value) < 1:
+    if not (value.isascii() and value.isdecimal()) or int(value) < 1:
         raise SettingError(
             "PII_WORKERS", "not a whole number above zero", "say how many cores to use, or unset it"
         )

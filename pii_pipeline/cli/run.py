@@ -95,14 +95,19 @@ def _run(opened: Installation, work: dict[str, list[str]], force: bool) -> tuple
     """What failed, and the hours in which there was nothing to do."""
     if not work:
         return [], []
-    from pii_pipeline.runs import run_hour  # Dagster: takes a second to import
+    from pii_pipeline.runs import CannotRun, run_hour  # Dagster: takes a second to import
 
     trouble: list[Trouble] = []
     idle: list[str] = []
     with Display(len(work)) as display:
         for hour, names in work.items():
             counted = display.hour(hour)
-            found = list(_trouble(run_hour(opened, names, hour, force, counted)))
+            try:
+                found = list(_trouble(run_hour(opened, names, hour, force, counted)))
+            except (
+                CannotRun
+            ) as refused:  # an object lies in a folder of no hour that can be: the others go on
+                found = [Trouble(hour, ", ".join(names), str(refused))]
             trouble += found
             if not counted.records and not found:
                 idle.append(hour)

@@ -43,7 +43,7 @@ def takes_few_values(path: str) -> bool:
 
 def sounds_personal(path: str, allowed: tuple[str, ...] = ()) -> bool:
     """Does the field's name promise personal data? `allowed`: detectors the author has already answered."""
-    answered = {word for detector in allowed for word in _DETECTED_AS[detector]}
+    answered = {word for detector in allowed for word in _DETECTED_AS.get(detector, ())}
     found = words(path)
     if "name" in found:
         parent = words(path.rpartition("/")[0])

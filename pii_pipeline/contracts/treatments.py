@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
 Detector = Literal["email", "ip", "phone", "card", "iban"]
+Allowed = Literal[Detector, "original"]
 
 
 class Treatment(BaseModel, frozen=True, extra="forbid"):
@@ -20,10 +21,12 @@ class Treatment(BaseModel, frozen=True, extra="forbid"):
 
 
 class Keep(Treatment, frozen=True):
-    """Stays readable for everybody. `allow` silences leak detectors that misread this field's values."""
+    """Stays readable for everybody. `allow` silences what the leak gate misreads in this field: a detector,
+    or ``original`` where values of other fields of the same event may rightly stand in it (what was searched
+    for is a product's name)."""
 
     name: Literal["keep"] = "keep"
-    allow: tuple[Detector, ...] = ()
+    allow: tuple[Allowed, ...] = ()
 
 
 class Drop(Treatment, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from pii_pipeline.contracts.treatments import Detector
 
 # Every text that a detector finds something in matches this (RE2); most texts do not and cost no more.
-_WORTH_A_LOOK = (
-    r"@|[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]*:[0-9A-Fa-f]*:|\+ ?[0-9]|00[1-9][0-9 .()/-]{6}"
+WORTH_A_LOOK = (
+    r"[@\x{ff20}\x{fe6b}]|[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"
+    r"|[0-9A-Fa-f]*:[0-9A-Fa-f]*:|\+ ?[0-9]|00[1-9][0-9 .()/-]{6}"
     r"|[0-9](?:[ -]?[0-9]){12}|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}"
 )
 _EMAIL = re.compile(r"[^\s@<>()\[\],;:\"]+@[^\s@.,;:]+(?:\.[^\s@.,;:]+)+")
@@ -76,10 +77,10 @@ DETECTORS: dict[Detector, Callable[[str], bool]] = {
 }
 
 
-def detect(values: pa.Array, skip: tuple[Detector, ...] = ()) -> dict[Detector, int]:
+def detect(values: pa.Array, skip: Sequence[str] = ()) -> dict[Detector, int]:
     """How many of the distinct texts of a string column each detector finds something in (zeros left out)."""
     found: dict[Detector, int] = {}
-    for text in pc.filter(values, pc.match_substring_regex(values, _WORTH_A_LOOK)).to_pylist():
+    for text in pc.filter(values, pc.match_substring_regex(values, WORTH_A_LOOK)).to_pylist():
         for name, test in DETECTORS.items():
             if name not in skip and test(text):
                 found[name] = found.get(name, 0) + 1

@@ -32,6 +32,7 @@ _NO_ORIGINAL_URL = r"^[^@#]*$"
 _SHORTEST_ORIGINAL = 4
 _SHORTEST_NUMBER = 6
 _WHOLE_WORD_BELOW = 8
+_ORIGINAL = "contains the original (treat it, or say keep: {allow: [original]})"
 
 # Cursors of one in-memory database, one per search: opening a database costs far more than a search.
 _DUCKDB = duckdb.connect(config={"threads": 1, "temp_directory": ""})
@@ -92,7 +93,8 @@ def inspect(original: pa.Table, treated: dict[str, pa.Array], plan: Plan) -> lis
             found += form_leaks(leaf, output)
             if isinstance(leaf.treatment, Keep):
                 if leaf.path not in plan.prescribed:
-                    kept.append((leaf, values, at))
+                    if "original" not in leaf.treatment.allow:
+                        kept.append((leaf, values, at))
                     found += detector_leaks(leaf, values)
             elif _identifies(leaf, plan):
                 identifying.append((leaf, values, at))
@@ -184,7 +186,7 @@ def _same_row_leaks(
                 if hay is not None
             )
             if count:
-                found.append(Leak(other.path, "contains the original", count, leaf.path))
+                found.append(Leak(other.path, _ORIGINAL, count, leaf.path))
     return found
 
 

@@ -49,8 +49,8 @@ UNLISTED = "_unlisted"
 class Plan:
     """What happens to the columns of one contract. Dropped fields have no step.
 
-    `prescribed` are the paths of fields whose values the contract itself lists, or checks to be a time or
-    consent levels: nothing of a person's can be in them.
+    `prescribed` are the paths of fields whose values the contract itself lists, or checks to be a time:
+    nothing of a person's can be in them.
     """
 
     contract: Contract
@@ -94,8 +94,6 @@ def _prescribed(contract: Contract) -> frozenset[str]:
     listed = {path for path, part in parts.items() if "enum" in part or "const" in part}
     listed |= {rule.field for rule in contract.validations if rule.enum is not None}
     listed.add(contract.time_field)
-    if contract.consent is not None and parts[contract.consent.field].get("type") != "string":
-        listed |= {contract.consent.field, contract.consent.field + "[]"}
     return frozenset(listed)
 
 

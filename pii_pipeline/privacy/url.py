@@ -1,7 +1,8 @@
 """``url``: scheme, host and path stay, what identifies goes.
 
 User info and fragment are removed. Query values are pseudonymized unless their parameter is listed; so are
-parameter names that do not look like names, path segments that hold an ``@``, and text that is no URL.
+parameter names that do not look like names, text that is no URL, and what would stay but looks like personal
+data (an ``@``, an address, a phone, card or account number), also when it is encoded.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pii_pipeline.contracts.treatments import Url
+from pii_pipeline.privacy.detectors import DETECTORS, WORTH_A_LOOK
 from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.sealer import Index, Sealer
 
+_AT = re.compile("[@\uff20\ufe6b]")
+"""The sign and its full-width and small forms."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,39}")
 _SPLIT = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*:)?(?://(?P<authority>[^/?#]*))?(?P<path>[^?#]*)"
@@ -28,6 +32,18 @@ _HOST = re.compile(r"(?:[A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 Parts = list[str | bytes]
 """A URL cut up: text that stays at even places and, at odd ones, originals to be pseudonymized."""
+
+
+def harmless(text: str) -> bool:
+    """Whether a part that may stay has nothing of a person's by its looks, however often it was encoded."""
+    for _ in range(4):
+        if _AT.search(text) or any(test(text) for test in DETECTORS.values()):
+            return False
+        decoded = unquote_plus(text)
+        if decoded == text:
+            return True
+        text = decoded
+    return False
 
 
 def split_url(text: str, treatment: Url) -> Parts:
@@ -48,25 +64,21 @@ def split_url(text: str, treatment: Url) -> Parts:
             shown = ""
         else:
             shown += host
-    if treatment.keep_path and "@" not in path and "%40" not in path and ";" not in path:
-        shown += path
-    else:
-        for i, segment in enumerate(path.split("/")):
-            shown += "/" if i else ""
-            segment = segment.partition(";")[0]
-            original = unquote_plus(segment)
-            if original and not (treatment.keep_path and "@" not in original):
-                parts += [shown, original.encode()]
-                shown = ""
-            else:
-                shown += segment
+    for i, segment in enumerate(path.split("/")):
+        shown += "/" if i else ""
+        segment = segment.partition(";")[0]
+        if segment and not (treatment.keep_path and harmless(segment)):
+            parts += [shown, unquote_plus(segment).encode()]
+            shown = ""
+        else:
+            shown += segment
     if query:
         mark = "?"
         for pair in query.split("&"):
             shown += mark
             mark = "&"
             name, equals, value = pair.partition("=")
-            if name in treatment.keep_query:
+            if name in treatment.keep_query and harmless(value):
                 shown += pair
                 continue
             if equals and _NAME.fullmatch(name):
@@ -90,7 +102,9 @@ def treat_urls(values: pa.Array, treatment: Url, domain: str, subjects: Index, s
     """
     plain = distinct(values)
     # Most URLs have nothing to hide, and one regular expression over the column says so.
-    public = pc.match_substring_regex(plain.dictionary, _public(treatment)).to_numpy(zero_copy_only=False)
+    looks_public = pc.match_substring_regex(plain.dictionary, _public(treatment))
+    suspect = pc.match_substring_regex(plain.dictionary, WORTH_A_LOOK)
+    public = pc.and_not(looks_public, suspect).to_numpy(zero_copy_only=False)
     if public.all():
         return plain.spread(plain.dictionary)
     # Owner 0 stands for everybody where nothing is hidden; subjects count from 1.
@@ -126,7 +140,7 @@ def treat_urls(values: pa.Array, treatment: Url, domain: str, subjects: Index, s
 def _public(treatment: Url) -> str:
     """RE2 for URLs that `split_url` leaves as they are, or the greater part of them."""
     kept = "|".join(map(re.escape, treatment.keep_query))
-    query = rf"(\?(({kept})=[^&#]*)(&({kept})=[^&#]*)*)?" if kept else ""
-    # Percent signs are fine unless they spell an @.
-    path = r"(/([^?#;@%]|%([0-35-9A-Fa-f][0-9A-Fa-f]|4[1-9A-Fa-f]))*)?" if treatment.keep_path else "/?"
+    query = rf"(\?(({kept})=[^&#%@]*)(&({kept})=[^&#%@]*)*)?" if kept else ""
+    # Encoded letters beyond ASCII are fine; anything else encoded might spell what is looked for.
+    path = r"(/([^?#;@%]|%[C-Fc-f][0-9A-Fa-f](%[89ABab][0-9A-Fa-f])+)*)?" if treatment.keep_path else "/?"
     return rf"^https?://[A-Za-z0-9.\-_]+(:[0-9]{{1,5}})?{path}{query}$"

@@ -13,7 +13,7 @@ from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import Scalar, walk
 from pii_pipeline.contracts.source import Source, nearest, read_yaml
 from pii_pipeline.contracts.treatments import Encrypt
-from pii_pipeline.streams.model import LAYERS, NAME, Stream, StreamSettings
+from pii_pipeline.streams.model import NAME, RESERVED, Stream, StreamSettings
 
 STREAM_FILE = "stream.yaml"
 
@@ -85,7 +85,7 @@ def load_stream(folder: Path) -> Stream:
 
 def name_problem(name: str) -> str:
     """Why a stream or derived dataset cannot be called `name`, or ""."""
-    if name in LAYERS:
+    if name in RESERVED:
         return f"`{name}` is the name of a layer"
     if not NAME.fullmatch(name):
         return f"`{name}` is not lower-case letters, digits and _, starting with a letter"

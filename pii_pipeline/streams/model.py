@@ -16,7 +16,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a stream or a derived dataset may be called: it becomes an asset key, a folder and an SQL name."""
 
 LAYERS = ("raw_events", "validated_events", "bad_events", "pseudonymized_events")
-"""Names of the layers that every stream has; nothing else may be called so."""
+"""Names of the layers that every stream has."""
+
+RESERVED = (*LAYERS, "event_digests")
+"""Names of what every stream writes; nothing else may be called so."""
 
 
 def _owner(value: object) -> object:

@@ -21,7 +21,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # years 1 to 9999, in milliseconds
 _UNSURE = _FIRST - 1
 _TEXT = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))?"
 )
 # The 29th of February and the years before 1000 are left to `parse`: with them out, no text that matches

@@ -29,12 +29,21 @@ def test_clean_rows_pass():
 
 @pytest.mark.parametrize("kept", ["user-12345", "xx user-12345 yy", "XUSER-12345X"])
 def test_an_original_in_a_kept_column_of_the_same_row_is_found(kept):
-    assert gate([{"id": "user-12345", "plain": kept}]) == ["plain: contains the original of id (1 values)"]
+    assert gate([{"id": "user-12345", "plain": kept}]) == [
+        "plain: contains the original (treat it, or say keep: {allow: [original]}) of id (1 values)"
+    ]
 
 
 def test_an_original_in_a_kept_list_of_the_same_row_is_found():
     rows = [{"id": "someone-1"}, {"id": "user-12345", "items": [{"sku": "a"}, {"sku": "user-12345"}]}]
-    assert gate(rows) == ["items[]/sku: contains the original of id (1 values)"]
+    assert gate(rows) == [
+        "items[]/sku: contains the original (treat it, or say keep: {allow: [original]}) of id (1 values)"
+    ]
+
+
+def test_a_field_in_which_originals_may_stand_can_say_so():
+    fields = FIELDS | {"plain": {"keep": {"allow": ["original"]}}}
+    assert gate([{"id": "user-12345", "plain": "user-12345"}], fields=fields) == []
 
 
 def test_another_rows_original_and_a_short_one_are_no_finding():
@@ -43,7 +52,9 @@ def test_another_rows_original_and_a_short_one_are_no_finding():
 
 def test_short_originals_count_as_whole_words_only():
     assert gate([{"id": "1001", "plain": "210015"}]) == []
-    assert gate([{"id": "1001", "plain": "order 1001!"}]) == ["plain: contains the original of id (1 values)"]
+    assert gate([{"id": "1001", "plain": "order 1001!"}]) == [
+        "plain: contains the original (treat it, or say keep: {allow: [original]}) of id (1 values)"
+    ]
 
 
 @pytest.mark.parametrize("column", ["id", "number", "flag"])

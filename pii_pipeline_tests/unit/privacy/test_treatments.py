@@ -254,6 +254,12 @@ def test_masks(text, first, last, expected):
         ("https://exa mple/x", "https://…/x"),
         ("", "…"),
         ("https://shop.example/?utm_source=a&&b=c", "https://shop.example/?utm_source=a&&b=…"),
+        ("https://shop.example/?utm_source=jane%40corp.example", "https://shop.example/?utm_source=…"),
+        ("https://shop.example/?utm_source=%2B31612345678", "https://shop.example/?utm_source=…"),
+        ("https://shop.example/?utm_source=@home", "https://shop.example/?utm_source=…"),
+        ("https://shop.example/u/john%2540corp.example", "https://shop.example/u/…"),
+        ("https://shop.example/orders/4111111111111111/x", "https://shop.example/orders/…/x"),
+        ("https://shop.example/caf%C3%A9/x", "https://shop.example/caf%C3%A9/x"),
     ],
 )
 def test_urls_show_no_more_than_they_should(text, shown):
