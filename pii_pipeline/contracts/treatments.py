@@ -76,7 +76,8 @@ class Generalize(Treatment, frozen=True):
 
 class Url(Treatment, frozen=True):
     """Scheme, host and path stay; user info and fragment go; query values are pseudonymized but for those
-    of `keep_query`. With `keep_path: false` the path is pseudonymized, segment by segment."""
+    of `keep_query`. With `keep_path: false` the path is pseudonymized, segment by segment. What may stay and
+    looks like personal data is pseudonymized all the same."""
 
     name: Literal["url"] = "url"
     keep_query: tuple[str, ...] = ()

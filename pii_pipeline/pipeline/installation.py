@@ -129,9 +129,13 @@ class Installation:
         subject = stream.contract.data_subject
         return Quarantine(AESSIV(key), self.index_key, subject.namespace if subject else None)
 
+    def zone_holding(self, dataset: str) -> Zone:
+        """The zone in which a dataset's files are."""
+        return getattr(self.zones, zone_of(dataset))
+
     def delete(self, file: CommittedFile) -> None:
         """Removes a file that no commit holds any more."""
-        delete(getattr(self.zones, zone_of(file.dataset)), file.path)
+        delete(self.zone_holding(file.dataset), file.path)
 
     def close(self) -> None:
         """Ends worker processes and database connections."""

@@ -117,9 +117,10 @@ def validated_chunks(
     if EVENT_DIGESTS in paths:
         digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))
         verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
+    needed = set(validated_schema(stream).names)
     at = 0
     for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key):
-        if not set(validated_schema(stream).names) <= set(part.schema.names):
+        if not needed <= set(part.schema.names):
             raise InputsGone(
                 f"batch {batch.id}: validated under an earlier contract, and its objects are gone"
             )

@@ -24,7 +24,7 @@ from pii_pipeline.lake import UnreadableFile
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.derive import derived_plan
-from pii_pipeline.pipeline.installation import Installation, zone_of
+from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.privacy.plan import compile_plan
 from pii_pipeline.streams.model import Stream
 
@@ -110,7 +110,7 @@ def _dataset(installation: Installation, stream: str, name: str, schema: pa.Sche
     paths = installation.ledger.files(stream, name)
     if not paths:
         return ds.dataset(schema.empty_table())
-    zone = getattr(installation.zones, zone_of(name))
+    zone = installation.zone_holding(name)
     return ds.FileSystemDataset.from_paths(
         [zone.path(path) for path in paths],
         schema=schema,
@@ -124,7 +124,7 @@ def _refuse_missing(installation: Installation) -> None:
     """Raises `UnreadableFile` if a committed file is not there, which DuckDB says less tellingly."""
     for stream in installation.streams.values():
         for name in datasets(stream):
-            zone = getattr(installation.zones, zone_of(name))
+            zone = installation.zone_holding(name)
             paths = [zone.path(path) for path in installation.ledger.files(stream.name, name)]
             for path, info in zip(paths, zone.filesystem.get_file_info(paths), strict=True):
                 if not info.is_file:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pii_pipeline.formats import etag
 from pii_pipeline.lake import hour_folder, landing_prefix, list_objects, open_input, sweep_temporaries
 from pii_pipeline.ledger import LandingObject, hour_start
-from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation, zone_of
+from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.streams.model import LAYERS, Stream
 
 
@@ -50,5 +50,6 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
 def _sweep(installation: Installation, stream: Stream, hour: str) -> None:
     """Removes what killed runs of this hour left half-written; what a living one writes stays."""
     for dataset in (*LAYERS, EVENT_DIGESTS, *stream.derived):
-        zone = getattr(installation.zones, zone_of(dataset))
-        sweep_temporaries(zone, hour_folder(stream.name, dataset, hour_start(hour)))
+        sweep_temporaries(
+            installation.zone_holding(dataset), hour_folder(stream.name, dataset, hour_start(hour))
+        )
