@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Literal
 
@@ -144,9 +144,17 @@ def data_key_root(window_key: bytes, salt: bytes) -> bytes:
     return hmac.digest(salt, window_key, "sha512")
 
 
+def data_keys(stream: str, level: int) -> Callable[[bytes, bytes], bytes]:
+    """A function from a root and a key link (16 bytes) to the data key (64 bytes) of a level: HKDF's expand
+    step, which is a single block here."""
+    head = encode(stream.encode()) + REF_BYTES.to_bytes(4, "big")
+    tail = encode(level.to_bytes(4, "big"))[len(VERSION) :] + b"\x01"
+    return lambda root, key_link: hmac.digest(root, head + key_link + tail, "sha512")
+
+
 def data_key(root: bytes, stream: str, key_link: bytes, level: int) -> bytes:
-    """The data key (64 bytes) of one key link and level: HKDF's expand step, which is a single block here."""
-    return hmac.digest(root, encode(stream.encode(), key_link, level.to_bytes(4, "big")) + b"\x01", "sha512")
+    """One data key."""
+    return data_keys(stream, level)(root, key_link)
 
 
 def tink_key_id(key_link: bytes, level: int) -> int:

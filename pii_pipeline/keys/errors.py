@@ -65,7 +65,3 @@ class CannotOpen(KeysError):
 
 class InvalidKeyset(KeysError):
     """Not a cleartext Tink JSON keyset of AES-SIV keys."""
-
-
-class WorkerFailed(KeysError):
-    """A crypto worker process failed or is gone; the message names the type of error only."""

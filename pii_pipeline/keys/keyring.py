@@ -1,46 +1,46 @@
 """The keys of one batch, in memory: what the privacy kernels are handed. No store, no clock, no randomness.
 
-All operations are deterministic and take lists; the kernels hand in distinct values only.
+All operations are deterministic and take lists; the kernels hand in distinct values only. Deriving a data key
+and making its AES-SIV object costs five times their use, and an object has 4 KB. So items are taken in order
+of their data keys: each key is made once per call, and no two live at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+import numpy as np
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from numpy.typing import NDArray
 
-from pii_pipeline.keys import bulk, derivation, siv
+from pii_pipeline.keys import derivation, siv
 from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing
-from pii_pipeline.keys.workers import CryptoPool
-
-T = TypeVar("T")
 
 NO_DOMAIN = "none"
 """As a domain: HMAC(secret, value) without any derivation, GitLab's form."""
 
 
-class DataKeyRef(NamedTuple):
-    """Names a data key, but for its level: day of event time, subject salt (32 bytes), key link (16)."""
+@dataclass(frozen=True, slots=True)
+class DataKeys:
+    """Names data keys, but for their level: day of event time, subject salt (32 bytes), key link (16)."""
 
-    day: date
-    salt: bytes
-    key_link: bytes
-
-    def __repr__(self) -> str:
-        return f"DataKeyRef({self.day})"
+    days: Sequence[date]
+    salts: Sequence[bytes] = field(repr=False)
+    key_links: Sequence[bytes]
 
 
 class Column(NamedTuple):
-    """Values of one field: bound to `ad`, each under the data key data_keys[i] names at `level`."""
+    """Values of one field: bound to `ad`, data[i] under the data key of number data_keys[i] at `level`."""
 
     level: int
     ad: bytes
     data: Sequence[bytes]
-    data_keys: Sequence[DataKeyRef]
+    data_keys: NDArray[np.int64]
 
     def __repr__(self) -> str:
         return f"Column({len(self.data)} at level {self.level})"
@@ -56,11 +56,11 @@ class Keyring:
     stream: str
     secret: bytes = field(repr=False)
     window_keys: Mapping[date, bytes | None] = field(repr=False)
-    pool: CryptoPool = field(default_factory=CryptoPool, repr=False)
 
     def pseudonym_roots(self, salts: list[bytes]) -> list[bytes]:
         """What a person's pseudonym keys of all domains are expanded from (32 bytes each)."""
-        return bulk.pseudonym_roots(self.secret, salts)
+        secret, root = self.secret, derivation.pseudonym_root
+        return [root(secret, salt) for salt in salts]
 
     def pseudonyms(self, domain: str, values: list[bytes], roots: list[bytes] | None = None) -> list[bytes]:
         """The pseudonym (32 bytes) of each value: with one root per value bound to that person, without
@@ -70,11 +70,14 @@ class Keyring:
         if roots is None:
             key = derivation.joinable_pseudonym_key(self.secret, domain)
             return derivation.hmac_sha256_many(key, values)
-        parts = [
-            (domain, roots[part], values[part])
-            for part in _even_slices(len(values), self.pool.parts(len(values)))
-        ]
-        return _flat(self.pool.map(bulk.bound_pseudonyms, parts))
+        keys: dict[bytes, bytes] = {}
+        pseudonyms: list[bytes] = []
+        for root, value in zip(roots, values, strict=True):
+            key = keys.get(root)
+            if key is None:
+                key = keys[root] = derivation.pseudonym_key(root, domain)
+            pseudonyms.append(derivation.hmac_sha256(key, value))
+        return pseudonyms
 
     def key_links(self, day: date, key_values: list[bytes], refs: list[bytes]) -> list[bytes]:
         """The key link (16 bytes) of each pair of key field value and subject ref."""
@@ -87,41 +90,23 @@ class Keyring:
 
     def open_subject_tokens(self, day: date, tokens: list[bytes], key_links: list[bytes]) -> list[bytes]:
         """The reverse: refs (16 bytes). Raises `CannotOpen` with the position of a token that does not."""
-        cipher = AESSIV(derivation.subject_token_key(self._window_key(day)))
+        decrypt = AESSIV(derivation.subject_token_key(self._window_key(day))).decrypt
         refs: list[bytes] = []
-        for token, link in zip(tokens, key_links, strict=True):
-            try:
-                refs.append(siv.open_raw(cipher, token, [link]))
-            except CannotOpen:
-                raise CannotOpen(len(refs)) from None
+        try:
+            for token, link in zip(tokens, key_links, strict=True):
+                refs.append(decrypt(token, [link]))
+        except (InvalidTag, ValueError):  # ValueError: shorter than a SIV
+            raise CannotOpen(len(refs)) from None
         return refs
 
-    def seal(
-        self, level: int, ad: bytes, values: Sequence[bytes], data_keys: Sequence[DataKeyRef]
-    ) -> list[bytes]:
-        """One column of `seal_columns`."""
-        return self.seal_columns([Column(level, ad, values, data_keys)])[0]
+    def seal_columns(self, keys: DataKeys, columns: Sequence[Column]) -> list[list[bytes]]:
+        """Tink-format ciphertexts of every column, whose `data_keys` number those of `keys`. Columns of one
+        level share their data keys: hand them in together."""
+        return self._in_order_of_keys(_seal, keys, columns)
 
-    def open(
-        self, level: int, ad: bytes, ciphertexts: Sequence[bytes], data_keys: Sequence[DataKeyRef]
-    ) -> list[bytes]:
-        """One column of `open_columns`."""
-        return self.open_columns([Column(level, ad, ciphertexts, data_keys)])[0]
-
-    def seal_columns(self, columns: Sequence[Column]) -> list[list[bytes]]:
-        """Tink-format ciphertexts of every column. Columns of one level share their keys: hand them in
-        together, making a key costs five times its use."""
-        return self._by_key(bulk.seal, columns)
-
-    def open_columns(self, columns: Sequence[Column]) -> list[list[bytes]]:
-        """The reverse. Raises `CannotOpen` with the position (in its column) of the first that does not."""
-        opened = self._by_key(bulk.unseal, columns)
-        plain: list[list[bytes]] = []
-        for column in opened:
-            plain.append([value for value in column if value is not None])
-            if len(plain[-1]) < len(column):
-                raise CannotOpen(column.index(None))
-        return plain
+    def open_columns(self, keys: DataKeys, columns: Sequence[Column]) -> list[list[bytes]]:
+        """The reverse. Raises `CannotOpen` with the position (in its column) of one that does not."""
+        return self._in_order_of_keys(_open, keys, columns)
 
     def rekey(self, dataset: str, pseudonyms: list[bytes]) -> list[bytes]:
         """Other pseudonyms (32 bytes) for a consented dataset, which the lake's do not lead to."""
@@ -143,69 +128,86 @@ class Keyring:
             raise KeyDestroyed("window", self.stream, day)
         return key
 
-    def _by_key(
-        self, function: Callable[[bulk.DataKeys, bulk.Items], list[T]], columns: Sequence[Column]
-    ) -> list[list[T]]:
-        """Run `function` over all columns' items, sorted by data key, and put the results back in place."""
-        numbers: dict[tuple[int, DataKeyRef], int] = {}
-        keys: list[int] = []
-        for column in columns:
-            if len(column.data) != len(column.data_keys):
-                raise ValueError("every value needs a data key")
-            level = column.level
-            keys += [numbers.setdefault((level, ref), len(numbers)) for ref in column.data_keys]
-        ads = [number for number, column in enumerate(columns) for _ in column.data]
-        data = [value for column in columns for value in column.data]
-        order = sorted(range(len(data)), key=keys.__getitem__)
-        fields = [column.ad for column in columns]
-        days = sorted({ref.day for _, ref in numbers})
-        window_keys = [self._window_key(day) for day in days]
-        window_of = {day: number for number, day in enumerate(days)}
-        names = list(numbers)
-
-        parts: list[tuple[bulk.DataKeys, bulk.Items]] = []
-        for part in _slices_by_key(order, keys, self.pool.parts(len(data))):
-            chosen = order[part]
-            first, last = keys[chosen[0]], keys[chosen[-1]]
-            rows = names[first : last + 1]
-            table = bulk.DataKeys(
-                self.stream,
-                window_keys,
-                [window_of[ref.day] for _, ref in rows],
-                [ref.salt for _, ref in rows],
-                [ref.key_link for _, ref in rows],
-                [level for level, _ in rows],
-            )
-            items = bulk.Items(
-                fields, [keys[i] - first for i in chosen], [ads[i] for i in chosen], [data[i] for i in chosen]
-            )
-            parts.append((table, items))
-        placed: list[T | None] = [None] * len(data)
-        for position, result in zip(order, _flat(self.pool.map(function, parts)), strict=True):
-            placed[position] = result
-        results: list[list[T]] = []
-        start = 0
-        for column in columns:
-            results.append(placed[start : start + len(column.data)])  # pyright: ignore[reportArgumentType]
-            start += len(column.data)
+    def _in_order_of_keys(self, use: _Use, keys: DataKeys, columns: Sequence[Column]) -> list[list[bytes]]:
+        """Every value of `columns` sealed or opened by `use`, key after key."""
+        results: list[list[bytes]] = [[] for _ in columns]
+        roots: dict[tuple[date, bytes], bytes] = {}
+        for level in dict.fromkeys(column.level for column in columns):
+            chosen = [number for number, column in enumerate(columns) if column.level == level]
+            values = _Values.of([columns[number] for number in chosen])
+            derive = derivation.data_keys(self.stream, level)
+            for number, positions in values.by_key():
+                whose = keys.days[number], keys.salts[number]
+                root = roots.get(whose)
+                if root is None:  # one extract step per person and window
+                    root = roots[whose] = derivation.data_key_root(self._window_key(whose[0]), whose[1])
+                link = keys.key_links[number]
+                prefix = siv.prefix(derivation.tink_key_id(link, level))
+                use(prefix, AESSIV(derive(root, link)), values, positions)
+            for number, result in zip(chosen, values.results(), strict=True):
+                results[number] = result
         return results
 
 
-def _even_slices(count: int, parts: int) -> list[slice]:
-    return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
+@dataclass(frozen=True, slots=True, repr=False)
+class _Values:
+    """The values of some columns one behind the other, and what becomes of them."""
+
+    columns: Sequence[Column]
+    data: list[bytes]
+    bound: list[list[bytes]]
+    done: list[bytes]
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> _Values:
+        if any(len(column.data) != len(column.data_keys) for column in columns):
+            raise ValueError("every value needs a data key")
+        data = [value for column in columns for value in column.data]
+        bound = [ad for column in columns for ad in [[column.ad]] * len(column.data)]
+        return cls(columns, data, bound, [b""] * len(data))
+
+    def by_key(self) -> Iterator[tuple[int, list[int]]]:
+        """The number of each data key, with the positions of its values."""
+        numbers = np.concatenate([column.data_keys for column in self.columns])
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        positions = order.tolist()
+        spans = pairwise([*starts.tolist(), len(positions)])
+        for number, (start, stop) in zip(numbers[starts].tolist(), spans, strict=True):
+            yield number, positions[start:stop]
+
+    def results(self) -> Iterator[list[bytes]]:
+        """What was made of each column."""
+        start = 0
+        for column in self.columns:
+            yield self.done[start : start + len(column.data)]
+            start += len(column.data)
+
+    def cannot_open(self, position: int) -> CannotOpen:
+        for column in self.columns:
+            if position < len(column.data):
+                break
+            position -= len(column.data)
+        return CannotOpen(position)
 
 
-def _slices_by_key(order: list[int], keys: list[int], parts: int) -> list[slice]:
-    """About even slices of `order`, cut where the key changes; none is empty."""
-    cuts = [0]
-    for part in _even_slices(len(order), parts):
-        cut = part.stop
-        while 0 < cut < len(order) and keys[order[cut]] == keys[order[cut - 1]]:
-            cut += 1
-        if cut > cuts[-1]:
-            cuts.append(cut)
-    return [slice(start, stop) for start, stop in pairwise(cuts)]
+_Use = Callable[[bytes, AESSIV, _Values, list[int]], None]
+"""(Tink prefix, cipher, values, positions of those under this key)"""
 
 
-def _flat(lists: list[list[T]]) -> list[T]:
-    return [item for part in lists for item in part]
+def _seal(prefix: bytes, cipher: AESSIV, values: _Values, positions: list[int]) -> None:
+    encrypt, data, bound, done = cipher.encrypt, values.data, values.bound, values.done
+    for position in positions:
+        done[position] = prefix + encrypt(data[position], bound[position])
+
+
+def _open(prefix: bytes, cipher: AESSIV, values: _Values, positions: list[int]) -> None:
+    decrypt, data, bound, done = cipher.decrypt, values.data, values.bound, values.done
+    for position in positions:
+        try:
+            if not data[position].startswith(prefix):
+                raise InvalidTag
+            done[position] = decrypt(data[position][siv.PREFIX_BYTES :], bound[position])
+        except (InvalidTag, ValueError):  # ValueError: shorter than a SIV
+            raise values.cannot_open(position) from None

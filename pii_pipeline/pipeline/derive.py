@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys.keyring import Keyring
+from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.layer import LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.layer import Layer, LayerResult, Made, Progress, as_made, make_layer, silent
 from pii_pipeline.pipeline.parallel import ordered_map
-from pii_pipeline.pipeline.sealing import ChunkOpener, DataKeys
+from pii_pipeline.pipeline.sealing import ChunkOpener
 from pii_pipeline.pipeline.subjects import windows
 from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
@@ -62,22 +63,33 @@ def derive_hour(
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, f"{stream.contract.digest} {request}", CODE_VERSION, secret, above)
 
-    def make(batch: Batch, upstream: Commit | None, name: str) -> Made:
-        assert upstream is not None
-        path = data_file(stream.name, dataset, hour_start(batch.hour), batch.id, name)
-        derive = _Derivation(installation, stream, dataset, derived)
-        withheld = 0
-        source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
-        with write_parquet(installation.zones.consented, path, derived.schema()) as out:
-            chunks = read_parquet(installation.zones.lake, source, dictionaries=_text_columns(derived))
-            for part in ordered_map(derive, chunks, installation.workers):
-                out.write(part.table)
-                withheld += part.withheld
-                progress(dataset, part.table.num_rows + part.withheld, part.bytes)
-        counts = {"pseudonymized": out.rows + withheld, "admitted": out.rows, "withheld": withheld}
-        return Made((CommittedFile(dataset, path, out.size, out.rows),), counts)
+    layer = Layer(dataset, "pseudonymized", fingerprint_of, partial(_derive_batch, stream, dataset), as_made)
+    return make_layer(installation, stream, hour, layer, force, progress)
 
-    return make_layer(installation, stream, hour, dataset, fingerprint_of, make, "pseudonymized", force)
+
+def _derive_batch(
+    stream: Stream,
+    dataset: str,
+    installation: Installation,
+    batch: Batch,
+    upstream: Commit | None,
+    name: str,
+    progress: Progress,
+) -> Made:
+    assert upstream is not None
+    derived = derived_plan(stream, dataset)
+    path = data_file(stream.name, dataset, hour_start(batch.hour), batch.id, name)
+    derive = _Derivation(installation, stream, dataset, derived)
+    withheld = 0
+    source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
+    with write_parquet(installation.zones.consented, path, derived.schema()) as out:
+        chunks = read_parquet(installation.zones.lake, source, dictionaries=_text_columns(derived))
+        for part in ordered_map(derive, chunks, installation.workers):
+            out.write(part.table)
+            withheld += part.withheld
+            progress(dataset, part.table.num_rows + part.withheld, part.bytes)
+    counts = {"pseudonymized": out.rows + withheld, "admitted": out.rows, "withheld": withheld}
+    return Made((CommittedFile(dataset, path, out.size, out.rows),), counts)
 
 
 def _text_columns(derived: DerivedPlan) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from threading import Lock
@@ -18,9 +18,9 @@ from pii_pipeline.keys.derivation import canonical_id, subject_tags
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
 from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret
-from pii_pipeline.keys.workers import CryptoPool
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
+from pii_pipeline.pipeline.workers import Workers
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
@@ -110,9 +110,9 @@ class Installation:
         return int.from_bytes(hmac.digest(self.index_key, b"event digests", hashlib.sha256)[:8], "big")
 
     @cached_property
-    def crypto(self) -> CryptoPool:
-        """The processes that do the crypto: it holds the interpreter lock, so that threads would not help."""
-        return CryptoPool(self.workers if self.workers > 1 else 0)
+    def processes(self) -> Workers:
+        """Processes that make whole batches, each with an installation of its own and one thread."""
+        return Workers(self.workers, Installation, (replace(self.settings, workers=1),))
 
     def keyring(self, stream: Stream, days: Collection[date]) -> Keyring:
         """The keys of a stream for these rotation windows."""
@@ -121,7 +121,7 @@ class Installation:
             missing = [day for day in days if day not in known]
             if missing:
                 known.update(self.keys.window_keys(stream.name, missing))
-            return Keyring(stream.name, self.secret.key, dict(known), self.crypto)
+            return Keyring(stream.name, self.secret.key, dict(known))
 
     def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
         """Where the bad records of a batch are sealed."""
@@ -139,8 +139,8 @@ class Installation:
 
     def close(self) -> None:
         """Ends worker processes and database connections."""
-        if "crypto" in self.__dict__:
-            self.crypto.close()
+        if "processes" in self.__dict__:
+            self.processes.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from pii_pipeline.ledger import (
     Batch,
@@ -25,6 +25,9 @@ from pii_pipeline.streams.model import Stream
 
 LEASE_PATIENCE = 600.0
 """Seconds to wait for another run that works on the same stream and hour."""
+
+WORTH_WORKERS = 32 << 20
+"""Bytes in landing from which on worker processes are started: that takes them about a second."""
 
 
 class InputsGone(Exception):
@@ -50,6 +53,32 @@ class Made:
     expected_head: int | None = None
 
 
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Layer(Generic[P]):
+    """How a layer is made of a batch.
+
+    `counted` is the count that speed is told in. `fingerprint_of(batch, upstream commit)` says what the
+    output depends on. `make(installation, batch, upstream commit, fingerprint, progress)` does the work and
+    writes files; it may run in another process, so it and what it returns must be picklable.
+    `finish(batch, fingerprint, what make returned)` does what has to be done in the order of the batches, in
+    this process, and again if another run's commit came between.
+    """
+
+    name: str
+    counted: str
+    fingerprint_of: Callable[[Batch, Commit | None], str]
+    make: Callable[[Installation, Batch, Commit | None, str, Progress], P]
+    finish: Callable[[Batch, str, P], Made]
+
+
+def as_made(batch: Batch, fingerprint: str, made: Made) -> Made:
+    """The `finish` of a layer that has nothing to add."""
+    return made
+
+
 @dataclass
 class LayerResult:
     """What a layer did for a stream and hour.
@@ -71,82 +100,132 @@ class LayerResult:
     made_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class _Job:
+    batch: Batch
+    upstream: Commit | None
+    fingerprint: str
+    made_before: bool
+
+
 def make_layer(
     installation: Installation,
     stream: Stream,
     hour: str,
-    layer: str,
-    fingerprint_of: Callable[[Batch, Commit | None], str],
-    make: Callable[[Batch, Commit | None, str], Made],
-    records_name: str,
+    layer: Layer[Any],
     force: bool,
+    progress: Progress,
 ) -> LayerResult:
     """Makes `layer` for every batch of the hour that is not made yet, or not from what is there now.
 
-    `fingerprint_of(batch, upstream commit)` says what the output depends on; `make(batch, upstream commit,
-    fingerprint)` writes the files. Nothing is visible before its commit. The lease keeps two runs from the
-    same work; were it lost, they would still meet in the ledger's transaction.
+    Nothing is visible before its commit. The lease keeps two runs from the same work; were it lost, they
+    would still meet in the ledger's transaction.
     """
     ledger = installation.ledger
-    result = LayerResult(stream.name, hour, layer)
-    upstream_layer = upstream_of(layer)
+    result = LayerResult(stream.name, hour, layer.name)
+    upstream_layer = upstream_of(layer.name)
     refused = False
     started = time.perf_counter()
     with ExitStack() as stack:
         _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
+        commits: dict[str, Commit | None] = {}
+        jobs: list[_Job] = []
         for batch in ledger.batches(stream.name, hour):
             upstream = ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
             if upstream_layer and upstream is None:
                 continue  # not made upstream: nothing to make it from
-            fingerprint = fingerprint_of(batch, upstream)
-            commit = ledger.commit_of(batch.id, layer)
+            fingerprint = layer.fingerprint_of(batch, upstream)
+            commit = commits[batch.id] = ledger.commit_of(batch.id, layer.name)
             if commit is None or commit.fingerprint != fingerprint or force:
-                try:
-                    commit = _make_and_commit(installation, batch, layer, fingerprint_of, make)
-                    result.made += 1
-                    result.made_records += _number(commit.counts, records_name)
-                    result.made_bytes += sum(file.bytes for file in commit.files)
-                except InputsGone as gone:
-                    result.kept.append(str(gone))
-                    refused |= force or commit is None
+                jobs.append(_Job(batch, upstream, fingerprint, commit is not None))
             else:
                 result.skipped += 1
-            if commit is not None:
-                result.counts = add_counts([result.counts, commit.counts])
-                result.files += commit.files
+        results = stack.enter_context(closing(_work(installation, layer, jobs, progress)))
+        for job, worked in zip(jobs, results, strict=True):
+            try:
+                commit = _commit(installation, layer, job, worked, progress)
+            except InputsGone as gone:
+                result.kept.append(str(gone))
+                refused |= force or not job.made_before
+                continue
+            commits[job.batch.id] = commit
+            result.made += 1
+            result.made_records += _number(commit.counts, layer.counted)
+            result.made_bytes += sum(file.bytes for file in commit.files)
+    for commit in commits.values():
+        if commit is not None:
+            result.counts = add_counts([result.counts, commit.counts])
+            result.files += commit.files
     if refused:
         raise InputsGone("; ".join(result.kept))  # after the other batches, which can be made
     result.seconds = time.perf_counter() - started
     return result
 
 
-def _make_and_commit(
+_Worked = tuple[Any, float] | InputsGone
+"""What `make` returned and the seconds it took."""
+
+
+def _work(
+    installation: Installation, layer: Layer[Any], jobs: Sequence[_Job], progress: Progress
+) -> Generator[_Worked]:
+    """What came of each job, in order; in worker processes where that is worth their start."""
+    if len(jobs) > 1 and sum(job.batch.bytes for job in jobs) >= WORTH_WORKERS and installation.workers > 1:
+        yield from installation.processes.run(
+            [(_make, (layer.make, job.batch, job.upstream, job.fingerprint)) for job in jobs], progress
+        )
+        return
+    for job in jobs:
+        yield _make(installation, layer.make, job.batch, job.upstream, job.fingerprint, progress)
+
+
+def _make(
     installation: Installation,
+    make: Callable[[Installation, Batch, Commit | None, str, Progress], Any],
     batch: Batch,
-    layer: str,
-    fingerprint_of: Callable[[Batch, Commit | None], str],
-    make: Callable[[Batch, Commit | None, str], Made],
-) -> Commit:
-    upstream_layer = upstream_of(layer)
-    while True:
-        started = time.perf_counter()
-        upstream = installation.ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
-        fingerprint = fingerprint_of(batch, upstream)
+    upstream: Commit | None,
+    fingerprint: str,
+    progress: Progress,
+) -> _Worked:
+    started = time.perf_counter()
+    try:
         with _without_collections():
-            made = make(batch, upstream, fingerprint)
+            made = make(installation, batch, upstream, fingerprint, progress)
+    except InputsGone as gone:
+        return gone
+    return made, time.perf_counter() - started
+
+
+def _commit(
+    installation: Installation, layer: Layer[Any], job: _Job, worked: _Worked, progress: Progress
+) -> Commit:
+    """Commits what was made. If another run came first, what it was compared with, or made from, has changed:
+    it is finished, or made, again."""
+    batch, upstream, fingerprint = job.batch, job.upstream, job.fingerprint
+    while True:
+        if isinstance(worked, InputsGone):
+            raise worked
+        started = time.perf_counter()
+        made = layer.finish(batch, fingerprint, worked[0])
         try:
             done = installation.ledger.commit(
                 batch,
-                layer,
+                layer.name,
                 fingerprint,
                 made.files,
                 made.counts,
-                time.perf_counter() - started,
+                worked[1] + time.perf_counter() - started,
                 expected_head=made.expected_head,
                 upstream=upstream.fingerprint if upstream else None,
             )
-        except (StaleHead, StaleUpstream):
-            continue  # another run came first: what this was made from, or compared with, has changed
+        except StaleHead:
+            continue
+        except StaleUpstream:
+            upstream_layer = upstream_of(layer.name)
+            upstream = installation.ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
+            fingerprint = layer.fingerprint_of(batch, upstream)
+            worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
+            continue
         for file in done.superseded:
             installation.delete(file)
         return done.commit

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys.keyring import Keyring
+from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
@@ -23,9 +24,18 @@ from pii_pipeline.ledger import (
 from pii_pipeline.pipeline import duplicates
 from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
-from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.layer import (
+    InputsGone,
+    Layer,
+    LayerResult,
+    Made,
+    Progress,
+    as_made,
+    make_layer,
+    silent,
+)
 from pii_pipeline.pipeline.parallel import ordered_map
-from pii_pipeline.pipeline.sealing import ChunkSealer, DataKeys
+from pii_pipeline.pipeline.sealing import ChunkSealer
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
 from pii_pipeline.privacy.consent import LEVELS, consent_levels
@@ -58,7 +68,6 @@ def pseudonymize_hour(
     installation: Installation, stream: Stream, hour: str, force: bool = False, progress: Progress = silent
 ) -> LayerResult:
     """Pseudonymizes what is validated of the hour and not, or not so, in the lake yet."""
-    plan = compile_plan(stream.contract)
 
     def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
@@ -66,24 +75,22 @@ def pseudonymize_hour(
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, stream.contract.digest, CODE_VERSION, secret, above)
 
-    def make(batch: Batch, upstream: Commit | None, name: str) -> Made:
-        assert upstream is not None
-        return _pseudonymize_batch(installation, stream, plan, batch, upstream, name, progress)
-
-    return make_layer(
-        installation, stream, hour, PSEUDONYMIZED_EVENTS, fingerprint_of, make, "pseudonymized", force
+    layer = Layer(
+        PSEUDONYMIZED_EVENTS, "pseudonymized", fingerprint_of, partial(_pseudonymize_batch, stream), as_made
     )
+    return make_layer(installation, stream, hour, layer, force, progress)
 
 
 def _pseudonymize_batch(
-    installation: Installation,
     stream: Stream,
-    plan: Plan,
+    installation: Installation,
     batch: Batch,
-    upstream: Commit,
+    upstream: Commit | None,
     name: str,
     progress: Progress,
 ) -> Made:
+    assert upstream is not None
+    plan = compile_plan(stream.contract)
     path = data_file(stream.name, PSEUDONYMIZED_EVENTS, hour_start(batch.hour), batch.id, name)
     treat = _Treatment(installation, stream, plan)
     erased = expired = 0

@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import date
-
-from pii_pipeline.keys.keyring import Column, DataKeyRef, Keyring
+from pii_pipeline.keys.keyring import Column, DataKeys, Keyring
 from pii_pipeline.privacy.sealer import Index, SealedColumn
-
-
-@dataclass(frozen=True, slots=True)
-class DataKeys:
-    """The distinct data keys of a chunk, one per (window, subject, key link)."""
-
-    days: list[date]
-    salts: list[bytes] = field(repr=False)
-    key_links: list[bytes]
-
-    def refs(self) -> list[DataKeyRef]:
-        """What the keyring derives them from."""
-        return [DataKeyRef(*key) for key in zip(self.days, self.salts, self.key_links, strict=True)]
 
 
 class ChunkSealer:
@@ -28,14 +12,14 @@ class ChunkSealer:
     def __init__(self, keyring: Keyring, salts: list[bytes], data_keys: DataKeys) -> None:
         self._keyring = keyring
         self._roots = keyring.pseudonym_roots(salts)
-        self._refs = data_keys.refs()
+        self._data_keys = data_keys
 
     def pseudonyms(self, domain: str, values: list[bytes], subjects: Index | None) -> list[bytes]:
         roots = None if subjects is None else [self._roots[i] for i in subjects.tolist()]
         return self._keyring.pseudonyms(domain, values, roots)
 
     def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
-        return self._keyring.seal_columns(_columns(columns, self._refs))
+        return self._keyring.seal_columns(self._data_keys, _columns(columns))
 
 
 class ChunkOpener:
@@ -44,10 +28,10 @@ class ChunkOpener:
     def __init__(self, keyring: Keyring, dataset: str, data_keys: DataKeys) -> None:
         self._keyring = keyring
         self._dataset = f"{keyring.stream}/{dataset}"  # two streams may each have a dataset of that name
-        self._refs = data_keys.refs()
+        self._data_keys = data_keys
 
     def open(self, columns: list[SealedColumn]) -> list[list[bytes]]:
-        return self._keyring.open_columns(_columns(columns, self._refs))
+        return self._keyring.open_columns(self._data_keys, _columns(columns))
 
     def rekey(self, pseudonyms: list[bytes]) -> list[bytes]:
         return self._keyring.rekey(self._dataset, pseudonyms)
@@ -56,10 +40,7 @@ class ChunkOpener:
         return self._keyring.outer_seal(self._dataset, associated_data, ciphertexts)
 
 
-def _columns(columns: list[SealedColumn], refs: list[DataKeyRef]) -> list[Column]:
+def _columns(columns: list[SealedColumn]) -> list[Column]:
     return [
-        Column(
-            column.level, column.associated_data, column.values, [refs[i] for i in column.data_keys.tolist()]
-        )
-        for column in columns
+        Column(column.level, column.associated_data, column.values, column.data_keys) for column in columns
     ]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -19,6 +20,7 @@ from pii_pipeline.ledger import (
     Batch,
     Commit,
     CommittedFile,
+    Counts,
     SealedObject,
     fingerprint,
     hour_of,
@@ -28,7 +30,7 @@ from pii_pipeline.pipeline import bad_events, duplicates
 from pii_pipeline.pipeline.bad_events import BadRecord, bad_event_rows
 from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
-from pii_pipeline.pipeline.layer import InputsGone, LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Made, Progress, make_layer, silent
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import Leak, LeakError
@@ -76,15 +78,33 @@ def validate_hour(
         settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field}"
         return fingerprint(etags, f"{contract.digest} {settings}", CODE_VERSION, None)
 
-    def make(batch: Batch, _: Commit | None, name: str) -> Made:
-        return _validate_batch(installation, stream, batch, name, progress)
+    layer = Layer(
+        VALIDATED_EVENTS,
+        "records",
+        fingerprint_of,
+        partial(_validate_batch, stream),
+        partial(_tell_duplicates, installation, stream),
+    )
+    return make_layer(installation, stream, hour, layer, force, progress)
 
-    return make_layer(installation, stream, hour, VALIDATED_EVENTS, fingerprint_of, make, "records", force)
+
+@dataclass(frozen=True, slots=True)
+class _Validated:
+    """A batch after validation, redelivered events not told yet; `digests` of a stream with an event id."""
+
+    files: tuple[CommittedFile, ...]
+    counts: Counts
+    digests: pa.Table | None
 
 
 def _validate_batch(
-    installation: Installation, stream: Stream, batch: Batch, name: str, progress: Progress
-) -> Made:
+    stream: Stream,
+    installation: Installation,
+    batch: Batch,
+    _: Commit | None,
+    name: str,
+    progress: Progress,
+) -> _Validated:
     contract = stream.contract
     zones, keys = installation.zones, installation.keys
     day = hour_start(batch.hour).date()
@@ -95,7 +115,6 @@ def _validate_batch(
 
     hour = hour_start(batch.hour)
     validated_path = data_file(stream.name, VALIDATED_EVENTS, hour, batch.id, name)
-    digests_path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
     bad_path = data_file(stream.name, BAD_EVENTS, hour, batch.id, name)
     counts = {"records": 0, "bad": 0}
     reasons: Counter[str] = Counter()
@@ -145,26 +164,43 @@ def _validate_batch(
                 digests.append(result.digests)
             progress(VALIDATED_EVENTS, result.records, result.bytes)
 
-    files = [
+    files = (
         CommittedFile(VALIDATED_EVENTS, validated_path, valid.size, valid.rows),
         CommittedFile(BAD_EVENTS, bad_path, bad_file.size, bad_file.rows),
-    ]
-    duplicate = 0
-    head = None
-    if contract.event_id_field is not None:
-        table = pa.concat_tables([duplicates.SCHEMA.empty_table(), *digests])
-        since = hour_of(hour_start(batch.hour) - stream.dedupe_window)
-        earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
-        verdict = duplicates.verdicts(table, _earlier_digests(installation, stream, earlier.commits))
-        table = table.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
-        with write_parquet(zones.restricted, digests_path, duplicates.SCHEMA, key=key) as out:
-            out.write(table)
-        files.append(CommittedFile(EVENT_DIGESTS, digests_path, out.size, out.rows))
-        duplicate = int((verdict == duplicates.DUPLICATE).sum())
-        counts["event_id_reused"] = int((verdict == duplicates.ID_REUSED).sum())
-        head = earlier.head
-    counts |= {"validated": valid.rows - duplicate, "duplicate": duplicate}
-    return Made(tuple(files), {**counts, "bad_by_reason": dict(sorted(reasons.items()))}, head)
+    )
+    return _Validated(
+        files,
+        {**counts, "validated": valid.rows, "bad_by_reason": dict(sorted(reasons.items()))},
+        None
+        if contract.event_id_field is None
+        else pa.concat_tables([duplicates.SCHEMA.empty_table(), *digests]),
+    )
+
+
+def _tell_duplicates(
+    installation: Installation, stream: Stream, batch: Batch, name: str, done: _Validated
+) -> Made:
+    """Compares the batch with those that came before it, and writes down the verdicts."""
+    if done.digests is None:
+        return Made(done.files, {**done.counts, "duplicate": 0})
+    hour = hour_start(batch.hour)
+    key = installation.keys.restricted_key(stream.name, hour.date())
+    since = hour_of(hour - stream.dedupe_window)
+    earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
+    verdict = duplicates.verdicts(done.digests, _earlier_digests(installation, stream, earlier.commits))
+    table = done.digests.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
+    path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
+    with write_parquet(installation.zones.restricted, path, duplicates.SCHEMA, key=key) as out:
+        out.write(table)
+    duplicate = int((verdict == duplicates.DUPLICATE).sum())
+    counts = {
+        **done.counts,
+        "validated": len(verdict) - duplicate,
+        "duplicate": duplicate,
+        "event_id_reused": int((verdict == duplicates.ID_REUSED).sum()),
+    }
+    digests = CommittedFile(EVENT_DIGESTS, path, out.size, out.rows)
+    return Made((*done.files, digests), counts, earlier.head)
 
 
 def _opener(installation: Installation, item: SealedObject):  # noqa: ANN202

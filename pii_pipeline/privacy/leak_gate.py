@@ -59,6 +59,9 @@ class LeakError(Exception):
         self.leaks = leaks
         super().__init__("leak gate: " + "; ".join(map(str, leaks)))
 
+    def __reduce__(self) -> tuple[type[LeakError], tuple[list[Leak]]]:
+        return LeakError, (self.leaks,)  # comes out of worker processes
+
 
 def _pattern(leaf: Leaf) -> str | None:
     treatment = leaf.treatment

@@ -10,9 +10,26 @@ from pathlib import Path
 
 HOUR = "2026-11-22T10"
 
+# `pii`, but every landing object is a batch of its own, and WORTH_WORKERS says from how many bytes on
+# batches are made in worker processes.
+_SMALL_BATCHES = """
+import sys
+from pii_pipeline.cli import main
+from pii_pipeline.pipeline import layer
+from pii_pipeline.pipeline.installation import Installation
+Installation.__init__.__defaults__ = (1,)
+layer.WORTH_WORKERS = int(sys.argv.pop(1))
+main()
+"""
+
 
 class Deployment:
-    """Everything a run writes is below `folder`; `streams` are the project's unless given."""
+    """Everything a run writes is below `folder`; `streams` are the project's unless given.
+
+    `worth_workers`: makes each landing object a batch, and batches in worker processes from so many bytes on.
+    """
+
+    worth_workers: int | None = None
 
     def __init__(self, folder: Path, streams: Path | None = None):
         self.folder = folder
@@ -30,15 +47,23 @@ class Deployment:
             "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'keys' / 'kek'}",
             "DAGSTER_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
+            "PII_WORKERS": "2",
         }
         if streams:
             self.environment["PII_STREAMS_DIR"] = str(streams)
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         """`pii` with `arguments`, running."""
-        command = [str(Path(sys.executable).parent / "pii"), *arguments]
+        command = [str(Path(sys.executable).parent / "pii")]
+        if self.worth_workers is not None:
+            command = [sys.executable, "-c", _SMALL_BATCHES, str(self.worth_workers)]
         return subprocess.Popen(
-            command, env=self.environment, cwd=self.folder, text=True, start_new_session=True, **options
+            [*command, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            text=True,
+            start_new_session=True,
+            **options,
         )
 
     def pii(self, *arguments: str, code: int = 0) -> str:

@@ -1,4 +1,7 @@
-"""SIGKILL at twenty random instants, then finished: the same lake as without."""
+"""SIGKILL at twenty random instants, then finished: the same lake as without.
+
+The undisturbed run makes its batches one after the other, the killed ones in worker processes.
+"""
 
 import os
 import random
@@ -27,11 +30,13 @@ def test_a_job_killed_twenty_times_leaves_the_lake_of_an_undisturbed_run(tmp_pat
     for part in range(3):
         events = b"".join(generate(contract, 4_000, part, END, planted))
         undisturbed.land("webshop", f"clicks-{part}.jsonl", events)
+    undisturbed.worth_workers = 1 << 40
     started = time.monotonic()
     undisturbed.pii("run", "webshop", "--hour", HOUR)
     full = time.monotonic() - started
 
     killed = undisturbed.copy_without_work(tmp_path / "killed")
+    killed.worth_workers = 0
     instants = random.Random(20)
     interrupted = 0
     for _ in range(KILLS):

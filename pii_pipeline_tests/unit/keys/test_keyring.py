@@ -1,23 +1,17 @@
 from __future__ import annotations
 
 import hmac
-import os
-import pickle
 import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pii_pipeline.keys import derivation, siv
-from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing, WorkerFailed
-from pii_pipeline.keys.keyring import Column, DataKeyRef, Keyring
-from pii_pipeline.keys.workers import CryptoPool
+from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing
+from pii_pipeline.keys.keyring import Column, DataKeys, Keyring
 
 DAY, NEXT, EXPIRED = date(2026, 11, 22), date(2026, 11, 23), date(2025, 1, 1)
 WINDOWS = {DAY: b"\x01" * 32, NEXT: b"\x02" * 32, EXPIRED: None}
@@ -25,8 +19,33 @@ SECRET = b"test_secret"
 AD = b"acme/webshop-click\x00email"
 
 
-def keyring(pool: CryptoPool | None = None, secret: bytes = SECRET) -> Keyring:
-    return Keyring("webshop", secret, WINDOWS, pool or CryptoPool())
+class DataKeyRef(NamedTuple):
+    """One row of `DataKeys`."""
+
+    day: date
+    salt: bytes
+    key_link: bytes
+
+
+def keyring(secret: bytes = SECRET) -> Keyring:
+    return Keyring("webshop", secret, WINDOWS)
+
+
+def table(refs: list[DataKeyRef]) -> tuple[DataKeys, NDArray[np.int64]]:
+    """The distinct ones of `refs`, and each one's number."""
+    numbers = {ref: number for number, ref in enumerate(dict.fromkeys(refs))}
+    days, salts, links = ([getattr(ref, name) for ref in numbers] for name in ("day", "salt", "key_link"))
+    return DataKeys(days, salts, links), np.array([numbers[ref] for ref in refs], np.int64)
+
+
+def seal(ring: Keyring, level: int, ad: bytes, values: list[bytes], refs: list[DataKeyRef]) -> list[bytes]:
+    keys, numbers = table(refs)
+    return ring.seal_columns(keys, [Column(level, ad, values, numbers)])[0]
+
+
+def unseal(ring: Keyring, level: int, ad: bytes, values: list[bytes], refs: list[DataKeyRef]) -> list[bytes]:
+    keys, numbers = table(refs)
+    return ring.open_columns(keys, [Column(level, ad, values, numbers)])[0]
 
 
 def rows(count: int) -> tuple[list[bytes], list[DataKeyRef]]:
@@ -38,12 +57,6 @@ def rows(count: int) -> tuple[list[bytes], list[DataKeyRef]]:
         for _ in range(count // 3 + 1)
     ]
     return [rng.randbytes(rng.randrange(30)) for _ in range(count)], [rng.choice(refs) for _ in range(count)]
-
-
-@pytest.fixture
-def pool() -> Iterator[CryptoPool]:
-    with CryptoPool(2, threshold=1) as pool:
-        yield pool
 
 
 def test_domain_none_is_gitlabs_hmac() -> None:
@@ -94,20 +107,20 @@ def test_subject_tokens_lead_back_and_are_bound_to_their_key_link() -> None:
 
 def test_sealed_values_are_tinks_format_under_the_derived_key() -> None:
     values, refs = rows(40)
-    sealed = keyring().seal(2, AD, values, refs)
+    sealed = seal(keyring(), 2, AD, values, refs)
     for value, ref, ciphertext in zip(values, refs, sealed, strict=True):
         root = derivation.data_key_root(WINDOWS[ref.day] or b"", ref.salt)
         key = derivation.data_key(root, "webshop", ref.key_link, 2)
         assert siv.decrypt(key, derivation.tink_key_id(ref.key_link, 2), ciphertext, AD) == value
-    assert keyring().open(2, AD, sealed, refs) == values
-    assert keyring().seal(2, AD, values, refs) == sealed
-    assert keyring().seal(2, AD, [], []) == []
+    assert unseal(keyring(), 2, AD, sealed, refs) == values
+    assert seal(keyring(), 2, AD, values, refs) == sealed
+    assert seal(keyring(), 2, AD, [], []) == []
 
 
 def test_a_ciphertext_opens_only_where_it_belongs() -> None:
     ring, ref = keyring(), DataKeyRef(DAY, b"s" * 32, b"l" * 16)
-    sealed = ring.seal(2, AD, [b"ann@example.com"], [ref])
-    assert ring.open(2, AD, sealed, [ref]) == [b"ann@example.com"]
+    sealed = seal(ring, 2, AD, [b"ann@example.com"], [ref])
+    assert unseal(ring, 2, AD, sealed, [ref]) == [b"ann@example.com"]
     elsewhere = [
         (2, b"acme/webshop-click\x00notes", ref),  # another column
         (1, AD, ref),  # another level
@@ -117,15 +130,15 @@ def test_a_ciphertext_opens_only_where_it_belongs() -> None:
     ]
     for level, ad, key in elsewhere:
         with pytest.raises(CannotOpen):
-            ring.open(level, ad, sealed, [key])
+            unseal(ring, level, ad, sealed, [key])
     with pytest.raises(CannotOpen):
-        Keyring("logins", SECRET, WINDOWS).open(2, AD, sealed, [ref])
+        unseal(Keyring("logins", SECRET, WINDOWS), 2, AD, sealed, [ref])
 
 
 def test_a_key_for_level_1_opens_nothing_of_level_2() -> None:
     """Not even with the key id made to fit: the key itself is another."""
     ref = DataKeyRef(DAY, b"s" * 32, b"l" * 16)
-    (sealed,) = keyring().seal(2, AD, [b"hello"], [ref])
+    (sealed,) = seal(keyring(), 2, AD, [b"hello"], [ref])
     root = derivation.data_key_root(WINDOWS[DAY] or b"", ref.salt)
     level_1 = derivation.data_key(root, "webshop", ref.key_link, 1)
     with pytest.raises(CannotOpen):
@@ -134,140 +147,47 @@ def test_a_key_for_level_1_opens_nothing_of_level_2() -> None:
 
 def test_the_position_of_what_does_not_open_is_named() -> None:
     values, refs = rows(20)
-    sealed = keyring().seal(2, AD, values, refs)
+    sealed = seal(keyring(), 2, AD, values, refs)
     sealed[13] = sealed[13][:-1]
     with pytest.raises(CannotOpen, match="number 13") as caught:
-        keyring().open(2, AD, sealed, refs)
+        unseal(keyring(), 2, AD, sealed, refs)
     assert caught.value.position == 13
 
 
 def test_expired_and_unknown_days() -> None:
     ring = keyring()
     with pytest.raises(KeyDestroyed, match="2025-01-01"):
-        ring.seal(1, AD, [b"x"], [DataKeyRef(EXPIRED, b"s" * 32, b"l" * 16)])
+        seal(ring, 1, AD, [b"x"], [DataKeyRef(EXPIRED, b"s" * 32, b"l" * 16)])
     with pytest.raises(KeyDestroyed):
         ring.key_links(EXPIRED, [b"s"], [b"r" * 16])
     with pytest.raises(KeyMissing, match="2020-01-01"):
         ring.subject_tokens(date(2020, 1, 1), [b"r" * 16], [b"l" * 16])
 
 
-def test_several_columns_at_once_equal_one_by_one(pool: CryptoPool) -> None:
+def test_several_columns_at_once_equal_one_by_one() -> None:
+    counts = [(1, b"a", 50), (2, b"b", 70), (1, b"c", 50)]
+    made = [(level, ad, *rows(count)) for level, ad, count in counts]
+    keys, numbers = table([ref for *_, refs in made for ref in refs])
+    parts = np.split(numbers, np.cumsum([50, 70]))
     columns = [
-        Column(level, ad, *rows(count)) for level, ad, count in [(1, b"a", 50), (2, b"b", 70), (1, b"c", 50)]
+        Column(level, ad, values, part) for (level, ad, values, _), part in zip(made, parts, strict=True)
     ]
-    single = [keyring().seal(*column) for column in columns]
-    for ring in (keyring(), keyring(pool)):
-        sealed = ring.seal_columns(columns)
-        assert sealed == single
-        closed = [column._replace(data=data) for column, data in zip(columns, sealed, strict=True)]
-        assert ring.open_columns(closed) == [list(column.data) for column in columns]
+    sealed = keyring().seal_columns(keys, columns)
+    assert sealed == [seal(keyring(), *column) for column in made]
+    closed = [column._replace(data=data) for column, data in zip(columns, sealed, strict=True)]
+    assert keyring().open_columns(keys, closed) == [list(column.data) for column in columns]
+    sealed[2][7] = sealed[2][8]
+    broken = [column._replace(data=data) for column, data in zip(columns, sealed, strict=True)]
+    with pytest.raises(CannotOpen) as caught:
+        keyring().open_columns(keys, broken)
+    assert caught.value.position == 7, "the position in its column"
 
 
 def test_every_value_needs_a_data_key() -> None:
     values, refs = rows(5)
     with pytest.raises(ValueError, match="data key"):
-        keyring().seal(1, AD, values, refs[:4])
-
-
-def test_workers_give_what_inline_gives(pool: CryptoPool) -> None:
-    values, refs = rows(3000)
-    salts = [ref.salt for ref in refs]
-    inline, parallel = keyring(), keyring(pool)
-    sealed = parallel.seal(2, AD, values, refs)
-    assert sealed == inline.seal(2, AD, values, refs)
-    assert parallel.open(2, AD, sealed, refs) == values
-    assert parallel.pseudonyms("user", values, salts) == inline.pseudonyms("user", values, salts)
-    one = [refs[0]] * len(values)
-    assert parallel.seal(2, AD, values, one) == inline.seal(2, AD, values, one), (
-        "one key, more workers than keys"
-    )
-
-
-def test_small_calls_start_no_worker() -> None:
-    with CryptoPool(2) as pool:
-        values, refs = rows(100)
-        keyring(pool).seal(2, AD, values, refs)
-        assert pool._workers == []
-
-
-def test_errors_of_workers_come_back_typed_and_without_values(pool: CryptoPool) -> None:
-    with pytest.raises(WorkerFailed, match="ValueError") as caught:
-        pool.map(int, [("canary",), ("1",)])
-    assert "canary" not in str(caught.value)
-    with pytest.raises(CannotOpen):
-        pool.map(siv.from_text, [("?",), ("AA==",)])
-    assert pool.map(int, [("1",), ("2",)]) == [1, 2], "an error must not put answers out of step"
-
-
-def test_a_lost_worker_is_reported_and_replaced(pool: CryptoPool) -> None:
-    assert pool.map(int, [("1",), ("2",)]) == [1, 2]
-    pool._workers[1].kill()
-    with pytest.raises(WorkerFailed, match="gone"):
-        pool.map(int, [("1",), ("2",)])
-    assert pool.map(int, [("1",), ("2",)]) == [1, 2]
-
-
-def test_a_pool_pickles_as_its_settings(pool: CryptoPool) -> None:
-    pool.map(int, [("1",), ("2",)])
-    copy = pickle.loads(pickle.dumps(keyring(pool)))
-    assert (copy.pool.processes, copy.pool.threshold, copy.pool._workers) == (2, 1, [])
-    assert copy == keyring(copy.pool)
-
-
-PARENT = """
-import os, signal, sys, time
-import pii_pipeline.keys.bulk as bulk
-from pii_pipeline.keys.workers import CryptoPool
-pool = CryptoPool(2, threshold=1)
-pool.map(len, [("a",), ("b",)])
-print(*[worker.pid for worker in pool._workers], flush=True)
-time.sleep(60)
-"""
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_workers_survive_ctrl_c_and_leave_with_a_killed_parent() -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert parent.stdout is not None
-    with parent, parent.stdout:
-        workers = [int(pid) for pid in parent.stdout.readline().split()]
-        assert len(workers) == 2
-        for pid in workers:
-            os.kill(pid, signal.SIGINT)
-        time.sleep(0.3)
-        assert all(alive(pid) for pid in workers)
-        parent.kill()
-        deadline = time.monotonic() + 20
-        while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not any(alive(pid) for pid in workers)
-
-
-def test_workers_load_little(pool: CryptoPool) -> None:
-    pool.map(len, [("a",), ("b",)])
-    keyring(pool).seal(2, AD, *rows(10))
-    loaded = set(pool.map(_loaded, [(), ()])[0])
-    assert not loaded & {"sqlalchemy", "pyarrow", "numpy", "dagster", "duckdb", "multiprocessing"}
-
-
-def _loaded() -> list[str]:
-    # The test's own module brings pytest; what matters is what the package brings.
-    code = "import sys, pii_pipeline.keys.bulk, pii_pipeline.keys.workers; print(*sys.modules)"
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+        seal_wrong = table(refs[:4])
+        keyring().seal_columns(seal_wrong[0], [Column(1, AD, values, seal_wrong[1])])
 
 
 def test_consented_datasets_are_unlinked() -> None:
@@ -281,7 +201,7 @@ def test_consented_datasets_are_unlinked() -> None:
     assert len({*pseudonyms, *marketing, *support}) == 6
 
     values, refs = rows(4)
-    closed = ring.seal(3, AD, values, refs)
+    closed = seal(ring, 3, AD, values, refs)
     outer = ring.outer_seal("webshop/marketing", AD, closed)
     assert ring.outer_seal("webshop/marketing", AD, closed) == outer
     assert not {*outer} & {*closed, *ring.outer_seal("webshop/support", AD, closed)}
@@ -293,6 +213,7 @@ def test_consented_datasets_are_unlinked() -> None:
 
 def test_nothing_shows_keys() -> None:
     values, refs = rows(2)
-    shown = f"{keyring()!r} {refs[0]!r} {Column(1, AD, values, refs)!r}"
+    keys, numbers = table(refs)
+    shown = f"{keyring()!r} {keys!r} {Column(1, AD, values, numbers)!r}"
     for secret in (SECRET, WINDOWS[DAY], refs[0].salt, values[0]):
         assert repr(secret)[2:-1] not in shown

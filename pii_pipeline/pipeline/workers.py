@@ -1,0 +1,166 @@
+"""Worker processes: batches side by side, each made whole by one process, from its files to its files.
+
+A batch's work holds the interpreter lock for half of its time, so that threads gain little; and between
+processes nothing has to travel but names and counts. Plain subprocesses, not `multiprocessing.Process`: spawn
+would import the parent's main module again in every worker (for `dagster …` that is all of Dagster, for an
+unguarded script the script itself), and needs semaphores that some sandboxes do not have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = __name__.partition(".")[0]
+
+# -P: the working directory stays off the path until the parent's own path is there.
+_BOOT = (
+    "import sys; from multiprocessing.connection import Connection\n"
+    "parent = Connection(int(sys.argv[1])); sys.path[:] = parent.recv()\n"
+    "from pii_pipeline.pipeline.workers import serve; serve(parent)"
+)
+
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+"""`function(state, *arguments, progress)`; picklable, as is what it returns."""
+
+
+class WorkerFailed(Exception):
+    """A worker process failed or is gone. The message names a type and a place, and quotes nothing."""
+
+
+class Workers:
+    """Up to `processes` processes, each with the state that `make_state(*arguments)` gave it when it started.
+
+    They start at the first `run` and end with the parent, however that ends: their pipe closes, and they
+    watch for a new parent. Used by several threads, calls take turns.
+    """
+
+    def __init__(self, processes: int, make_state: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.processes = processes
+        self._state = (make_state, arguments)
+        self._workers: dict[Connection, subprocess.Popen[bytes]] = {}
+        self._busy: dict[Connection, int] = {}
+        self._lock = threading.Lock()
+        self._finalizer = weakref.finalize(self, _stop, self._workers)
+
+    def run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
+        """The results of `tasks`, in their order; `progress` is called with what they report meanwhile.
+
+        The first error ends all of them. Errors of this package come back as they are; any other as
+        `WorkerFailed`, because its message might quote data.
+        """
+        with self._lock:
+            try:
+                yield from self._run(tasks, progress)
+            except (OSError, EOFError) as error:
+                raise WorkerFailed(f"a worker process is gone ({type(error).__name__})") from None
+            finally:
+                if self._busy:  # an error, or a caller who has had enough: their answers must reach nobody
+                    _stop(self._workers)
+                    self._busy.clear()
+
+    def close(self) -> None:
+        """Ends the workers; the next call starts new ones."""
+        with self._lock:
+            _stop(self._workers)
+
+    def _run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
+        self._start(min(self.processes, len(tasks)))
+        idle = list(self._workers)
+        waiting = deque(enumerate(tasks))
+        results: dict[int, Any] = {}
+        for number in range(len(tasks)):
+            while number not in results:
+                while waiting and idle:
+                    worker = idle.pop()
+                    self._busy[worker], task = waiting.popleft()
+                    worker.send(task)
+                for worker in wait(list(self._busy)):
+                    assert isinstance(worker, Connection)
+                    kind, answer = worker.recv()
+                    if kind == "progress":
+                        progress(*answer)
+                        continue
+                    done = self._busy.pop(worker)
+                    idle.append(worker)
+                    if kind == "failed":
+                        raise answer
+                    results[done] = answer
+            yield results.pop(number)
+
+    def _start(self, count: int) -> None:
+        while len(self._workers) < count:
+            ours, theirs = Pipe()
+            with theirs:
+                worker = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # the parent's is for what the user asked for
+                )
+            self._workers[ours] = worker
+            ours.send(sys.path)
+            ours.send(self._state)
+
+
+def serve(parent: Connection) -> None:
+    """A worker's life: make the state, then do one task after the other until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+    def progress(*report: Any) -> None:
+        parent.send(("progress", report))
+
+    state = None
+    try:
+        make_state, arguments = parent.recv()
+        while True:
+            function, rest = parent.recv()
+            try:
+                if state is None:
+                    state = make_state(*arguments)
+                answer = "done", function(state, *rest, progress)
+            except Exception as error:  # noqa: BLE001 - whatever it is, only what is ours may be said
+                answer = "failed", _presentable(error)
+            parent.send(answer)
+    except (EOFError, OSError):  # the parent is gone, or has no more use for this worker
+        os._exit(0)
+
+
+def _presentable(error: Exception) -> Exception:
+    if type(error).__module__.partition(".")[0] == _PACKAGE:
+        with contextlib.suppress(Exception):
+            return pickle.loads(pickle.dumps(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = next((frame for frame in reversed(frames) if f"/{_PACKAGE}/" in frame.filename), frames[-1])
+    kind = type(error)
+    where = f"{Path(ours.filename).name}:{ours.lineno} in {ours.name}"
+    return WorkerFailed(f"a worker process failed with {kind.__module__}.{kind.__qualname__} (at {where})")
+
+
+def _leave_with(parent: int) -> None:
+    """A pipe's end that some other process inherited would keep this one waiting for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _stop(workers: dict[Connection, subprocess.Popen[bytes]]) -> None:
+    while workers:
+        pipe, worker = workers.popitem()
+        worker.kill()
+        pipe.close()
+        worker.wait()
