@@ -6,11 +6,13 @@ random key per file, which lies in the file wrapped (RFC 3394) under the caller'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from pyarrow.parquet import encryption
@@ -38,9 +40,11 @@ class WrongKey(UnreadableFile):
 class ParquetWriter:
     """Takes the tables of one file. `rows` so far; `size` in bytes once the file is there."""
 
-    def __init__(self, writer: Any, schema: pa.Schema) -> None:
-        self._writer = writer
+    def __init__(self, open_file: Callable[[pa.Schema], Any], schema: pa.Schema) -> None:
+        self._open_file = open_file
         self._schema = schema
+        self._file: Any = None
+        self._types: pa.Schema = schema
         self.rows = 0
         self.size = 0
 
@@ -48,18 +52,65 @@ class ParquetWriter:
         """Appends `table` as one row group (more if it has over 131,072 rows; none if it has no rows).
 
         Its columns are those of the schema in name, order and type, but any may be dictionary-encoded, also
-        inside structs and lists. They are decoded here, never written as they are. A dictionary would take
-        values into the file that no row has any more, those of rows that were filtered out; and of one that
-        holds a value twice, pyarrow 26 writes a page whose end is whatever was in that memory before.
+        inside structs and lists. Inside they are decoded; at the top they are written as dictionaries, which
+        is twice as fast, after `_only_what_is_there`.
         """
         schema = plain_schema(table.schema)
         if schema.names != self._schema.names or schema.types != self._schema.types:
             raise TypeError("the table's columns are not those of the file's schema")
+        if not table.num_rows:
+            return
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
-        if table.num_rows:
-            self._writer.write_table(table.cast(self._schema), row_group_size=ROW_GROUP_ROWS)
-            self.rows += table.num_rows
+        if self._file is None:
+            self._types = _with_dictionaries(self._schema, table.schema)
+            self._file = self._open_file(self._types)
+        columns = [
+            _ready(column, type) for column, type in zip(table.columns, self._types.types, strict=True)
+        ]
+        self._file.write_table(pa.table(columns, schema=self._types), row_group_size=ROW_GROUP_ROWS)
+        self.rows += table.num_rows
+
+    def close(self) -> None:
+        """Ends the file. No tables give a valid empty one."""
+        if self._file is None:
+            self._file = self._open_file(self._schema)
+        self._file.close()
+
+
+def _with_dictionaries(plain: pa.Schema, found: pa.Schema) -> pa.Schema:
+    """`plain` with the top-level columns dictionary-encoded that are so in `found`."""
+    return pa.schema(
+        [
+            field.with_type(pa.dictionary(pa.int32(), field.type))
+            if pa.types.is_dictionary(other.type)
+            else field
+            for field, other in zip(plain, found, strict=True)
+        ]
+    )
+
+
+def _ready(column: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    if column.type == type and not pa.types.is_dictionary(type):
+        return column
+    if not pa.types.is_dictionary(type):
+        return column.cast(type)
+    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    return _only_what_is_there(encoded.combine_chunks())
+
+
+def _only_what_is_there(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The array over a dictionary of just the values that rows have, each of them once.
+
+    Any other value would come into the file, though its row was filtered out; and of a dictionary that holds
+    a value twice, pyarrow 26 writes a page whose end is whatever was in that memory before.
+    """
+    distinct = pc.dictionary_encode(array.dictionary)
+    indices = distinct.indices.take(array.indices)
+    used = np.zeros(len(distinct.dictionary), bool)
+    used[indices.drop_null().to_numpy()] = True
+    position = pa.array((np.cumsum(used) - 1).astype(np.int32))
+    return pa.DictionaryArray.from_arrays(position.take(indices), distinct.dictionary.filter(pa.array(used)))
 
 
 @contextmanager
@@ -73,26 +124,28 @@ def write_parquet(
 ) -> Iterator[ParquetWriter]:
     """Writes one file, in memory of about a row group; it is there when the block ends, not if it raises.
 
-    The columns are those of `schema` without dictionary encoding and without metadata. Statistics are kept
-    of columns that are no text: of pseudonyms and ciphertexts they would be of no use, and they cost a
+    The columns are those of `schema`, without metadata. Statistics are kept of columns that are no text, in
+    files that are not encrypted: of pseudonyms and ciphertexts they would be of no use, and they cost a
     quarter of the writing. The same tables in the same portions give the same bytes under one version of
-    pyarrow, unless `key` (32 bytes) encrypts
-    them: encryption is randomised. No tables give a valid empty file.
+    pyarrow, unless `key` (32 bytes) encrypts them: encryption is randomised.
     """
     plain = plain_schema(schema)
     with atomic_output(zone, path) as sink:
-        with pq.ParquetWriter(
-            sink,
-            plain,
-            version="2.6",
-            compression=compression,
-            compression_level=1 if compression == "zstd" else None,
-            write_statistics=[field.name for field in plain if pa.types.is_primitive(field.type)],
-            # Any reader sees plain columns: no Arrow schema beside Parquet's own.
-            store_schema=False,
-            encryption_properties=None if key is None else _encryption(key),
-        ) as parquet:
-            writer = ParquetWriter(parquet, plain)
+
+        def open_file(types: pa.Schema) -> Any:
+            return pq.ParquetWriter(
+                sink,
+                types,
+                version="2.6",
+                compression=compression,
+                compression_level=1 if compression == "zstd" else None,
+                write_statistics=[] if key else [f.name for f in plain if pa.types.is_primitive(f.type)],
+                # Any reader sees plain columns: no Arrow schema beside Parquet's own.
+                store_schema=False,
+                encryption_properties=None if key is None else _encryption(key),
+            )
+
+        with closing(ParquetWriter(open_file, plain)) as writer:
             yield writer
         writer.size = sink.tell()
 

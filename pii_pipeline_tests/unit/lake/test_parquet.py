@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,3 +197,20 @@ def test_a_dictionary_with_a_value_twice_leaves_no_memory_in_the_file(lake: Zone
             writer.write(pa.table({"x": column}))
     contents = [Path(lake.path(path)).read_bytes() for path in ("doubled.parquet", "plain.parquet")]
     assert contents[0] == contents[1]
+
+
+def test_any_dictionary_is_written_as_its_values_and_nothing_else(lake: Zone) -> None:
+    schema = pa.schema([("x", pa.string())])
+    chance = random.Random(1)
+    for round in range(20):
+        words = [f"used-{chance.randrange(30)}" for _ in range(40)] + ["not-in-any-row"] * 3
+        codes = [chance.choice([None, *range(40)]) for _ in range(chance.randrange(1, 200))]
+        column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(words))
+        first = chance.randrange(len(codes))
+        with write_parquet(lake, f"{round}.parquet", schema, compression="none") as writer:
+            writer.write(pa.table({"x": column.slice(first)}))
+            writer.write(pa.table({"x": column}))
+            writer.write(pa.table({"x": column.dictionary_decode()}))
+        expected = [None if code is None else words[code] for code in [*codes[first:], *codes, *codes]]
+        assert pq.read_table(lake.path(f"{round}.parquet"))["x"].to_pylist() == expected
+        assert b"not-in-any-row" not in Path(lake.path(f"{round}.parquet")).read_bytes()
