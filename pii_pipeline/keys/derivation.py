@@ -167,9 +167,16 @@ def pseudonym_root(secret: bytes, salt: bytes) -> bytes:
     return hmac_sha256(salt, secret)
 
 
+def pseudonym_keys(domain: str) -> Callable[[bytes], bytes]:
+    """A function from a person's root to the HMAC key (32 bytes) of that person's pseudonyms in a domain:
+    HKDF's expand step, a single block."""
+    info = encode(b"subject-bound", domain.encode()) + b"\x01"
+    return lambda root: hmac_sha256(root, info)
+
+
 def pseudonym_key(root: bytes, domain: str) -> bytes:
-    """The HMAC key (32 bytes) of one person's pseudonyms in a domain: HKDF's expand step, a single block."""
-    return hmac_sha256(root, encode(b"subject-bound", domain.encode()) + b"\x01")
+    """One such key."""
+    return pseudonym_keys(domain)(root)
 
 
 def joinable_pseudonym_key(secret: bytes, domain: str) -> bytes:

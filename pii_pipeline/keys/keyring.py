@@ -1,8 +1,9 @@
 """The keys of one batch, in memory: what the privacy kernels are handed. No store, no clock, no randomness.
 
 All operations are deterministic and take lists; the kernels hand in distinct values only. Deriving a data key
-and making its AES-SIV object costs five times their use, and an object has 4 KB. So items are taken in order
-of their data keys: each key is made once per call, and no two live at once.
+and making its AES-SIV object costs five times their use. So derived keys are remembered for the batch, whose
+chunks share many, and as an object has 4 KB, items are taken in order of their data keys: each object is
+made once per call, and no two live at once.
 """
 
 from __future__ import annotations
@@ -46,6 +47,23 @@ class Column(NamedTuple):
         return f"Column({len(self.data)} at level {self.level})"
 
 
+class Derived(NamedTuple):
+    """What was derived for a batch so far, so that it need not be again."""
+
+    pseudonym_roots: dict[bytes, bytes]
+    pseudonym_keys: dict[tuple[str, bytes], bytes]
+    data_key_roots: dict[tuple[date, bytes], bytes]
+    data_keys: dict[tuple[date, bytes, bytes, int], bytes]
+
+    @classmethod
+    def nothing(cls) -> Derived:
+        """For a new batch."""
+        return cls({}, {}, {}, {})
+
+    def __repr__(self) -> str:
+        return f"Derived({len(self.data_keys)} data keys)"
+
+
 @dataclass(frozen=True)
 class Keyring:
     """`window_keys` as `KeyStore.window_keys` gives them (None = expired), `secret` the pseudonym secret.
@@ -56,11 +74,13 @@ class Keyring:
     stream: str
     secret: bytes = field(repr=False)
     window_keys: Mapping[date, bytes | None] = field(repr=False)
+    derived: Derived = field(default_factory=Derived.nothing, repr=False, compare=False)
 
     def pseudonym_roots(self, salts: list[bytes]) -> list[bytes]:
         """What a person's pseudonym keys of all domains are expanded from (32 bytes each)."""
-        secret, root = self.secret, derivation.pseudonym_root
-        return [root(secret, salt) for salt in salts]
+        known, secret, derive = self.derived.pseudonym_roots, self.secret, derivation.pseudonym_root
+        known.update((salt, derive(secret, salt)) for salt in salts if salt not in known)
+        return [known[salt] for salt in salts]
 
     def pseudonyms(self, domain: str, values: list[bytes], roots: list[bytes] | None = None) -> list[bytes]:
         """The pseudonym (32 bytes) of each value: with one root per value bound to that person, without
@@ -70,12 +90,12 @@ class Keyring:
         if roots is None:
             key = derivation.joinable_pseudonym_key(self.secret, domain)
             return derivation.hmac_sha256_many(key, values)
-        keys: dict[bytes, bytes] = {}
+        known, derive = self.derived.pseudonym_keys, derivation.pseudonym_keys(domain)
         pseudonyms: list[bytes] = []
         for root, value in zip(roots, values, strict=True):
-            key = keys.get(root)
+            key = known.get((domain, root))
             if key is None:
-                key = keys[root] = derivation.pseudonym_key(root, domain)
+                key = known[domain, root] = derive(root)
             pseudonyms.append(derivation.hmac_sha256(key, value))
         return pseudonyms
 
@@ -131,22 +151,27 @@ class Keyring:
     def _in_order_of_keys(self, use: _Use, keys: DataKeys, columns: Sequence[Column]) -> list[list[bytes]]:
         """Every value of `columns` sealed or opened by `use`, key after key."""
         results: list[list[bytes]] = [[] for _ in columns]
-        roots: dict[tuple[date, bytes], bytes] = {}
+        known = self.derived.data_keys
         for level in dict.fromkeys(column.level for column in columns):
             chosen = [number for number, column in enumerate(columns) if column.level == level]
             values = _Values.of([columns[number] for number in chosen])
             derive = derivation.data_keys(self.stream, level)
             for number, positions in values.by_key():
-                whose = keys.days[number], keys.salts[number]
-                root = roots.get(whose)
-                if root is None:  # one extract step per person and window
-                    root = roots[whose] = derivation.data_key_root(self._window_key(whose[0]), whose[1])
-                link = keys.key_links[number]
-                prefix = siv.prefix(derivation.tink_key_id(link, level))
-                use(prefix, AESSIV(derive(root, link)), values, positions)
+                day, salt, link = keys.days[number], keys.salts[number], keys.key_links[number]
+                key = known.get((day, salt, link, level))
+                if key is None:
+                    key = known[day, salt, link, level] = derive(self._data_key_root(day, salt), link)
+                use(siv.prefix(derivation.tink_key_id(link, level)), AESSIV(key), values, positions)
             for number, result in zip(chosen, values.results(), strict=True):
                 results[number] = result
         return results
+
+    def _data_key_root(self, day: date, salt: bytes) -> bytes:
+        known = self.derived.data_key_roots
+        root = known.get((day, salt))
+        if root is None:
+            root = known[day, salt] = derivation.data_key_root(self._window_key(day), salt)
+        return root
 
 
 @dataclass(frozen=True, slots=True, repr=False)

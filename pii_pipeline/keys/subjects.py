@@ -136,9 +136,10 @@ class SubjectStore:
         hour = int(time.time()) // 3600
         new: dict[bytes, Subject] = {}
         rows: list[tuple[Any, ...]] = []
-        for tag in tags:
-            fresh = secrets.token_bytes(REF_BYTES + SALT_BYTES)
-            ref, salt = fresh[:REF_BYTES], fresh[REF_BYTES:]
+        size = REF_BYTES + SALT_BYTES
+        fresh = secrets.token_bytes(size * len(tags))  # all at once: each asks the system
+        for tag, at in zip(tags, range(0, len(fresh), size), strict=True):
+            ref, salt = fresh[at : at + REF_BYTES], fresh[at + REF_BYTES : at + size]
             new[tag] = Subject(ref, salt)
             rows.append((tag, ref, wrap(salt, [tag, ref]), epoch, hour))
         if insert_new_rows(connection, subject, rows):

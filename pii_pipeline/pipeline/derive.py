@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys.keyring import DataKeys, Keyring
+from pii_pipeline.keys.keyring import DataKeys, Derived, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
@@ -108,12 +108,15 @@ class _Derivation:
         self._dataset = dataset
         self._derived = derived
         self._stream = stream
+        self._keys = Derived.nothing()
+        self._salts: dict[bytes, bytes] = {}
 
     def __call__(self, batch: pa.RecordBatch) -> _Derived:
         rows, size = batch.num_rows, batch.nbytes
         table = pa.Table.from_batches([batch])
         table = table.filter(pa.array(self._derived.request.admits(table[CONSENT].combine_chunks())))
-        keyring = self._installation.keyring(self._stream, windows(table[EVENT_TIME].combine_chunks()).days)
+        days = windows(table[EVENT_TIME].combine_chunks()).days
+        keyring = self._installation.keyring(self._stream, days, self._keys)
         row, keys, known = self._data_keys(table, keyring)
         if not known.all():
             # Forgotten people and expired windows: nothing of theirs can be read, so nothing is admitted.
@@ -144,7 +147,9 @@ class _Derivation:
             opened = keyring.open_subject_tokens(day, [sealed[i] for i in chosen], [links[i] for i in chosen])
             for i, ref in zip(chosen, opened, strict=True):
                 refs[i] = ref
-        salts = self._installation.keys.salts_of(sorted({ref for ref in refs if ref is not None}))
+        salts = self._salts
+        new = sorted({ref for ref in refs if ref is not None and ref not in salts})
+        salts.update(self._installation.keys.salts_of(new))
         known = np.array([ref in salts for ref in refs], bool)
         keys = DataKeys(days, [salts.get(ref, b"") if ref else b"" for ref in refs], links)
         return row, keys, known

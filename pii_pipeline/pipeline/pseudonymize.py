@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys.keyring import DataKeys, Keyring
+from pii_pipeline.keys.keyring import DataKeys, Derived, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
@@ -151,11 +151,12 @@ class _Treatment:
         self._plan = plan
         self._schema = plan.lake_schema()
         self._subjects = SubjectCache(installation.keys)
+        self._derived = Derived.nothing()
 
     def __call__(self, table: pa.Table) -> _Treated:
         size = table.nbytes
         when = windows(table[EVENT_TIME].combine_chunks())
-        keyring = self._installation.keyring(self._stream, when.days)
+        keyring = self._installation.keyring(self._stream, when.days, self._derived)
         table, when, expired = _without_expired(table, when, keyring)
         who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
         gone = self._erased(table, who.tags, who.subject)

@@ -79,15 +79,18 @@ class Workers:
 
     def _run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
         self._start(min(self.processes, len(tasks)))
-        idle = list(self._workers)
         waiting = deque(enumerate(tasks))
         results: dict[int, Any] = {}
+
+        def hand_out(worker: Connection) -> None:
+            if waiting:
+                self._busy[worker], task = waiting.popleft()
+                worker.send(task)
+
+        for worker in list(self._workers):
+            hand_out(worker)
         for number in range(len(tasks)):
             while number not in results:
-                while waiting and idle:
-                    worker = idle.pop()
-                    self._busy[worker], task = waiting.popleft()
-                    worker.send(task)
                 for worker in wait(list(self._busy)):
                     assert isinstance(worker, Connection)
                     kind, answer = worker.recv()
@@ -95,10 +98,10 @@ class Workers:
                         progress(*answer)
                         continue
                     done = self._busy.pop(worker)
-                    idle.append(worker)
                     if kind == "failed":
                         raise answer
                     results[done] = answer
+                    hand_out(worker)
             yield results.pop(number)
 
     def _start(self, count: int) -> None:
