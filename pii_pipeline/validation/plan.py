@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar
@@ -26,18 +25,17 @@ from pii_pipeline.validation import checks
 from pii_pipeline.validation.checks import Check, NotVectorisable
 from pii_pipeline.validation.patterns import to_re2
 
-ABSENT, NULL, STRING, NEGATIVE, NATURAL, DOUBLE, BOOLEAN, OBJECT, ARRAY = range(9)
-"""What stands at a slot, after the names that DuckDB's `json_type` gives."""
-
 _KINDS = {
-    "string": ("VARCHAR", pa.string(), {STRING}),
-    "integer": ("BIGINT", pa.int64(), {NEGATIVE, NATURAL}),
-    "number": ("DOUBLE", pa.float64(), {NEGATIVE, NATURAL, DOUBLE}),
-    "boolean": ("BOOLEAN", pa.bool_(), {BOOLEAN}),
-    "object": ("", pa.null(), {OBJECT}),
-    "array": (["JSON"], pa.null(), {ARRAY}),
-    "null": ("", pa.null(), {NULL}),
+    "string": ("VARCHAR", pa.string()),
+    "integer": ("JSON", pa.int64()),
+    "number": ("JSON", pa.float64()),
+    "boolean": ("JSON", pa.bool_()),
+    "object": ("", pa.null()),
+    "array": (["JSON"], pa.null()),
 }
+"""DuckDB's name of what it is to give for a value, and the type of what is made of that. Its casts take "12"
+and true for numbers: of all but texts it gives the JSON, which tells what it was."""
+
 _ANNOTATIONS = frozenset((
     "$schema", "$id", "id", "$comment", "$defs", "definitions", "self", "title", "description", "default",
     "examples", "format", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType",
@@ -54,14 +52,15 @@ _HANDLED = _ANNOTATIONS | frozenset((
 class Level:
     """The slots of one table of JSON values and everything known about them.
 
-    `allowed` is indexed by slot and code. `objects`: each object's slot with those of its known keys, after
-    the objects in it; `required`: (slot of the object, slot of the key). `lists`: slot and level of the
-    elements. `checks` run over the typed values at a slot. `structure` is DuckDB's description of the value,
-    with the elements of lists left as JSON; `type` is that of the typed values in full.
+    `kinds` and `nullable` (may it be null?) are indexed by slot. `objects`: each object's slot with those of
+    its known keys, after the objects in it; `required`: (slot of the object, slot of the key). `lists`: slot
+    and level of the elements. `checks` run over the typed values at a slot. `structure` says to DuckDB what
+    to give, with the elements of lists left as JSON; `type` is that of the typed values in full.
     """
 
     names: tuple[tuple[str, ...], ...]
-    allowed: np.ndarray
+    kinds: tuple[str, ...]
+    nullable: tuple[bool, ...]
     objects: tuple[tuple[int, tuple[int, ...]], ...]
     required: tuple[tuple[int, int], ...]
     lists: tuple[tuple[int, Level], ...]
@@ -72,9 +71,10 @@ class Level:
 
 @dataclass
 class _Place:
+    kind: str
+    nullable: bool
     structure: Any
     type: pa.DataType
-    codes: set[int]
     checks: list[Check] = field(default_factory=list)
     children: dict[str, _Place] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
@@ -106,8 +106,8 @@ class _Compiler:
         kind = node.kind if isinstance(node, Scalar) else "object" if isinstance(node, Record) else "array"
         if kind == "json":
             raise _Opaque
-        structure, type, codes = _KINDS[kind]
-        place = _Place(structure, type, self.codes(schema, codes | {NULL}))
+        structure, type = _KINDS[kind]
+        place = _Place(kind, self.nullable(kind, schema), structure, type)
         try:
             if isinstance(node, Record):
                 self.object(place, node, schema)
@@ -146,13 +146,14 @@ class _Compiler:
             raise _Opaque
         return value
 
-    def codes(self, schema: dict[str, Any], codes: set[int]) -> set[int]:
-        """Those of `codes` that the schema allows."""
-        if "type" in schema:
-            types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-            codes = codes & set().union(*(_KINDS[name][2] for name in types))
+    def nullable(self, kind: str, schema: dict[str, Any]) -> bool:
+        """Does the schema of a value of `kind` allow null?"""
+        types = schema.get("type", [kind, "null"])
+        types = [types] if isinstance(types, str) else types
+        if kind not in types:
+            raise _Opaque
         listed = self.listed(schema)
-        return codes if listed is None or None in listed else codes - {NULL}
+        return "null" in types and (listed is None or None in listed)
 
     def listed(self, schema: dict[str, Any]) -> list[Any] | None:
         """The values that `enum` or `const` allows; None if there is neither."""
@@ -249,13 +250,10 @@ def _level(root: _Place) -> Level:
         return slot
 
     add(root, ())
-    allowed = np.zeros((len(places), 9), bool)
-    for slot, place in enumerate(places):
-        # Whether a key may be missing is for `required` to say; the value itself never is.
-        allowed[slot, [*place.codes] + ([ABSENT] if slot else [])] = True
     return Level(
         names=tuple(names),
-        allowed=allowed,
+        kinds=tuple(place.kind for place in places),
+        nullable=tuple(place.nullable for place in places),
         objects=tuple(objects),
         required=tuple(required),
         lists=tuple((slot, place.element) for slot, place in enumerate(places) if place.element),

@@ -187,6 +187,82 @@ def outcome(result: Validated) -> tuple[list[int], dict[str, list[Any]], list[An
     return result.rows.tolist(), result.table.to_pydict(), result.failures
 
 
+# What could make the screen miscount, or take for JSON what is none.
+FRAGMENTS = [
+    '"',
+    ":",
+    ",",
+    "\\",
+    "{",
+    "}",
+    "[",
+    "]",
+    " ",
+    "  ",
+    "\n",
+    "1",
+    "0",
+    "-",
+    ".",
+    "e5",
+    "null",
+    "NaN",
+    "x",
+]
+FRAGMENTS += [
+    '":',
+    '\\":',
+    '\\\\":',
+    '":"',
+    '" :',
+    '"  :',
+    '" : "',
+    ": ",
+    ",}",
+    ", ]",
+    "{}",
+    "[]",
+    '""',
+    "\\u0061",
+]
+FRAGMENTS += [
+    f'"{key}"{colon}{value},'
+    for key in ["a", "b", "A", "zz", "zz\\\\", "\\u0061", ":", "", "a\\u0000"]
+    for colon in [":", " :", ": ", "\t:", " : "]
+    for value in ["1", "null", '"x"', '":"', "NaN", "{}", '{"a":null}', "[1]", '["x"]']
+]
+
+
+@st.composite
+def spellings(draw: st.DrawFn, record: Any) -> bytes:
+    """The record as JSON text, in one of many ways, with a few damages or none."""
+    separators = st.sampled_from(
+        [(",", ":"), (",", ":"), (", ", ": "), (" , ", " : "), (",\n", ":\t"), (",", "  :")]
+    )
+    text = json.dumps(
+        record,
+        ensure_ascii=draw(st.booleans()),
+        separators=draw(separators),
+        indent=draw(st.sampled_from([None, None, 1])),
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        places = [at for at, letter in enumerate(text) if letter in '{}[],:"']
+        at = draw(st.sampled_from(places)) if places else 0
+        at += draw(st.integers(0, 1))
+        text = text[:at] + draw(st.sampled_from(FRAGMENTS)) + text[at + draw(st.integers(0, 1)) :]
+    return text.encode()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@given(st.data())
+def test_the_screen_accepts_no_damaged_text_that_the_strict_path_does_not(data: st.DataObject) -> None:
+    schema, records, _ = data.draw(cases())
+    raw = [data.draw(spellings(record)) for record in records]
+    note(f"{schema} {raw}")
+    made = contract(schema)
+    assert outcome(run(Validator(made), *raw)) == outcome(run(strict_only(made), *raw))
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 @given(cases())
 def test_the_verdict_is_the_reference_librarys_on_both_paths(
