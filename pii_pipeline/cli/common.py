@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pii_pipeline.cli.errors import Failure
+from pii_pipeline.cli.starting import starting
 from pii_pipeline.ledger.hours import hour_start
 from pii_pipeline.settings import read_settings
 
@@ -48,7 +49,8 @@ class Hour(click.ParamType):
 @contextmanager
 def installation() -> Iterator[Installation]:
     """The installation that the environment describes."""
-    from pii_pipeline.pipeline.installation import Installation  # takes time to import
+    with starting():
+        from pii_pipeline.pipeline.installation import Installation  # takes time to import
 
     opened = Installation(read_settings())
     try:

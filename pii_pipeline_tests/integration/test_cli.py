@@ -141,6 +141,16 @@ def test_nothing_landed_is_no_failure(pii: Pii):
     assert pii("run", "nope", code=2).stderr.startswith("pii: no stream is called `nope`")
 
 
+def test_whatever_was_printed_arrives_and_leaving_says_nothing(pii: Pii):
+    done = pii("sample", "logins", "--events", 20_000)
+    assert done.stdout.count("\n") >= 20_000
+    assert done.stderr == ""
+    # The ordinary way out, which is taken where standard output is gone.
+    gone = "import sys; from pii_pipeline.cli import main; sys.argv[1:] = ['query', 'select 1']; main()"
+    done = pii(program=gone.replace("import sys;", "import os, sys; os._exit = lambda _: None;"))
+    assert done.stderr == ""
+
+
 def test_only_run_imports_dagster(pii: Pii, tmp_path: Path):
     program = f"""
 import sys
