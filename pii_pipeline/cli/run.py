@@ -19,6 +19,7 @@ from pii_pipeline.cli.common import (
 )
 from pii_pipeline.cli.progress import Display
 from pii_pipeline.cli.report import hour_reports, print_reports
+from pii_pipeline.cli.starting import starting
 from pii_pipeline.pipeline.landing import landed_hours
 
 if TYPE_CHECKING:
@@ -95,15 +96,16 @@ def _run(opened: Installation, work: dict[str, list[str]], force: bool) -> tuple
     """What failed, and the hours in which there was nothing to do."""
     if not work:
         return [], []
-    from pii_pipeline.runs import CannotRun, run_hour  # Dagster: takes a second to import
+    with starting():
+        from pii_pipeline.runs import CannotRun, Runner  # Dagster: takes most of a second to import
 
     trouble: list[Trouble] = []
     idle: list[str] = []
-    with Display(len(work)) as display:
+    with Display(len(work)) as display, Runner(opened) as runner:
         for hour, names in work.items():
             counted = display.hour(hour)
             try:
-                found = list(_trouble(run_hour(opened, names, hour, force, counted)))
+                found = list(_trouble(runner.run_hour(names, hour, force, counted)))
             except (
                 CannotRun
             ) as refused:  # an object lies in a folder of no hour that can be: the others go on

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef
 
-from pii_pipeline.database import make_private_directories
 from pii_pipeline.definitions import build
 from pii_pipeline.jobs import PROCESS_EVENTS
 from pii_pipeline.partitions import HOURS, partition_of_hour
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.landing import FIRST_HOUR
 from pii_pipeline.pipeline.layer import Progress, silent
-from pii_pipeline.settings import SettingError, Settings
+from pii_pipeline.runs.instance import open_instance, prepare_dagster_home
 from pii_pipeline.steps import FORCE_TAG
 
-_CONFIG = "dagster.yaml"
-
-# The CLI shows progress and outcome itself, on the terminal that capturing would take away; and capturing
-# starts two `tail` processes per run. The event log has everything else.
-_NO_CAPTURE = {
-    "compute_logs": {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -69,6 +54,55 @@ class HourRun:
     not_made: tuple[str, ...]
 
 
+class Runner:
+    """Runs hours of an installation, one after the other, with one set of definitions and one instance.
+
+    Writes nothing to the console. Raises `ConfigurationError` and `SettingError` when it is entered.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._progress: Progress = silent
+
+    def __enter__(self) -> Runner:
+        self._job = build(self._installation, self._told).resolve_job_def(PROCESS_EVENTS)
+        home = prepare_dagster_home(self._installation.settings)
+        with _private_files():
+            self._instance = open_instance(home)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
+
+    def run_hour(
+        self, streams: Sequence[str] | None, hour: str, force: bool = False, progress: Progress = silent
+    ) -> HourRun:
+        """Runs `process_events` for `hour` ("2026-11-22T10") and these streams (None: all of them).
+
+        Raises `CannotRun`; whatever fails in a step is in the result.
+        """
+        partition = _partition(hour)
+        unknown = sorted(set(streams or ()) - set(self._installation.streams))
+        if unknown:
+            raise CannotRun(f"no such stream: {', '.join(unknown)}")
+        everything = self._job.asset_layer.executable_asset_keys
+        keys = [key for key in everything if streams is None or key.path[0] in streams]
+        self._progress = progress
+        with _private_files():
+            result = self._job.execute_in_process(
+                instance=self._instance,
+                partition_key=partition,
+                asset_selection=None if streams is None else keys,
+                tags={FORCE_TAG: "true"} if force else None,
+                run_config=_QUIET,
+                raise_on_error=False,
+            )
+        return _summary(result, hour, keys)
+
+    def _told(self, layer: str, records: int, bytes: int) -> None:
+        self._progress(layer, records, bytes)
+
+
 def run_hour(
     installation: Installation,
     streams: Sequence[str] | None,
@@ -76,62 +110,9 @@ def run_hour(
     force: bool = False,
     progress: Progress = silent,
 ) -> HourRun:
-    """Runs `process_events` for `hour` ("2026-11-22T10") and these streams (None: all of them).
-
-    Writes nothing to the console. Raises `CannotRun`, `ConfigurationError` and `SettingError`; whatever fails
-    in a step is in the result.
-    """
-    partition = _partition(hour)
-    definitions = build(installation, progress)
-    unknown = sorted(set(streams or ()) - set(installation.streams))
-    if unknown:
-        raise CannotRun(f"no such stream: {', '.join(unknown)}")
-    job = definitions.resolve_job_def(PROCESS_EVENTS)
-    keys = [key for key in job.asset_layer.executable_asset_keys if streams is None or key.path[0] in streams]
-    home = prepare_dagster_home(installation.settings)
-    with _private_files(), _instance(home) as instance:
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=partition,
-            asset_selection=None if streams is None else keys,
-            tags={FORCE_TAG: "true"} if force else None,
-            run_config=_QUIET,
-            raise_on_error=False,
-        )
-    return _summary(result, hour, keys)
-
-
-def _instance(home: Path) -> dg.DagsterInstance:
-    """The instance in `home`. One process after the other: Dagster's SQLite storages make their tables when
-    they are first opened, and of two that do so at once one fails."""
-    with (home / ".opening").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
-        _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
-        return instance
-
-
-def prepare_dagster_home(settings: Settings) -> Path:
-    """DAGSTER_HOME, made with mode 0700 where it is missing, with the project's ``dagster.yaml`` in it.
-
-    In the default place the copy follows the project's file; elsewhere a file that is there is somebody's own
-    and stays. Raises `SettingError` if there is none to copy.
-    """
-    home = settings.dagster_home.absolute()
-    make_private_directories(home)
-    source, copy = settings.project / _CONFIG, home / _CONFIG
-    ours = home == (settings.project / "var" / "dagster").absolute()
-    if copy.exists() and not ours:
-        return home
-    if not source.exists():
-        raise SettingError("DAGSTER_HOME", f"no {_CONFIG} in {home}", f"copy the project's {_CONFIG} there")
-    wanted = source.read_bytes()
-    if not copy.exists() or copy.read_bytes() != wanted:
-        # Renamed into place: another run may be reading it.
-        with tempfile.NamedTemporaryFile(dir=home, prefix=f".{_CONFIG}", delete=False) as file:
-            file.write(wanted)
-        Path(file.name).replace(copy)
-    return home
+    """One hour, with a `Runner` of its own."""
+    with Runner(installation) as runner:
+        return runner.run_hour(streams, hour, force, progress)
 
 
 def _partition(hour: str) -> str:

@@ -1,0 +1,177 @@
+"""Dagster's instance as a run in this process opens it: the files the UI reads, on connections kept open.
+
+Dagster's SQLite storages make an engine and a connection for every transaction, several for each event, and
+each close is a checkpoint that is synchronised. Here there is one engine for each file. A power cut may undo
+what the UI knows of the last moments of a run, never damage the file; the truth is in the ledger.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.instance.types import InstanceType
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.sql import get_alembic_config
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from sqlalchemy import event
+
+from pii_pipeline.database import make_private_directories
+from pii_pipeline.settings import SettingError, Settings
+
+_CONFIG = "dagster.yaml"
+
+# The CLI shows progress and outcome itself, on the terminal that capturing would take away; and capturing
+# starts two `tail` processes per run. The event log has everything else.
+_NO_CAPTURE = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
+
+
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """The instance in `home`, to be closed. One process after the other: Dagster's SQLite storages make their
+    tables when they are first opened, and of two that do so at once one fails."""
+    with (home / ".opening").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
+        storage = ref.storage_data
+        if storage is None or storage.class_name != "DagsterSqliteStorage":  # somebody's own dagster.yaml
+            return dg.DagsterInstance.from_ref(ref)
+        history = Path(storage.config_dict["base_dir"], "history")
+        # Schedules, secrets and the state of components, which `from_ref` opens too, are not used in a run.
+        return dg.DagsterInstance(
+            instance_type=InstanceType.PERSISTENT,
+            local_artifact_storage=ref.local_artifact_storage,
+            run_storage=_Runs.from_local(str(history)),
+            event_storage=_Events(str(history / "runs")),
+            run_coordinator=None,
+            compute_log_manager=None,
+            run_launcher=None,
+            settings=ref.settings,
+            ref=ref,
+        )
+
+
+def prepare_dagster_home(settings: Settings) -> Path:
+    """DAGSTER_HOME, made with mode 0700 where it is missing, with the project's ``dagster.yaml`` in it.
+
+    In the default place the copy follows the project's file; elsewhere a file that is there is somebody's own
+    and stays. Raises `SettingError` if there is none to copy.
+    """
+    home = settings.dagster_home.absolute()
+    make_private_directories(home)
+    source, copy = settings.project / _CONFIG, home / _CONFIG
+    ours = home == (settings.project / "var" / "dagster").absolute()
+    if copy.exists() and not ours:
+        return home
+    if not source.exists():
+        raise SettingError("DAGSTER_HOME", f"no {_CONFIG} in {home}", f"copy the project's {_CONFIG} there")
+    wanted = source.read_bytes()
+    if not copy.exists() or copy.read_bytes() != wanted:
+        # Renamed into place: another run may be reading it.
+        with tempfile.NamedTemporaryFile(dir=home, prefix=f".{_CONFIG}", delete=False) as file:
+            file.write(wanted)
+        Path(file.name).replace(copy)
+    return home
+
+
+def _engine(url: str) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # In WAL mode: what is lost by a power cut are whole transactions, the last ones.
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    return engine
+
+
+class _Runs(SqliteRunStorage):
+    """``history/runs.db``."""
+
+    @cached_property
+    def _open(self) -> sa.Engine:
+        return _engine(self._conn_string)
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        with self._open.begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        self._open.dispose()
+
+
+class _Events(SqliteEventLogStorage):
+    """``history/runs/``: a file for each run, and an index over all of them."""
+
+    def __init__(self, base_dir: str) -> None:
+        self._engines: dict[str, sa.Engine] = {}
+        self._tables: frozenset[str] = frozenset()
+        super().__init__(base_dir)
+
+    @contextmanager
+    def run_connection(self, run_id: str | None = None) -> Iterator[sa.Connection]:
+        path = self.path_for_shard(str(run_id))
+        with self._connect(str(run_id)) as connection:
+            yield connection
+        # The UI watches this file; what is written goes into another beside it until that is checkpointed.
+        os.utime(path)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[sa.Connection]:
+        with self._db_lock, self._engine(shard).begin() as connection:
+            yield connection
+
+    def _engine(self, shard: str) -> sa.Engine:
+        if shard not in self._engines:
+            if shard != INDEX_SHARD_NAME:
+                self._close(but=INDEX_SHARD_NAME)  # one run is written at a time
+            new = not Path(self.path_for_shard(shard)).exists()
+            engine = self._engines[shard] = _engine(self.conn_string_for_shard(shard))
+            if shard != INDEX_SHARD_NAME:
+                self._make(engine) if new else self._initdb(engine)
+        return self._engines[shard]
+
+    def _make(self, engine: sa.Engine) -> None:
+        """What `_initdb` does for a new file, with Dagster's migrations read once and not for every run."""
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            SqlEventLogStorageMetadata.create_all(connection)
+            MigrationContext.configure(connection).stamp(self._migrations, "head")
+            connection.commit()
+
+    @cached_property
+    def _migrations(self) -> ScriptDirectory:
+        return ScriptDirectory.from_config(get_alembic_config(sqlite_event_log.__file__))
+
+    def has_table(self, table_name: str) -> bool:
+        if table_name not in self._tables:
+            with self._engine(INDEX_SHARD_NAME).connect() as connection:
+                self._tables = frozenset(sa.inspect(connection).get_table_names())
+        return table_name in self._tables
+
+    def _close(self, but: str | None = None) -> None:
+        for shard in [shard for shard in self._engines if shard != but]:
+            self._engines.pop(shard).dispose()
+
+    def dispose(self) -> None:
+        self._close()
+        super().dispose()
