@@ -25,5 +25,7 @@ def resources(installation: Installation, progress: Progress) -> dict[str, dg.Re
         INSTALLATION: dg.ResourceDefinition(
             lambda _: installation, description="Ledger, key store and zones, as the environment names them."
         ),
+        # Assets write their files themselves and hand nothing on. Dagster's default takes time to import.
+        "io_manager": dg.mem_io_manager,
         PROGRESS: dg.ResourceDefinition(lambda _: progress, description="Told about every chunk."),
     }

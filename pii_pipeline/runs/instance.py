@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from dagster._core.instance.types import InstanceType
 from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.sql import get_alembic_config
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from sqlalchemy import event
 
 from pii_pipeline.database import make_private_directories
@@ -59,8 +60,8 @@ def open_instance(home: Path) -> dg.DagsterInstance:
         return dg.DagsterInstance(
             instance_type=InstanceType.PERSISTENT,
             local_artifact_storage=ref.local_artifact_storage,
-            run_storage=_Runs.from_local(str(history)),
-            event_storage=_Events(str(history / "runs")),
+            run_storage=_Runs.at(history),
+            event_storage=_Events(history / "runs"),
             run_coordinator=None,
             compute_log_manager=None,
             run_launcher=None,
@@ -103,8 +104,41 @@ def _engine(url: str) -> sa.Engine:
     return engine
 
 
+def _make(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """A new database, as Dagster's storages make it; but they read all migrations again for each one."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        tables.create_all(connection)
+        MigrationContext.configure(connection).stamp(_migrations(), "head")
+        connection.commit()
+
+
+def _is_made(engine: sa.Engine) -> bool:
+    """Whether the database was made to its end, of which the migration's mark is the last part."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() is not None
+
+
+@cache
+def _migrations() -> ScriptDirectory:
+    return ScriptDirectory.from_config(get_alembic_config(sqlite_event_log.__file__))
+
+
 class _Runs(SqliteRunStorage):
     """``history/runs.db``."""
+
+    @classmethod
+    def at(cls, folder: Path) -> SqliteRunStorage:
+        make_private_directories(folder)
+        new = not (folder / "runs.db").exists()
+        runs = cls(create_db_conn_string(str(folder), "runs"))
+        if new:
+            _make(runs._open, RunStorageSqlMetadata)
+            runs.migrate()
+            runs.optimize()
+        elif not _is_made(runs._open):
+            return cls.from_local(str(folder))
+        return runs
 
     @cached_property
     def _open(self) -> sa.Engine:
@@ -122,10 +156,10 @@ class _Runs(SqliteRunStorage):
 class _Events(SqliteEventLogStorage):
     """``history/runs/``: a file for each run, and an index over all of them."""
 
-    def __init__(self, base_dir: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._engines: dict[str, sa.Engine] = {}
         self._tables: frozenset[str] = frozenset()
-        super().__init__(base_dir)
+        super().__init__(str(folder))
 
     @contextmanager
     def run_connection(self, run_id: str | None = None) -> Iterator[sa.Connection]:
@@ -140,27 +174,20 @@ class _Events(SqliteEventLogStorage):
         with self._db_lock, self._engine(shard).begin() as connection:
             yield connection
 
+    def _initdb(self, engine: sa.Engine, for_index_shard: bool = False) -> None:
+        if sa.inspect(engine).get_table_names():  # begun by somebody else
+            super()._initdb(engine, for_index_shard)
+        else:
+            _make(engine, SqlEventLogStorageMetadata)
+
     def _engine(self, shard: str) -> sa.Engine:
         if shard not in self._engines:
             if shard != INDEX_SHARD_NAME:
                 self._close(but=INDEX_SHARD_NAME)  # one run is written at a time
-            new = not Path(self.path_for_shard(shard)).exists()
             engine = self._engines[shard] = _engine(self.conn_string_for_shard(shard))
-            if shard != INDEX_SHARD_NAME:
-                self._make(engine) if new else self._initdb(engine)
+            if not _is_made(engine):
+                self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
         return self._engines[shard]
-
-    def _make(self, engine: sa.Engine) -> None:
-        """What `_initdb` does for a new file, with Dagster's migrations read once and not for every run."""
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            SqlEventLogStorageMetadata.create_all(connection)
-            MigrationContext.configure(connection).stamp(self._migrations, "head")
-            connection.commit()
-
-    @cached_property
-    def _migrations(self) -> ScriptDirectory:
-        return ScriptDirectory.from_config(get_alembic_config(sqlite_event_log.__file__))
 
     def has_table(self, table_name: str) -> bool:
         if table_name not in self._tables:

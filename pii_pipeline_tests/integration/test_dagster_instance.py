@@ -108,3 +108,15 @@ def test_a_storage_that_somebody_configured_is_used(tmp_path: Path, storage: str
     assert list((tmp_path / "elsewhere").rglob("*.db"))
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         assert instance.get_run_by_id(run_id)
+
+
+@pytest.mark.parametrize("name", ["runs.db", "runs/index.db"])
+def test_a_database_that_was_not_made_to_its_end_is_made(tmp_path: Path, name: str) -> None:
+    folder = home(tmp_path / "dagster")
+    file = folder / "history" / name
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with open_instance(folder) as instance:
+        run_id = counting.execute_in_process(instance=instance).run_id
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        assert instance.get_run_by_id(run_id)
