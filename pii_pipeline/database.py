@@ -27,7 +27,7 @@ from sqlalchemy import (
     create_engine,
     event,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Dialect, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -82,8 +82,11 @@ def create_tables(engine: Engine, metadata: MetaData) -> None:
 
 def insert_new(engine: Engine, table: Table) -> Insert:
     """INSERT … ON CONFLICT DO NOTHING: whoever came first stays; select afterwards to see who that was."""
-    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
+    if engine.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # the driver's part takes time to import
+
+        return insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def scrub(engine: Engine) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from rich.box import HORIZONTALS
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from pii_pipeline.cli.common import plural, size_text
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus
 from pii_pipeline.pipeline.installation import Installation, zone_of
-from pii_pipeline.pipeline.query import hour_of_path
 from pii_pipeline.streams.model import Stream
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _READABLE = ("bad_events", PSEUDONYMIZED_EVENTS)
 
@@ -106,12 +104,12 @@ def hour_reports(
 
 def _files(installation: Installation, stream: Stream) -> dict[str, dict[str, list[str]]]:
     """Uris of the committed files by dataset and hour."""
+    committed = installation.ledger.files_of_stream(stream.name)
     found: dict[str, dict[str, list[str]]] = {}
     for dataset in (VALIDATED_EVENTS, *_READABLE, *stream.derived):
         zone = installation.settings.zones[zone_of(dataset)]
-        by_hour = found.setdefault(dataset, {})
-        for path in installation.ledger.files(stream.name, dataset):
-            by_hour.setdefault(hour_of_path(path), []).append(f"{zone}/{path}")
+        hours = committed.get(dataset, {})
+        found[dataset] = {hour: [f"{zone}/{path}" for path in paths] for hour, paths in hours.items()}
     return found
 
 
@@ -127,6 +125,9 @@ def _problems(status: HourStatus, derived: Iterable[str]) -> list[str]:
 
 def print_reports(out: Console, installation: Installation, reports: Sequence[HourReport]) -> None:
     """The table, what is wrong, and where the files are."""
+    from rich.box import HORIZONTALS
+    from rich.table import Table
+
     # 20,000 records an hour fit into 80 columns.
     table = Table(show_lines=True, box=HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))
     for title in ("Stream and hour", "Records", "Bad, by reason", "Derived datasets"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,18 @@ from pii_pipeline.cli.common import (
     print_json,
     streams_named,
 )
-from pii_pipeline.cli.progress import Display
+from pii_pipeline.cli.landed import Succeeded, landed_objects
+from pii_pipeline.cli.progress import Display, HourProgress
 from pii_pipeline.cli.report import hour_reports, print_reports
 from pii_pipeline.cli.starting import starting
-from pii_pipeline.pipeline.landing import landed_hours
 
 if TYPE_CHECKING:
+    from pii_pipeline.lake import ObjectInfo
     from pii_pipeline.pipeline.installation import Installation
-    from pii_pipeline.runs import HourRun
+    from pii_pipeline.runs import HourRun, Runner
     from pii_pipeline.streams.model import Stream
+
+Work = dict[str, list[tuple["Stream", list["ObjectInfo"]]]]
 
 _INTERRUPTED = "DagsterExecutionInterruptedError"
 """How Dagster reports Ctrl-C while a step is at work."""
@@ -80,41 +84,68 @@ def command(streams: tuple[str, ...], hour: str | None, force: bool, as_json: bo
         click.get_current_context().exit(1)
 
 
-def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> dict[str, list[str]]:
-    """The hours to run, oldest first, and the streams that have something in each."""
-    work: dict[str, list[str]] = {}
+def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> Work:
+    """The hours to look at, oldest first, and the streams that have something in each, with their objects."""
+    work: Work = {}
     for stream in streams:
+        landed = landed_objects(opened, stream).hours
         # Also hours whose objects have expired: a new dataset is made of what is in the lake.
-        hours = {*landed_hours(opened.zones.landing, stream.name), *opened.ledger.hours(stream.name)}
-        for landed in sorted(hours):
-            if hour is None or landed == hour:
-                work.setdefault(landed, []).append(stream.name)
+        for known in {*landed, *opened.ledger.hours(stream.name)}:
+            if hour is None or known == hour:
+                work.setdefault(known, []).append((stream, landed.get(known, [])))
     return dict(sorted(work.items()))
 
 
-def _run(opened: Installation, work: dict[str, list[str]], force: bool) -> tuple[list[Trouble], list[str]]:
+def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], list[str]]:
     """What failed, and the hours in which there was nothing to do."""
     if not work:
         return [], []
-    with starting():
-        from pii_pipeline.runs import CannotRun, Runner  # Dagster: takes most of a second to import
-
     trouble: list[Trouble] = []
     idle: list[str] = []
-    with Display(len(work)) as display, Runner(opened) as runner:
-        for hour, names in work.items():
+    succeeded = Succeeded(opened)
+    with Display(len(work)) as display, ExitStack() as stack:
+        runner: Runner | None = None
+        for hour, landed in work.items():
             counted = display.hour(hour)
-            try:
-                found = list(_trouble(runner.run_hour(names, hour, force, counted)))
-            except (
-                CannotRun
-            ) as refused:  # an object lies in a folder of no hour that can be: the others go on
-                found = [Trouble(hour, ", ".join(names), str(refused))]
+            changed = [
+                (stream, objects)
+                for stream, objects in landed
+                if force or not succeeded.covers(stream, hour, objects)
+            ]
+            found: list[Trouble] = []
+            if changed:
+                runner = runner or stack.enter_context(_runner(opened))
+                for stream, _ in changed:
+                    succeeded.forget(stream, hour)
+                names = [stream.name for stream, _ in changed]
+                found = list(_run_hour(runner, names, hour, force, counted))
+                for stream, objects in changed if not found else ():
+                    succeeded.remember(stream, hour, objects)
             trouble += found
             if not counted.records and not found:
                 idle.append(hour)
             display.done()
     return trouble, idle
+
+
+def _runner(opened: Installation) -> Runner:
+    with starting():
+        from pii_pipeline.runs import Runner  # Dagster: takes most of a second to import
+    return Runner(opened)
+
+
+def _run_hour(
+    runner: Runner, names: list[str], hour: str, force: bool, counted: HourProgress
+) -> Iterator[Trouble]:
+    """What failed in the hour. Raises `click.Abort` if that is because the user interrupted it."""
+    from pii_pipeline.runs import CannotRun
+
+    try:
+        run = runner.run_hour(names, hour, force, counted)
+    except CannotRun as refused:  # an object lies in a folder of no hour that can be: the others go on
+        yield Trouble(hour, ", ".join(names), str(refused))
+    else:
+        yield from _trouble(run)
 
 
 def _trouble(run: HourRun) -> Iterator[Trouble]:
@@ -129,7 +160,7 @@ def _trouble(run: HourRun) -> Iterator[Trouble]:
         yield Trouble(run.hour, "process_events", "the run failed")
 
 
-def _summary(work: dict[str, list[str]], idle: list[str], trouble: list[Trouble]) -> str:
+def _summary(work: Work, idle: list[str], trouble: list[Trouble]) -> str:
     if not work:
         return "Nothing has landed there. See `pii land --help` and `pii sample --help`."
     parts = [plural(len(work), "hour"), f"{len(idle):,} of them up to date already"]

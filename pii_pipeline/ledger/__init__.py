@@ -1,6 +1,7 @@
 """The ledger: the one truth about what came and what was made of it. It never holds a value from the data."""
 
 from pii_pipeline.ledger.conservation import Counts, add_counts, violations
+from pii_pipeline.ledger.contents import HourContents
 from pii_pipeline.ledger.fingerprint import fingerprint
 from pii_pipeline.ledger.hours import arrival_in, hour_of, hour_start
 from pii_pipeline.ledger.lease import Lease, process_owner
@@ -37,6 +38,7 @@ __all__ = [
     "ConservationError",
     "Counts",
     "Earlier",
+    "HourContents",
     "HourStatus",
     "LandingObject",
     "LayerStatus",

@@ -13,6 +13,7 @@ from pii_pipeline.database import create_tables, reading
 from pii_pipeline.ledger import rows, tables
 from pii_pipeline.ledger import status as status_queries
 from pii_pipeline.ledger.conservation import Counts
+from pii_pipeline.ledger.contents import HourContents, contents
 from pii_pipeline.ledger.hours import arrival_in, hour_start
 from pii_pipeline.ledger.lease import Lease, hold
 from pii_pipeline.ledger.model import (
@@ -224,6 +225,27 @@ class Ledger:
         with reading(self._engine) as connection:
             # A file may belong to several batches (compaction), and is read once.
             return list(dict.fromkeys(connection.execute(statement).scalars()))
+
+    def files_of_stream(self, stream: str) -> dict[str, dict[str, list[str]]]:
+        """The same for all datasets and hours of a stream: paths by dataset and hour."""
+        statement = (
+            sa.select(tables.files.c.dataset, batches.c.hour, tables.files.c.path)
+            .join(batches, batches.c.id == tables.files.c.batch_id)
+            .where(batches.c.stream == stream)
+            .order_by(batches.c.hour, batches.c.number, tables.files.c.position)
+        )
+        found: dict[str, dict[str, dict[str, None]]] = {}
+        with reading(self._engine) as connection:
+            for dataset, hour, path in connection.execute(statement):
+                found.setdefault(dataset, {}).setdefault(hour, {})[path] = None
+        return {
+            dataset: {hour: list(paths) for hour, paths in hours.items()} for dataset, hours in found.items()
+        }
+
+    def contents(self, stream: str, hour: str) -> HourContents:
+        """What is sealed and made of one hour."""
+        with reading(self._engine) as connection:
+            return contents(connection, stream, hour)
 
     def hours(self, stream: str) -> list[str]:
         """The hours of which the stream has objects, oldest first."""

@@ -76,3 +76,32 @@ def test_status_and_files_choose_by_stream_and_hour(ledger: Ledger) -> None:
     assert ledger.files("logins", "bad_events") == paths
     assert ledger.files("logins", "bad_events", HOUR) == paths[:2]
     assert ledger.files("logins", "nothing") == []
+    of_stream = ledger.files_of_stream("logins")
+    assert set(of_stream) == {VALIDATED_EVENTS, "bad_events"}
+    assert of_stream["bad_events"] == {HOUR: paths[:2], NEXT_HOUR: paths[2:]}
+    assert ledger.files_of_stream("nobody") == {}
+
+
+def test_contents_change_with_what_came_and_what_was_made_and_not_when_it_is_made_again(
+    ledger: Ledger,
+) -> None:
+    def digest() -> str:
+        return ledger.contents("logins", HOUR).digest
+
+    seen = [digest()]
+    [a] = sealed(ledger, "a")
+    assert ledger.contents("logins", HOUR).sealed == {(a.objects[0].uri, a.objects[0].etag)}
+    seen.append(digest())
+    validate(ledger, a)
+    seen.append(digest())
+    pseudonymize(ledger, a)
+    seen.append(digest())
+    validate(ledger, a)
+    assert digest() == seen[-1]
+    validate(ledger, a, "v2")
+    seen.append(digest())
+    ledger.enter("logins", HOUR, [landed("loose")])
+    assert len(ledger.contents("logins", HOUR).sealed) == 1
+    seen.append(digest())
+    assert len(set(seen)) == len(seen)
+    assert ledger.contents("logins", NEXT_HOUR) == ledger.contents("nobody", HOUR)

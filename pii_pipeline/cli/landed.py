@@ -1,0 +1,95 @@
+"""What lies in the landing zone, and which of its hours need a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pii_pipeline.database import make_private_directories
+from pii_pipeline.formats import etag
+from pii_pipeline.lake import ObjectInfo, list_objects, open_input, parse_landing_path
+from pii_pipeline.ledger import HourContents, hour_of
+
+if TYPE_CHECKING:
+    from pii_pipeline.pipeline.installation import Installation
+    from pii_pipeline.streams.model import Stream
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass
+class Landed:
+    """A stream's landing objects by hour, and those in no hour's folder, where no run finds them."""
+
+    hours: dict[str, list[ObjectInfo]] = field(default_factory=dict)
+    misplaced: list[ObjectInfo] = field(default_factory=list)
+
+
+def landed_objects(opened: Installation, stream: Stream) -> Landed:
+    """What is there now."""
+    landed = Landed()
+    for info in list_objects(opened.zones.landing, stream.name):
+        path = parse_landing_path(info.path)
+        place = landed.misplaced if path is None else landed.hours.setdefault(hour_of(path.hour), [])
+        place.append(info)
+    return landed
+
+
+class Succeeded:
+    """The hours whose last run succeeded, and what it was a run of.
+
+    Such an hour needs no other run while nothing has changed: not its objects, what the ledger holds of it,
+    the stream's definition, the secret or the code. Kept beside Dagster's own files, because an instance that
+    was made anew has to be told everything again.
+    """
+
+    def __init__(self, opened: Installation) -> None:
+        self._opened = opened
+        self._folder = opened.settings.dagster_home.absolute() / "succeeded"
+        files = sorted(_PACKAGE.rglob("*.py"))
+        self._code = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+    def covers(self, stream: Stream, hour: str, landed: Sequence[ObjectInfo]) -> bool:
+        """Whether a run would find nothing to do and nothing to say; `landed`: what lies there now."""
+        try:
+            remembered = self._file(stream, hour).read_text()
+        except FileNotFoundError:
+            return False
+        contents = self._opened.ledger.contents(stream.name, hour)
+        return remembered == self._digest(stream, landed, contents) and all(
+            (info.path, tag) in contents.sealed for info in landed if (tag := self._etag(info)) is not None
+        )
+
+    def forget(self, stream: Stream, hour: str) -> None:
+        """To be called before a run: it may be killed at any moment."""
+        self._file(stream, hour).unlink(missing_ok=True)
+
+    def remember(self, stream: Stream, hour: str, landed: Sequence[ObjectInfo]) -> None:
+        """To be called when a run has succeeded; `landed`: what lay there before it."""
+        file = self._file(stream, hour)
+        make_private_directories(file.parent)
+        digest = self._digest(stream, landed, self._opened.ledger.contents(stream.name, hour))
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False) as written:
+            written.write(digest)
+        Path(written.name).replace(file)
+
+    def _file(self, stream: Stream, hour: str) -> Path:
+        return self._folder / stream.name / hour
+
+    def _digest(self, stream: Stream, landed: Sequence[ObjectInfo], contents: HourContents) -> str:
+        defined = stream.model_dump_json(), stream.contract.digest
+        names = [info.path for info in landed]
+        everything = [self._code, defined, self._opened.secret.version, names, contents.digest]
+        return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
+
+    def _etag(self, info: ObjectInfo) -> str | None:
+        # The bytes themselves: a file may be overwritten with others of the same size within a clock's tick.
+        with suppress(FileNotFoundError), open_input(self._opened.zones.landing, info.path) as file:
+            return etag(file)
+        return None
