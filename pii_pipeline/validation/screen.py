@@ -27,6 +27,9 @@ from pii_pipeline.validation.plan import Level
 _log = logging.getLogger(__name__)
 _threads = threading.local()
 
+_ERRORS = (duckdb.Error, UnicodeDecodeError)
+"""What DuckDB raises; its message quotes the line, and may be cut off within a character."""
+
 _BATCH = 256
 """Lines that DuckDB gets at a time: every function parses them anew, so they should still be in the cache."""
 
@@ -68,17 +71,31 @@ class Screen:
 
     def __init__(self, plan: Level) -> None:
         self._plan = plan
+        self._guarded = False
 
     def run(self, lines: pa.Array) -> Screened | None:
         """Screens `lines` (string, one JSON text each). None if DuckDB gave up, for whatever reason: then
         nothing is accepted, and the strict path decides everything."""
         try:
-            found = _find(_connection(), self._plan, lines, "coalesce(json_valid(line), false)")
+            found = self._find(_whole(lines))
             keys, texts = _survey(lines)
-        except (duckdb.Error, pa.ArrowException) as error:
+        except (*_ERRORS, pa.ArrowException) as error:
             _log.warning("the screen gave up on %d records (%s)", len(lines), type(error).__name__)
             return None
         return Screened(found.values, found.valid & (found.keys == keys) & (found.texts == texts))
+
+    def _find(self, lines: pa.Array) -> _Found:
+        """What is found in `lines`, none of them if it is not JSON.
+
+        DuckDB raises on malformed JSON, and to ask it first whether it is costs another parse. So it is not
+        asked before such a line has come along: most look cut off and do not come as far as here.
+        """
+        if not self._guarded:
+            try:
+                return _find(_connection(), self._plan, lines)
+            except _ERRORS:
+                self._guarded = True
+        return _find(_connection(), self._plan, lines, "coalesce(json_valid(line), false)")
 
 
 def masked(values: pa.Array, type: pa.DataType, wanted: np.ndarray) -> pa.Array:
@@ -113,6 +130,15 @@ def _query(con: duckdb.DuckDBPyConnection, sql: str, lines: pa.Array) -> pa.Tabl
         return con.sql(sql).to_arrow_table()
     finally:
         con.unregister("input")
+
+
+def _whole(lines: pa.Array) -> pa.Array:
+    """`lines`, null where they do not begin and end as an object does."""
+    data, bounds = _bytes(lines)
+    whole = _is_valid(lines) & (np.diff(bounds) > 1)
+    first, last = bounds[:-1][whole], bounds[1:][whole] - 1
+    whole[whole] = (data[first] == _BEGINS["object"]) & (data[last] == _CLOSING)
+    return masked(lines, lines.type, whole)
 
 
 def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:

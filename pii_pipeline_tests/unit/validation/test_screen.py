@@ -55,6 +55,20 @@ def test_what_duckdb_reads_more_leniently_than_json_is_not_accepted():
     assert accepted(properties, *lenient) == [False] * len(lenient)
 
 
+def test_malformed_lines_cost_their_neighbours_nothing_even_when_they_look_whole():
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    plan = compile_plan(compile_schema(schema).record, schema, dialect(schema))
+    assert plan is not None
+    screen = Screen(plan)
+    # Of the last, DuckDB's message breaks off in the middle of a character.
+    whole = pa.array(['{"n":1}', "{'n':1}", '{"n":1}}', "{}", "{a" + "ü" * 60 + "}"], pa.string())
+    assert Screen(plan).run(whole[4:]) is not None
+    for lines in (whole[:1], whole, whole, pa.array(["{", "}", "", None, '{"n":2}'], pa.large_string())):
+        found = screen.run(lines)
+        assert found is not None
+        assert found.accepted.tolist() == [text in ('{"n":1}', "{}", '{"n":2}') for text in lines.to_pylist()]
+
+
 def test_undeclared_and_duplicate_keys_are_not_accepted_anywhere():
     inner = {"type": "object", "properties": {"x": {"type": "integer"}}}
     properties = {"x": {"type": "integer"}, "o": inner, "l": {"type": "array", "items": inner}}
