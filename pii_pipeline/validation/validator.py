@@ -49,8 +49,9 @@ class Validated:
 
 
 @dataclass(frozen=True, repr=False)
-class _Accepted:
-    """Typed rows with their positions (int64, ascending) and event times (µs, int64)."""
+class _Screened:
+    """Typed rows, as many as records or none, and their event times (µs, int64); those not in `rows` (int64,
+    ascending) mean nothing."""
 
     rows: np.ndarray
     values: pa.StructArray
@@ -129,8 +130,8 @@ class Validator:
 
     def _screened(
         self, records: pa.Array, wanted: np.ndarray, arrivals: np.ndarray, bounds: tuple[int, int]
-    ) -> _Accepted:
-        nothing = _Accepted(np.zeros(0, np.int64), pa.array([], self._type), np.zeros(0, np.int64))
+    ) -> _Screened:
+        nothing = _Screened(np.zeros(0, np.int64), pa.array([], self._type), np.zeros(0, np.int64))
         if self._screen is None:
             return nothing
         text = pa.large_string() if pa.types.is_large_binary(records.type) else pa.string()
@@ -139,11 +140,7 @@ class Validator:
             return nothing
         values = found.values.cast(self._type)
         accepted, event_times = self._keeps_rules(values, arrivals, bounds)
-        accepted &= found.accepted
-        rows = np.flatnonzero(accepted)
-        if len(rows) == len(accepted):
-            return _Accepted(rows, values, event_times)
-        return _Accepted(rows, values.filter(pa.array(accepted)), event_times[rows])
+        return _Screened(np.flatnonzero(accepted & found.accepted), values, event_times)
 
     def _keeps_rules(
         self, values: pa.StructArray, arrivals: np.ndarray, bounds: tuple[int, int]
@@ -179,23 +176,24 @@ class Validator:
         return accepted, judged, failures
 
     def _merged(
-        self, fast: _Accepted, slow_rows: list[int], judged: list[Judged], failures: list[Failure]
+        self, fast: _Screened, slow_rows: list[int], judged: list[Judged], failures: list[Failure]
     ) -> Validated:
         """Both paths' rows, in the order of the records."""
         rows = np.concatenate([fast.rows, np.array(slow_rows, np.int64)])
-        event_times = np.concatenate([fast.times, np.array([j.time for j in judged], np.int64)])
-        values, unlisted = fast.values, pa.nulls(len(fast.rows), pa.string())
+        order = np.argsort(rows)
+        # Where they lie in what the screen made, with what was judged behind it: rows are copied once.
+        places = np.concatenate([fast.rows, len(fast.values) + np.arange(len(judged))])[order]
+        values, unlisted = fast.values, pa.nulls(len(fast.values), pa.string())
         if judged:
-            order = np.argsort(rows)
-            rows, event_times = rows[order], event_times[order]
-            take = pa.array(order)
-            values = pa.concat_arrays([values, pa.array([j.row for j in judged], self._type)]).take(take)
-            slow_unlisted = pa.array([j.unlisted for j in judged], pa.string())
-            unlisted = pa.concat_arrays([unlisted, slow_unlisted]).take(take)
+            values = pa.concat_arrays([values, pa.array([j.row for j in judged], self._type)])
+            unlisted = pa.concat_arrays([unlisted, pa.array([j.unlisted for j in judged], pa.string())])
+        if len(places) < len(values) or judged:
+            values, unlisted = values.take(pa.array(places)), unlisted.take(pa.array(places))
         columns = dict(zip(self._type.names, values.flatten(), strict=True))
+        event_times = np.concatenate([fast.times, np.array([j.time for j in judged], np.int64)])[places]
         columns[EVENT_TIME] = pa.array(event_times, times.TIMESTAMP)
         columns[UNLISTED] = unlisted
-        return Validated(rows, pa.table(columns), failures)
+        return Validated(rows[order], pa.table(columns), failures)
 
 
 def _not_utf8(records: pa.Array) -> np.ndarray:
