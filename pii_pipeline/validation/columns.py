@@ -66,4 +66,8 @@ def values_at(record: Any, steps: Steps) -> Iterator[Any]:
 
 def value_at(record: Any, steps: Steps) -> Any:
     """The value at `steps`, or None; for steps that go through no list."""
-    return next(values_at(record, steps), None)
+    for step in steps:
+        if not isinstance(record, dict):
+            return None
+        record = record.get(step)
+    return record

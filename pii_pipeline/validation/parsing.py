@@ -15,14 +15,8 @@ from pii_pipeline.validation.failures import Rejected
 MAX_DEPTH = 200
 """Levels of nesting (the record itself is the first), well below what any of the parsers can take."""
 
-# Only text that looks like one of these can hold half of a surrogate pair, or a number beyond a double. (What
-# follows the exponent keeps hexadecimal ids out.) Not alternatives of one expression: that would be tried at
-# every character, while each of these skips to where its first one stands.
-_SUSPECTS = (
-    re.compile(r"\\u[dD][89a-fA-F]"),
-    re.compile(r"[eE]\+?[0-9]{3,}\s*[,}\]]"),
-    re.compile(r"[0-9]{100}"),
-)
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Only text that has this can hold half of a surrogate pair."""
 
 
 class _Duplicate(ValueError):
@@ -30,6 +24,10 @@ class _Duplicate(ValueError):
 
 
 class _Constant(ValueError):
+    pass
+
+
+class _Infinite(Exception):
     pass
 
 
@@ -44,7 +42,14 @@ def _constant(name: str) -> Any:
     raise _Constant
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise _Infinite
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
+_WIDE_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def parse_record(raw: bytes) -> dict[str, Any]:
@@ -53,18 +58,22 @@ def parse_record(raw: bytes) -> dict[str, Any]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Rejected("not_utf8", "", "encoding", f"not UTF-8 at byte {error.start}") from None
-    record = _decode(text)
-    deep = text.count("[") + text.count("{") > MAX_DEPTH
-    if deep or any(suspect.search(text) for suspect in _SUSPECTS):
+    try:
+        record = _decode(text, _DECODER)
+        suspect = text.count("[") + text.count("{") > MAX_DEPTH or _HALF.search(text)
+    except _Infinite:  # there may be worse behind that number, or nothing but that number
+        record = _decode(text, _WIDE_DECODER)
+        suspect = not isinstance(record, float)
+    if suspect:
         _inspect(record)
     if not isinstance(record, dict):
         raise Rejected("schema_violation", "", "type", "a record is a JSON object")
     return record
 
 
-def _decode(text: str) -> Any:
+def _decode(text: str, decoder: json.JSONDecoder) -> Any:
     try:
-        return _DECODER.decode(text)
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         rule, message = "syntax", f"not JSON at character {error.pos}"
     except _Duplicate:

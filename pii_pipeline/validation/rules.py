@@ -14,7 +14,7 @@ from pii_pipeline.contracts.model import Rule
 from pii_pipeline.contracts.record_type import ListOf, Node, Scalar
 from pii_pipeline.validation import checks
 from pii_pipeline.validation.checks import Check, NotVectorisable
-from pii_pipeline.validation.columns import Steps, column, values_at
+from pii_pipeline.validation.columns import Steps, column, value_at, values_at
 from pii_pipeline.validation.patterns import to_re2
 
 _WORDS = {
@@ -41,6 +41,8 @@ class ValueRule:
 
     def holds(self, record: dict[str, Any]) -> bool:
         """Do all values of the field in the parsed `record` pass?"""
+        if None not in self._steps:
+            return self._passes(value_at(record, self._steps))
         return all(self._passes(value) for value in values_at(record, self._steps))
 
     def accepts(self, rows: pa.StructArray) -> np.ndarray:
