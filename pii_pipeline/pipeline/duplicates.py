@@ -75,8 +75,14 @@ def verdicts(batch: pa.Table, earlier: Iterable[pa.Table]) -> np.ndarray:
 
 
 def _repeats(among: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """Which of the rows chosen by `among` have a key that an earlier chosen row has."""
-    chosen = np.flatnonzero(among)
+    """Which of the rows chosen by `among` have a key that an earlier chosen row has.
+
+    Few do, and to sort plain numbers is far cheaper than to sort rows: only those whose first key is there
+    more than once are sorted by all.
+    """
+    ordered = np.sort(keys[0][among])
+    several = ordered[1:][ordered[1:] == ordered[:-1]]
+    chosen = np.flatnonzero(among & np.asarray(pc.is_in(pa.array(keys[0]), value_set=pa.array(several))))
     order = chosen[np.lexsort([key[chosen] for key in keys])]  # stable: equal keys stay in row order
     same = np.ones(max(len(order) - 1, 0), bool)
     for key in keys:
