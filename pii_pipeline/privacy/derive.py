@@ -7,19 +7,26 @@ sealed once more. Kept fields and times are equal in both, of course: the more o
 
 from __future__ import annotations
 
-import base64
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pii_pipeline.contracts.record_type import arrow_type
 from pii_pipeline.contracts.treatments import Encrypt, Keep, Pseudonymize, Url
 from pii_pipeline.privacy.canonical import from_texts
 from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.distinct import Distinct, distinct
+from pii_pipeline.privacy.encodings import (
+    HEX_DIGITS,
+    base64_array,
+    flat,
+    from_base64,
+    from_hex,
+    hex_array,
+    hex_digits,
+    split_digests,
+)
 from pii_pipeline.privacy.leak_gate import Leak, detector_leaks, form_leaks
 from pii_pipeline.privacy.nested import leaves, plain, transform
 from pii_pipeline.privacy.plan import (
@@ -36,11 +43,9 @@ from pii_pipeline.privacy.plan import (
     column_leaves,
     lake_type,
 )
-from pii_pipeline.privacy.pseudonymize import base64_array, hex_array
 from pii_pipeline.privacy.sealer import Index, Opener, SealedColumn
 
 _LINKING = (KEY_LINK, SUBJECT_TOKEN, CONSENT, ID_REUSED, UNLISTED)
-_PSEUDONYM = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ def _open_leaves(
         for leaf, values, at in leaves(plain(table[name]), step, rows):
             if isinstance(leaf.treatment, Encrypt) and derived.readable(leaf):
                 pairs = distinct(values, data_keys[at])
-                sealed = pairs.of([base64.b64decode(text) for text in pairs.dictionary.to_pylist()])
+                sealed = pairs.of(from_base64(pairs.dictionary))
                 owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
                 level, bound = leaf.treatment.level, derived.plan.associated_data(leaf.path)
                 found.append((leaf, pairs))
@@ -150,21 +155,35 @@ def _unlink(column: pa.Array, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Arra
     values = distinct(column)
     if isinstance(leaf.treatment, Url):
         return values.spread(_rekey_inside(values.dictionary, opener))
-    texts = values.dictionary.to_pylist()
     if isinstance(leaf.treatment, Pseudonymize):
-        return values.spread(hex_array(opener.rekey([bytes.fromhex(text) for text in texts])))
-    sealed = [base64.b64decode(text) for text in texts]
+        return values.spread(hex_array(opener.rekey(from_hex(values.dictionary))))
+    sealed = from_base64(values.dictionary)
     return values.spread(base64_array(opener.outer_seal(plan.associated_data(leaf.path), sealed)))
 
 
 def _rekey_inside(texts: pa.Array, opener: Opener) -> pa.Array:
-    """Texts with the pseudonyms inside them keyed again."""
-    holding = pc.match_substring_regex(texts, "[0-9a-f]{64}")
-    pieces = [_PSEUDONYM.split(text) for text in texts.filter(holding).to_pylist()]
-    keyed = opener.rekey([bytes.fromhex(piece) for parts in pieces for piece in parts[1::2]])
-    at = 0
-    for parts in pieces:
-        count = len(parts) // 2
-        parts[1::2] = [pseudonym.hex() for pseudonym in keyed[at : at + count]]
-        at += count
-    return pc.replace_with_mask(texts, holding, pa.array(["".join(parts) for parts in pieces], pa.string()))
+    """Texts (a string column without nulls) with the pseudonyms inside them keyed again.
+
+    A pseudonym is 64 hexadecimal digits with no further one on either side. The new one is as long, so that
+    it takes the old one's place in a copy of the column's bytes.
+    """
+    offsets, data = flat(texts)
+    size = len(data)
+    if size < HEX_DIGITS:
+        return texts
+    digit = hex_digits(data)
+    before, after = np.zeros(size, bool), np.zeros(size, bool)
+    before[1:], after[:-1] = digit[:-1], digit[1:]
+    # Where one text ends and the next begins, digits are no neighbours.
+    before[offsets[offsets < size]] = after[offsets[1:] - 1] = False
+    runs, ends = np.flatnonzero(digit & ~before), np.flatnonzero(digit & ~after)
+    places = runs[ends - runs == HEX_DIGITS - 1]
+    if len(places) == 0:
+        return texts
+    windows = np.lib.stride_tricks.sliding_window_view(data, HEX_DIGITS)
+    keyed = opener.rekey(split_digests(bytes.fromhex(windows[places].tobytes().decode())))
+    data = data.copy()
+    windows = np.lib.stride_tricks.sliding_window_view(data, HEX_DIGITS, writeable=True)
+    windows[places] = np.frombuffer(b"".join(keyed).hex().encode(), np.uint8).reshape(-1, HEX_DIGITS)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)

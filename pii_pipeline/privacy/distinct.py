@@ -28,6 +28,25 @@ class Distinct:
     pair: Index
     null: np.ndarray | None
 
+    def owned_by(self, owner: Index) -> Distinct:
+        """The same values told apart by the owner of each row too; pairs come sorted by owner, then value."""
+        size = len(self.dictionary)
+        if size == 0:
+            return self
+        # Null rows carry no value: they must not bring a pair of their own into the crypto. Hashing the rows
+        # and sorting the pairs takes half the time of sorting the rows.
+        combined = pc.dictionary_encode(pa.array(owner * size + self.pair, mask=self.null))
+        pairs = combined.dictionary.to_numpy()
+        order = np.argsort(pairs)
+        position = np.empty(len(pairs), np.int64)
+        position[order] = np.arange(len(pairs))
+        pairs = pairs[order]
+        pair = position[combined.indices.drop_null().to_numpy()]
+        if self.null is not None:
+            present, pair = pair, np.zeros(len(self.pair), np.int64)
+            pair[~self.null] = present
+        return Distinct(self.dictionary, pairs % size, pairs // size, pair, self.null)
+
     def of(self, texts: list[bytes]) -> list[bytes]:
         """One text per pair, out of one per distinct value."""
         if self.owner is None:
@@ -45,19 +64,8 @@ def distinct(values: pa.Array, owner: Index | None = None) -> Distinct:
     encoded = _in_use(values) if isinstance(values, pa.DictionaryArray) else pc.dictionary_encode(values)
     null = encoded.indices.is_null().to_numpy(zero_copy_only=False) if encoded.null_count else None
     codes = encoded.indices.fill_null(0).to_numpy().astype(np.int64)
-    size = len(encoded.dictionary)
-    if owner is None or size == 0:
-        return Distinct(encoded.dictionary, np.arange(size), None, codes, null)
-    combined = owner * size + codes
-    if null is not None:
-        # Null rows carry no value: they must not bring a pair of their own into the crypto.
-        present = combined[~null]
-        pairs, inverse = np.unique(present, return_inverse=True)
-        pair = np.zeros(len(values), np.int64)
-        pair[~null] = inverse
-    else:
-        pairs, pair = np.unique(combined, return_inverse=True)
-    return Distinct(encoded.dictionary, pairs % size, pairs // size, pair, null)
+    found = Distinct(encoded.dictionary, np.arange(len(encoded.dictionary)), None, codes, null)
+    return found if owner is None else found.owned_by(owner)
 
 
 def _in_use(array: pa.DictionaryArray) -> pa.DictionaryArray:

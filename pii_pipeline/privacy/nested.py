@@ -43,17 +43,17 @@ def transform(array: pa.Array, step: Step, rows: Index, kernel: LeafKernel) -> p
 
 
 def leaves(array: pa.Array, step: Step, rows: Index) -> list[tuple[Leaf, pa.Array, Index]]:
-    """Every leaf column below `step` with the row of each of its values."""
-    found: list[tuple[Leaf, pa.Array, Index]] = []
-
-    def collect(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
-        found.append((leaf, values, at))
-        return values
-
-    transform(array, step, rows, collect)
-    return found
+    """Every leaf column below `step` with the row of each of its values: `rows` itself outside lists."""
+    if isinstance(step, Leaf):
+        return [(step, array, rows)]
+    if isinstance(step, ListStep):
+        return leaves(array.flatten(), step.element, rows[pc.list_parent_indices(array).to_numpy()])
+    parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
+    return [found for name, child in step.fields for found in leaves(parts[name], child, rows)]
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """One contiguous, undecoded array out of a chunked column."""
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    """One contiguous, undecoded array out of a chunked column. Copied only if it is in several pieces."""
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    return array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 import pyarrow as pa
 
@@ -11,19 +9,10 @@ from pii_pipeline.contracts.treatments import Encrypt, Generalize, Keep, Mask, P
 from pii_pipeline.privacy import generalize, mask, unlisted, url
 from pii_pipeline.privacy.canonical import distinct_texts, json_texts
 from pii_pipeline.privacy.distinct import Distinct, distinct
+from pii_pipeline.privacy.encodings import base64_array, hex_array
 from pii_pipeline.privacy.nested import leaves, plain, transform
 from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan, column_leaves
 from pii_pipeline.privacy.sealer import Index, RowKeys, SealedColumn, Sealer
-
-
-def hex_array(digests: list[bytes]) -> pa.Array:
-    """Digests as lowercase hex text."""
-    return pa.array([digest.hex() for digest in digests], pa.string())
-
-
-def base64_array(ciphertexts: list[bytes]) -> pa.Array:
-    """Ciphertexts as padded standard base64 text."""
-    return pa.array([base64.b64encode(text) for text in ciphertexts], pa.binary()).cast(pa.string())
 
 
 def pseudonymize_columns(table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sealer) -> dict[str, pa.Array]:

@@ -1,0 +1,67 @@
+"""Bytes as text and back, whole columns at a time: hexadecimal pseudonyms, base64 ciphertexts."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DIGEST = 32
+"""Bytes of a pseudonym."""
+HEX_DIGITS = 2 * DIGEST
+
+
+def hex_array(digests: list[bytes]) -> pa.Array:
+    """Pseudonyms as lowercase hex text."""
+    texts = b"".join(digests).hex().encode()
+    ends = np.arange(len(digests) + 1, dtype=np.int32) * HEX_DIGITS
+    if len(texts) != ends[-1]:
+        raise ValueError("a pseudonym has 32 bytes")
+    return pa.Array.from_buffers(pa.string(), len(digests), [None, pa.py_buffer(ends), pa.py_buffer(texts)])
+
+
+def from_hex(texts: pa.Array) -> list[bytes]:
+    """The reverse, of a string column without nulls."""
+    if len(texts) == 0:
+        return []
+    lengths = pc.min_max(pc.binary_length(texts)).as_py()
+    joined = bytes.fromhex("".join(texts.to_pylist()))
+    if lengths != {"min": HEX_DIGITS, "max": HEX_DIGITS} or len(joined) != DIGEST * len(texts):
+        raise ValueError("a pseudonym has 64 hexadecimal digits")
+    return split_digests(joined)
+
+
+def split_digests(joined: bytes) -> list[bytes]:
+    """Pseudonyms that come one after the other."""
+    return [joined[at : at + DIGEST] for at in range(0, len(joined), DIGEST)]
+
+
+def base64_array(ciphertexts: list[bytes]) -> pa.Array:
+    """Ciphertexts as padded standard base64 text."""
+    texts = [b2a_base64(text, newline=False) for text in ciphertexts]
+    return pa.array(texts, pa.binary()).cast(pa.string())
+
+
+def from_base64(texts: pa.Array) -> list[bytes]:
+    """The reverse, of a string column without nulls."""
+    return [a2b_base64(text) for text in texts.to_pylist()]
+
+
+def flat(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Where each text of a column begins and the last ends, and their bytes, one text after the other."""
+    if len(texts) == 0:
+        return np.zeros(1, np.int32), np.empty(0, np.uint8)
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
+    start = int(ends[0])
+    if ends[-1] == start:
+        return ends - start, np.empty(0, np.uint8)
+    return ends - start, np.frombuffer(data, np.uint8, int(ends[-1]) - start, start)
+
+
+def hex_digits(data: np.ndarray) -> np.ndarray:
+    """Which bytes are lowercase hexadecimal digits."""
+    # Unsigned: what lies before "0" or "a" wraps around to something large.
+    return (data - ord("0") < 10) | (data - ord("a") < 6)
