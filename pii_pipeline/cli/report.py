@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pii_pipeline.cli.common import plural, size_text
+from pii_pipeline.cli.landed import Landed
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus
 from pii_pipeline.pipeline.installation import Installation, zone_of
 from pii_pipeline.streams.model import Stream
@@ -83,6 +84,29 @@ class HourReport:
             "problems": self.problems,
         }
         return report if self.outcome is None else report | {"outcome": self.outcome}
+
+
+class Misplaced:
+    """The landing objects of a stream that lie in no hour's folder; not by name, which may say anything."""
+
+    def __init__(self, stream: str, landed: Landed) -> None:
+        self.stream = stream
+        self.objects = len(landed.misplaced)
+        self._bytes = sum(info.size for info in landed.misplaced)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with them, and the mend."""
+        lie = "lies" if self.objects == 1 else "lie"
+        return (
+            f"{plural(self.objects, 'object')} in landing {lie} in no hour and will not be processed — "
+            f"use `pii land`, or move to {self.stream}/YYYY/MM/DD/HH/"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As the report of an hour that is none."""
+        nothing = HourReport(HourStatus(self.stream, "", self.objects, 0, self._bytes, 0), (), {})
+        return nothing.as_json() | {"hour": None, "problems": [self.problem]}
 
 
 def hour_reports(
