@@ -39,8 +39,33 @@ _READ_ONLY = "pii_read_only"
 _CREATE_TABLES_LOCK = 0x70_69_69_5F  # "pii_", PostgreSQL's advisory lock while tables are made
 
 
+_SETTING = "PII_DATABASE_URL"
+_SUPPORTED = "use sqlite:///PATH (a file) or postgresql://…"
+
+_SQLITE_FAILURES = {
+    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "put a backup in its place"),
+    sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened", "mend what its folder allows"),
+    sqlite3.SQLITE_READONLY: ("the file cannot be written", "mend what it and its folder allow"),
+    sqlite3.SQLITE_IOERR: ("the disk does not read or write", "look at the disk"),
+    sqlite3.SQLITE_FULL: ("the disk is full", "make room"),
+    sqlite3.SQLITE_BUSY: (f"another process has been writing for {BUSY_SECONDS} s", "try again after it"),
+}
+_NO_CONNECTION = {
+    "Connection refused": "nobody listens there",
+    "could not translate host name": "there is no such host",
+    "password authentication failed": "the user or the password is wrong",
+    "does not exist": "there is no such database or user",
+    "timeout expired": "no answer",
+}
+"""What libpq says, and we in its place: it may quote what it was given."""
+
+
 class DatabaseError(Exception):
-    """The database's URL cannot be used; the message says what is supported and never quotes the URL."""
+    """The database's URL cannot be used; the message says what is supported and quotes no password."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database is not there, or does not work, at the moment."""
 
 
 def connect(url: str) -> Engine:
@@ -53,13 +78,13 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise DatabaseError("the database URL is no URL; use sqlite:///PATH or postgresql://…") from None
+        raise DatabaseError(f"{_SETTING}: no URL — {_SUPPORTED}") from None
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
         return _connect_sqlite(parsed)
     if backend == "postgresql":
         return _connect_postgresql(parsed)
-    raise DatabaseError("the database URL is not supported; use sqlite:///PATH (a file) or postgresql://…")
+    raise DatabaseError(f"{_SETTING}: no database that is supported — {_SUPPORTED}")
 
 
 @contextmanager
@@ -132,8 +157,13 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def _connect_sqlite(url: URL) -> Engine:
     path = Path(url.database or "").absolute()
-    make_private_directories(path.parent)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        make_private_directories(path.parent)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DatabaseError(
+            f"{_SETTING}: {error.filename}: {error.strerror} — name a file that can be written"
+        ) from None
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         hide_parameters=True,
@@ -163,6 +193,16 @@ def _connect_sqlite(url: URL) -> Engine:
         read_only = connection.get_execution_options().get(_READ_ONLY, False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
+    @event.listens_for(engine, "handle_error")
+    def explain(context: ExceptionContext) -> DatabaseError | None:
+        code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF  # without the extended part
+        if code == sqlite3.SQLITE_NOTADB:
+            return DatabaseError(f"{_SETTING}: {path} is no SQLite database — name another file")
+        if code not in _SQLITE_FAILURES:
+            return None
+        problem, mend = _SQLITE_FAILURES[code]
+        return DatabaseUnavailable(f"{_SETTING}: {path}: {problem} — {mend}")
+
     return engine
 
 
@@ -186,7 +226,21 @@ def _connect_postgresql(url: URL) -> Engine:
         pool_pre_ping=True,
         executemany_mode="values_plus_batch",
     )
-    event.listen(engine, "handle_error", _redact)
+    place = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+
+    @event.listens_for(engine, "handle_error")
+    def explain(context: ExceptionContext) -> DatabaseError | None:
+        if context.is_pre_ping:
+            return None  # the pool connects again by itself
+        if context.connection is not None and not context.is_disconnect:
+            _redact(context)
+            return None
+        said = str(context.original_exception)
+        reason = next((ours for theirs, ours in _NO_CONNECTION.items() if theirs in said), "")
+        problem = "cannot connect" if context.connection is None else "the connection was lost"
+        why = f"{problem}, {reason}" if reason else problem
+        return DatabaseUnavailable(f"{_SETTING}: {place}: {why} — start the database, or mend the URL")
+
     return engine
 
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from pii_pipeline.database import DatabaseUnavailable
 from pii_pipeline.ledger.model import LeaseHeld, LeaseLost
 from pii_pipeline.ledger.processes import is_dead, process_owner
 from pii_pipeline.ledger.tables import insert_new, leases, now
@@ -79,7 +80,7 @@ def hold(engine: sa.Engine, stream: str, hour: str, owner: str | None, ttl: time
                 lease.renew()
             except LeaseLost:
                 return
-            except SQLAlchemyError:
+            except (SQLAlchemyError, DatabaseUnavailable):
                 continue  # a busy or restarting database: there are three more beats before it expires
 
     beats = threading.Thread(target=beat, name=f"lease {stream} {hour}", daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.hours import as_utc
@@ -133,6 +134,10 @@ class LeaseHeld(LedgerError):
         super().__init__(f"{stream} {hour} is held by {owner} until {expires_at:%Y-%m-%d %H:%M:%S} UTC")
         self.owner = owner
         self.expires_at = expires_at
+        self._said = (stream, hour, owner, expires_at)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._said
 
 
 class LeaseLost(LedgerError):

@@ -44,8 +44,11 @@ def test_an_oserror_names_file_and_reason_only():
     [
         ("PII_WORKERS", "many"),
         ("PII_STREAMS_DIR", "/no/such/folder"),
+        ("PII_STREAMS_DIR", ":"),
         ("PII_STORAGE_URI", "ftp://example.com/lake"),
         ("PII_DATABASE_URL", "mysql://localhost/x"),
+        ("PII_DATABASE_URL", f"sqlite:///{Path(__file__)}"),
+        ("PII_DATABASE_URL", "sqlite:////dev/null/pii.db"),
         ("PII_LAKE_URI", "storage/landing/inside"),
     ],
 )
@@ -58,6 +61,19 @@ def test_wrong_settings_are_exit_code_2(
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("pii: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_database_that_is_down_is_a_failure_that_names_the_setting(
+    pii: Pii, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PII_DATABASE_URL", "postgresql://anna:hunter2@127.0.0.1:1/pii")
+    for command in ("status", "run"):
+        result = pii(command)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(
+            "pii: PII_DATABASE_URL: postgresql://anna:***@127.0.0.1:1/pii: cannot"
+        )
+        assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["land", "run", "status", "query", "sample", "contract", "init"])

@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
-from pii_pipeline.database import DatabaseError, connect, create_tables, reading, scrub
+from pii_pipeline.database import (
+    DatabaseError,
+    DatabaseUnavailable,
+    connect,
+    create_tables,
+    reading,
+    scrub,
+)
 
 METADATA = MetaData()
 COUNTER = Table("counter", METADATA, Column("id", Integer, primary_key=True), Column("value", Integer))
@@ -90,6 +97,68 @@ def test_errors_quote_no_value(database_url: str) -> None:
             break
     else:
         pytest.fail("the second insert must fail")
+    engine.dispose()
+
+
+def test_a_file_that_is_no_database_is_told_with_the_setting(tmp_path: Path) -> None:
+    file = tmp_path / "pii.db"
+    file.write_bytes(b"canary@example.com " * 100)
+    with pytest.raises(DatabaseError) as caught:
+        create_tables(connect(f"sqlite:///{file}"), METADATA)
+    assert str(caught.value) == f"PII_DATABASE_URL: {file} is no SQLite database — name another file"
+    assert not isinstance(caught.value, DatabaseUnavailable), "a wrong setting"
+
+
+def test_a_damaged_database_is_told_with_the_setting(tmp_path: Path) -> None:
+    file = tmp_path / "pii.db"
+    engine = connect(f"sqlite:///{file}")
+    create_tables(engine, METADATA)
+    with engine.begin() as connection:
+        connection.execute(insert(NAMES), [{"name": f"canary{n}@example.com"} for n in range(1000)])
+    scrub(engine)
+    engine.dispose()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+    with pytest.raises(DatabaseUnavailable) as caught, reading(connect(f"sqlite:///{file}")) as connection:
+        connection.execute(select(NAMES)).all()
+    assert (
+        str(caught.value) == f"PII_DATABASE_URL: {file}: the database is damaged — put a backup in its place"
+    )
+
+
+def test_a_place_that_cannot_be_written_is_told_with_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatabaseError, match=r"PII_DATABASE_URL: .*/file: File exists — name a file"):
+        connect(f"sqlite:///{tmp_path}/file/pii.db")
+
+
+def test_no_server_is_told_with_the_setting_and_without_the_password() -> None:
+    url = "postgresql://anna:hunter2@127.0.0.1:1/pii?password=hunter3"
+    with pytest.raises(DatabaseUnavailable) as caught, connect(url).connect():
+        pytest.fail("nobody listens there")
+    assert str(caught.value) == (
+        "PII_DATABASE_URL: postgresql://anna:***@127.0.0.1:1/pii: cannot connect, nobody listens there — "
+        "start the database, or mend the URL"
+    )
+
+
+def test_a_lost_connection_is_told_and_the_next_one_works(database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("there is no connection to lose")
+    engine = connect(database_url)
+    killing = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    with (
+        pytest.raises(
+            DatabaseUnavailable, match=r"PII_DATABASE_URL: postgresql://.*: the connection was lost"
+        ),
+        engine.connect() as connection,
+    ):
+        connection.exec_driver_sql("SELECT 1")
+        with engine.connect() as other:
+            other.exec_driver_sql(killing + " AND datname = current_database()")
+        connection.exec_driver_sql("SELECT 1")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()
 
 

@@ -1,6 +1,7 @@
 """One worker per stream and hour, and no waiting for the dead."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def test_a_held_lease_refuses_others_by_name_and_is_free_afterwards(ledger: Ledg
         assert f"held by {process_owner()} until {refused.value.expires_at:%Y-%m-%d %H:%M}" in str(
             refused.value
         )
+        assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)
         with pytest.raises(LeaseHeld), ledger.lease("logins", HOUR):
             pytest.fail("the same process twice")
         with ledger.lease("logins", NEXT_HOUR), ledger.lease("webshop", HOUR):
