@@ -26,8 +26,10 @@ class SettingError(Exception):
     """An environment variable that cannot be meant; names the variable and the mend, never a secret."""
 
     def __init__(self, variable: str, problem: str, mend: str) -> None:
-        self.variable = variable
-        super().__init__(f"{variable}: {problem} — {mend}")
+        super().__init__(variable, problem, mend)  # as they were given: it has to survive pickling
+
+    def __str__(self) -> str:
+        return "{}: {} — {}".format(*self.args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,12 @@ def _folders(value: str | None, default: Path) -> tuple[Path, ...]:
     if value is None:
         return (default,)
     folders = tuple(Path(part) for part in value.split(os.pathsep) if part)
+    mend = "name folders that hold one folder per stream"
+    if not folders:
+        raise SettingError("PII_STREAMS_DIR", "names no folder", mend)
     for folder in folders:
         if not folder.is_dir():
-            raise SettingError(
-                "PII_STREAMS_DIR", f"{folder} is no folder", "name folders that hold one folder per stream"
-            )
+            raise SettingError("PII_STREAMS_DIR", f"{folder} is no folder", mend)
     return folders
 
 

@@ -14,6 +14,9 @@ from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, Treatm
 ARRIVAL = "$arrival"
 """As `time_field`: the moment the landing object arrived, as the ledger knows it."""
 
+LONGEST = timedelta(days=365_000)
+"""A thousand years: dates that far back can still be written."""
+
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -25,10 +28,12 @@ def parse_duration(value: Any) -> Any:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     try:
         duration = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
-    except OverflowError:
-        duration = timedelta(0)
+    except (OverflowError, ValueError):  # more than a timedelta, or than int() reads
+        duration = timedelta.max
     if not duration:
         raise ValueError("not a duration; write a whole number above 0 and a unit: 30s, 15m, 36h, 7d")
+    if duration > LONGEST:
+        raise ValueError(f"longer than {LONGEST.days} days; write {LONGEST.days}d if it has no end")
     return duration
 
 

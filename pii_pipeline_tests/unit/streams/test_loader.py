@@ -129,6 +129,16 @@ def test_names(tmp_path, name):
         ),
         (
             "[team:web]",
+            "[team:web]\ndedupe_window: 800000d",
+            "stream.yaml:3: dedupe_window: longer than 365000 days — write 365000d",
+        ),
+        (
+            "[team:web]",
+            f"[team:web]\ndedupe_window: {'9' * 5000}s",
+            "stream.yaml:3: dedupe_window: longer than 365000 days",
+        ),
+        (
+            "[team:web]",
             "[team:web]\nbad_event_threshold: 5",
             "stream.yaml:3: bad_event_threshold: Input should be",
         ),

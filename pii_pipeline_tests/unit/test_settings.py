@@ -1,0 +1,35 @@
+"""What the environment says, and how a wrong value is told."""
+
+import os
+import pickle
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pii_pipeline.contracts.model import LONGEST
+from pii_pipeline.ledger import hour_of
+from pii_pipeline.pipeline.landing import FIRST_HOUR
+from pii_pipeline.settings import SettingError, read_settings
+
+
+@pytest.mark.parametrize("value", [os.pathsep, os.pathsep * 3])
+def test_a_list_of_no_folders_is_not_no_streams(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="PII_STREAMS_DIR: names no folder — name folders"):
+        read_settings({"PII_STREAMS_DIR": value}, tmp_path)
+
+
+def test_empty_parts_between_folders_are_passed_over(tmp_path: Path) -> None:
+    value = os.pathsep.join(["", str(tmp_path), ""])
+    assert read_settings({"PII_STREAMS_DIR": value}, tmp_path).streams == (tmp_path,)
+
+
+def test_an_error_survives_pickling() -> None:
+    error = SettingError("PII_WORKERS", "not a number", "unset it")
+    assert str(error) == "PII_WORKERS: not a number — unset it"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_the_longest_duration_can_be_counted_back_from_the_first_hour() -> None:
+    first = datetime.fromisoformat(f"{FIRST_HOUR}:00+00:00")
+    assert hour_of(first - LONGEST) < hour_of(first - timedelta(days=1)) < FIRST_HOUR
