@@ -33,7 +33,7 @@ _ERRORS = (duckdb.Error, UnicodeDecodeError)
 _BATCH = 256
 """Lines that DuckDB gets at a time: every function parses them anew, so they should still be in the cache."""
 
-_SURVEYED = 256
+_SURVEYED = 1024
 """Lines that are surveyed at a time: their bytes are passed over several times."""
 
 _QUOTE, _COLON, _COMMA, _BACKSLASH, _SPACE, _MINUS = b'":,\\ -'
