@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -100,17 +99,15 @@ def _ready(column: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray | pa.A
 
 
 def _only_what_is_there(array: pa.DictionaryArray) -> pa.DictionaryArray:
-    """The array over a dictionary of just the values that rows have, each of them once.
+    """The array over a dictionary of just the values that rows have, each of them once, in order of its rows.
 
-    Any other value would come into the file, though its row was filtered out; and of a dictionary that holds
-    a value twice, pyarrow 26 writes a page whose end is whatever was in that memory before.
+    Any other value would come into the file, though its row was filtered out. Any other order would say what
+    the rows do not: kernels work person by person. And of a dictionary that holds a value twice, pyarrow 26
+    writes a page whose end is whatever was in that memory before.
     """
     distinct = pc.dictionary_encode(array.dictionary)
-    indices = distinct.indices.take(array.indices)
-    used = np.zeros(len(distinct.dictionary), bool)
-    used[indices.drop_null().to_numpy()] = True
-    position = pa.array((np.cumsum(used) - 1).astype(np.int32))
-    return pa.DictionaryArray.from_arrays(position.take(indices), distinct.dictionary.filter(pa.array(used)))
+    in_order = pc.dictionary_encode(distinct.indices.take(array.indices))
+    return pa.DictionaryArray.from_arrays(in_order.indices, distinct.dictionary.take(in_order.dictionary))
 
 
 @contextmanager

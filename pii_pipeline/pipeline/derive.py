@@ -26,7 +26,7 @@ from pii_pipeline.privacy.nested import plain
 from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan, lake_type
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,12 @@ def test_any_dictionary_is_written_as_its_values_and_nothing_else(lake: Zone) ->
             writer.write(pa.table({"x": column.slice(first)}))
             writer.write(pa.table({"x": column}))
             writer.write(pa.table({"x": column.dictionary_decode()}))
+        with write_parquet(lake, "plain.parquet", schema, compression="none") as writer:
+            for part in (column.slice(first), column, column):
+                writer.write(pa.table({"x": part.dictionary_decode()}))
+        assert (
+            Path(lake.path(f"{round}.parquet")).read_bytes() == Path(lake.path("plain.parquet")).read_bytes()
+        ), "the order of the dictionary is the rows', whoever made it"
         expected = [None if code is None else words[code] for code in [*codes[first:], *codes, *codes]]
         assert pq.read_table(lake.path(f"{round}.parquet"))["x"].to_pylist() == expected
         assert b"not-in-any-row" not in Path(lake.path(f"{round}.parquet")).read_bytes()
