@@ -1,4 +1,4 @@
-"""The verdict on a record that was seen before is that of a plain walk over all records, one after the other."""
+"""The verdict on a record seen before is that of a plain walk over all records, one after the other."""
 
 from __future__ import annotations
 
