@@ -53,9 +53,10 @@ def open_instance(home: Path) -> dg.DagsterInstance:
         fcntl.flock(turn, fcntl.LOCK_EX)
         ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
         storage = ref.storage_data
-        if storage is None or storage.class_name != "DagsterSqliteStorage":  # somebody's own dagster.yaml
-            return dg.DagsterInstance.from_ref(ref)
-        history = Path(storage.config_dict["base_dir"], "history")
+        place = storage.config_dict.get("base_dir") if storage else None
+        if storage is None or storage.class_name != "DagsterSqliteStorage" or not isinstance(place, str):
+            return dg.DagsterInstance.from_ref(ref)  # somebody's own dagster.yaml
+        history = Path(place, "history")
         # Schedules, secrets and the state of components, which `from_ref` opens too, are not used in a run.
         return dg.DagsterInstance(
             instance_type=InstanceType.PERSISTENT,

@@ -95,13 +95,17 @@ def test_whoever_watches_a_run_is_told_while_it_goes_on(tmp_path: Path) -> None:
     "storage",
     [
         "storage: {sqlite: {base_dir: ELSEWHERE}}",
+        "storage: {sqlite: {base_dir: {env: STORAGE_OF_THIS_TEST}}}",
         "event_log_storage:\n"
         "  module: dagster._core.storage.event_log\n"
         "  class: ConsolidatedSqliteEventLogStorage\n"
         "  config: {base_dir: ELSEWHERE}\n",
     ],
 )
-def test_a_storage_that_somebody_configured_is_used(tmp_path: Path, storage: str) -> None:
+def test_a_storage_that_somebody_configured_is_used(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_OF_THIS_TEST", str(tmp_path / "elsewhere"))
     folder = home(tmp_path / "dagster", "\n" + storage.replace("ELSEWHERE", str(tmp_path / "elsewhere")))
     with open_instance(folder) as instance:
         run_id = counting.execute_in_process(instance=instance).run_id
