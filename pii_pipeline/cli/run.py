@@ -114,6 +114,8 @@ def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], 
             ]
             found: list[Trouble] = []
             if changed:
+                if opened.worth_workers([item.size for _, objects in changed for item in objects]):
+                    opened.processes.start()
                 runner = runner or stack.enter_context(_runner(opened))
                 for stream, _ in changed:
                     succeeded.forget(stream, hour)

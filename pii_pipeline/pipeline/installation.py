@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -24,6 +24,9 @@ from pii_pipeline.pipeline.workers import Workers
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
+
+WORTH_WORKERS = 32 << 20
+"""Bytes in landing from which on worker processes are started: that takes them most of a second."""
 
 EVENT_DIGESTS = "event_digests"
 """The dataset by which redelivered events are told, beside ``validated_events``."""
@@ -113,6 +116,10 @@ class Installation:
     def processes(self) -> Workers:
         """Processes that make whole batches, each with an installation of its own and one thread."""
         return Workers(self.workers, Installation, (replace(self.settings, workers=1),))
+
+    def worth_workers(self, sizes: Sequence[int]) -> bool:
+        """Whether things of these `sizes` (bytes in landing) are worth making side by side."""
+        return self.workers > 1 and len(sizes) > 1 and sum(sizes) >= WORTH_WORKERS
 
     def keyring(self, stream: Stream, days: Collection[date], derived: Derived) -> Keyring:
         """The keys of a stream for these rotation windows; `derived` is the batch's."""

@@ -26,9 +26,6 @@ from pii_pipeline.streams.model import Stream
 LEASE_PATIENCE = 600.0
 """Seconds to wait for another run that works on the same stream and hour."""
 
-WORTH_WORKERS = 32 << 20
-"""Bytes in landing from which on worker processes are started: that takes them about a second."""
-
 
 class InputsGone(Exception):
     """A batch cannot be made again, its landing objects expired or changed; what was committed stays."""
@@ -170,7 +167,7 @@ def _work(
     installation: Installation, layer: Layer[Any], jobs: Sequence[_Job], progress: Progress
 ) -> Generator[_Worked]:
     """What came of each job, in order; in worker processes where that is worth their start."""
-    if len(jobs) > 1 and sum(job.batch.bytes for job in jobs) >= WORTH_WORKERS and installation.workers > 1:
+    if installation.worth_workers([job.batch.bytes for job in jobs]):
         yield from installation.processes.run(
             [(_make, (layer.make, job.batch, job.upstream, job.fingerprint)) for job in jobs], progress
         )

@@ -44,8 +44,8 @@ class WorkerFailed(Exception):
 class Workers:
     """Up to `processes` processes, each with the state that `make_state(*arguments)` gave it when it started.
 
-    They start at the first `run` and end with the parent, however that ends: their pipe closes, and they
-    watch for a new parent. Used by several threads, calls take turns.
+    They start at the first `run`, unless told to before, and end with the parent, however that ends: their
+    pipe closes, and they watch for a new parent. Used by several threads, calls take turns.
     """
 
     def __init__(self, processes: int, make_state: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -71,6 +71,11 @@ class Workers:
                 if self._busy:  # an error, or a caller who has had enough: their answers must reach nobody
                     _stop(self._workers)
                     self._busy.clear()
+
+    def start(self) -> None:
+        """Starts all workers, without waiting for them: while the caller gets ready, so do they."""
+        with self._lock:
+            self._start(self.processes)
 
     def close(self) -> None:
         """Ends the workers; the next call starts new ones."""
