@@ -21,7 +21,7 @@ from pii_pipeline.lake.zones import Zone
 
 KEY_BYTES = 32
 ROW_GROUP_ROWS = 131_072
-BATCH_ROWS = 65_536
+BATCH_ROWS = 131_072
 
 _PLAIN_MAGIC = b"PAR1"
 _ENCRYPTED_MAGIC = b"PARE"

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from pii_pipeline.formats import etag
 from pii_pipeline.lake import Zone, layout
-from pii_pipeline.lake.files import list_objects, open_input, put
+from pii_pipeline.lake.files import open_input, put
 from pii_pipeline.ledger import hour_of, hour_start
 
 FIRST_HOUR = "2026-01-01T00"
@@ -54,12 +54,6 @@ def land(landing: Zone, stream: str, hour: str, name: str, source: BinaryIO) -> 
         if same:
             break
     return Landed(landing.uri_of(path), size, new=False)
-
-
-def landed_hours(landing: Zone, stream: str) -> list[str]:
-    """The hours in which something of `stream` has landed and is still there, oldest first."""
-    found = (layout.parse_landing_path(info.path) for info in list_objects(landing, stream))
-    return sorted({hour_of(path.hour) for path in found if path is not None})
 
 
 def _names(name: str, digest: str) -> Iterator[str]:
