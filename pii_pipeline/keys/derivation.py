@@ -31,8 +31,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Literal
 
-from cryptography.hazmat.primitives.hashes import SHA256
+import numpy as np
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.hmac import HMAC
+from numpy.typing import NDArray
 
 from pii_pipeline.keys.errors import InvalidIdentifier
 
@@ -43,6 +45,7 @@ REF_BYTES = 16
 SIV_KEY_BYTES = 64
 """AES-256-SIV takes two AES-256 keys."""
 
+_SHA256, _SHA512 = SHA256(), SHA512()
 _UUID_VERSION = [bytes((byte & 0x0F | 0x80,)) for byte in range(256)]
 _UUID_VARIANT = [bytes((byte & 0x3F | 0x80,)) for byte in range(256)]
 
@@ -69,7 +72,7 @@ def canonical_id(value: int | str) -> bytes:
 
 def hmac_sha256_many(key: bytes, messages: Iterable[bytes]) -> list[bytes]:
     """HMAC-SHA256 of every message under one key, 32 bytes each."""
-    keyed = HMAC(key, SHA256()).copy
+    keyed = HMAC(key, _SHA256).copy
     macs = []
     for message in messages:
         mac = keyed()
@@ -139,27 +142,33 @@ def subject_token_key(window_key: bytes) -> bytes:
     return hkdf("sha512", window_key, b"", encode(b"subject"), SIV_KEY_BYTES)
 
 
-def data_key_root(window_key: bytes, salt: bytes) -> bytes:
-    """What all data keys of one person in one window are expanded from (64 bytes): HKDF's extract step."""
-    return hmac.digest(salt, window_key, "sha512")
+def data_keys(window_key: bytes, salt: bytes) -> Callable[[bytes], bytes]:
+    """A function from an info of `data_key_infos` to a data key (64 bytes) of one person in one window.
+
+    HKDF's extract step is done here, the expand step there: a single block, with the key made ready once.
+    """
+    ready = HMAC(hmac.digest(salt, window_key, "sha512"), _SHA512).copy
+
+    def expand(info: bytes) -> bytes:
+        mac = ready()
+        mac.update(info)
+        return mac.finalize()
+
+    return expand
 
 
-def data_keys(stream: str, level: int) -> Callable[[bytes, bytes], bytes]:
-    """A function from a root and a key link (16 bytes) to the data key (64 bytes) of a level: HKDF's expand
-    step, which is a single block here."""
+def data_key_infos(stream: str, level: int, key_links: Iterable[bytes]) -> list[bytes]:
+    """What the data keys of `level` of these key links (16 bytes each) are expanded with."""
     head = encode(stream.encode()) + REF_BYTES.to_bytes(4, "big")
     tail = encode(level.to_bytes(4, "big"))[len(VERSION) :] + b"\x01"
-    return lambda root, key_link: hmac.digest(root, head + key_link + tail, "sha512")
+    return [head + link + tail for link in key_links]
 
 
-def data_key(root: bytes, stream: str, key_link: bytes, level: int) -> bytes:
-    """One data key."""
-    return data_keys(stream, level)(root, key_link)
-
-
-def tink_key_id(key_link: bytes, level: int) -> int:
-    """The id a data key goes by in Tink's wire format: neighbouring levels never share one."""
-    return (int.from_bytes(key_link[:4], "big") + level) % 2**32
+def tink_key_ids(key_links: Sequence[bytes], level: int) -> NDArray[np.uint32]:
+    """The id each data key goes by in Tink's wire format: neighbouring levels of a link never share one."""
+    return np.frombuffer(b"".join([link[:4] for link in key_links]), ">u4").astype(np.uint32) + np.uint32(
+        level
+    )
 
 
 def pseudonym_root(secret: bytes, salt: bytes) -> bytes:
@@ -167,16 +176,26 @@ def pseudonym_root(secret: bytes, salt: bytes) -> bytes:
     return hmac_sha256(salt, secret)
 
 
-def pseudonym_keys(domain: str) -> Callable[[bytes], bytes]:
-    """A function from a person's root to the HMAC key (32 bytes) of that person's pseudonyms in a domain:
-    HKDF's expand step, a single block."""
+def bound_pseudonyms(domain: str, roots: Iterable[bytes], values: Iterable[bytes]) -> list[bytes]:
+    """The pseudonym (32 bytes) of each value, bound to the person whose root goes with it.
+
+    HMAC-SHA256(HKDF's expand step of the root, a single block; value). The key of a person is made once for
+    all values that come one after the other.
+    """
     info = encode(b"subject-bound", domain.encode()) + b"\x01"
-    return lambda root: hmac_sha256(root, info)
-
-
-def pseudonym_key(root: bytes, domain: str) -> bytes:
-    """One such key."""
-    return pseudonym_keys(domain)(root)
+    last: bytes | None = None
+    keyed = HMAC(VERSION, _SHA256).copy
+    pseudonyms: list[bytes] = []
+    for root, value in zip(roots, values, strict=True):
+        if root is not last:
+            last = root
+            expand = HMAC(root, _SHA256)
+            expand.update(info)
+            keyed = HMAC(expand.finalize(), _SHA256).copy
+        mac = keyed()
+        mac.update(value)
+        pseudonyms.append(mac.finalize())
+    return pseudonyms
 
 
 def joinable_pseudonym_key(secret: bytes, domain: str) -> bytes:

@@ -1,9 +1,8 @@
 """The keys of one batch, in memory: what the privacy kernels are handed. No store, no clock, no randomness.
 
-All operations are deterministic and take lists; the kernels hand in distinct values only. Deriving a data key
-and making its AES-SIV object costs five times their use. So derived keys are remembered for the batch, whose
-chunks share many, and as an object has 4 KB, items are taken in order of their data keys: each object is
-made once per call, and no two live at once.
+All operations are deterministic and take lists; the kernels hand in distinct values only. Deriving a key and
+making an object of it costs five times its use, and an object has some KB. So items are taken in order of
+their keys: each key is derived once per call, and no two objects live at once.
 """
 
 from __future__ import annotations
@@ -47,23 +46,6 @@ class Column(NamedTuple):
         return f"Column({len(self.data)} at level {self.level})"
 
 
-class Derived(NamedTuple):
-    """What was derived for a batch so far, so that it need not be again."""
-
-    pseudonym_roots: dict[bytes, bytes]
-    pseudonym_keys: dict[tuple[str, bytes], bytes]
-    data_key_roots: dict[tuple[date, bytes], bytes]
-    data_keys: dict[tuple[date, bytes, bytes, int], bytes]
-
-    @classmethod
-    def nothing(cls) -> Derived:
-        """For a new batch."""
-        return cls({}, {}, {}, {})
-
-    def __repr__(self) -> str:
-        return f"Derived({len(self.data_keys)} data keys)"
-
-
 @dataclass(frozen=True)
 class Keyring:
     """`window_keys` as `KeyStore.window_keys` gives them (None = expired), `secret` the pseudonym secret.
@@ -74,30 +56,23 @@ class Keyring:
     stream: str
     secret: bytes = field(repr=False)
     window_keys: Mapping[date, bytes | None] = field(repr=False)
-    derived: Derived = field(default_factory=Derived.nothing, repr=False, compare=False)
 
     def pseudonym_roots(self, salts: list[bytes]) -> list[bytes]:
         """What a person's pseudonym keys of all domains are expanded from (32 bytes each)."""
-        known, secret, derive = self.derived.pseudonym_roots, self.secret, derivation.pseudonym_root
-        known.update((salt, derive(secret, salt)) for salt in salts if salt not in known)
-        return [known[salt] for salt in salts]
+        return [derivation.pseudonym_root(self.secret, salt) for salt in salts]
 
     def pseudonyms(self, domain: str, values: list[bytes], roots: list[bytes] | None = None) -> list[bytes]:
         """The pseudonym (32 bytes) of each value: with one root per value bound to that person, without
-        joinable across people; in the domain "none" HMAC(secret, value) either way."""
+        joinable across people; in the domain "none" HMAC(secret, value) either way.
+
+        Fastest where the values of one person come one after the other.
+        """
         if domain == NO_DOMAIN:
             return derivation.hmac_sha256_many(self.secret, values)
         if roots is None:
             key = derivation.joinable_pseudonym_key(self.secret, domain)
             return derivation.hmac_sha256_many(key, values)
-        known, derive = self.derived.pseudonym_keys, derivation.pseudonym_keys(domain)
-        pseudonyms: list[bytes] = []
-        for root, value in zip(roots, values, strict=True):
-            key = known.get((domain, root))
-            if key is None:
-                key = known[domain, root] = derive(root)
-            pseudonyms.append(derivation.hmac_sha256(key, value))
-        return pseudonyms
+        return derivation.bound_pseudonyms(domain, roots, values)
 
     def key_links(self, day: date, key_values: list[bytes], refs: list[bytes]) -> list[bytes]:
         """The key link (16 bytes) of each pair of key field value and subject ref."""
@@ -149,29 +124,25 @@ class Keyring:
         return key
 
     def _in_order_of_keys(self, use: _Use, keys: DataKeys, columns: Sequence[Column]) -> list[list[bytes]]:
-        """Every value of `columns` sealed or opened by `use`, key after key."""
-        results: list[list[bytes]] = [[] for _ in columns]
-        known = self.derived.data_keys
-        for level in dict.fromkeys(column.level for column in columns):
-            chosen = [number for number, column in enumerate(columns) if column.level == level]
-            values = _Values.of([columns[number] for number in chosen])
-            derive = derivation.data_keys(self.stream, level)
-            for number, positions in values.by_key():
-                day, salt, link = keys.days[number], keys.salts[number], keys.key_links[number]
-                key = known.get((day, salt, link, level))
-                if key is None:
-                    key = known[day, salt, link, level] = derive(self._data_key_root(day, salt), link)
-                use(siv.prefix(derivation.tink_key_id(link, level)), AESSIV(key), values, positions)
-            for number, result in zip(chosen, values.results(), strict=True):
-                results[number] = result
-        return results
+        """Every value of `columns` sealed or opened by `use`, person after person and key after key."""
+        values = _Values.of(columns)
+        levels = sorted({column.level for column in columns})
+        infos = [derivation.data_key_infos(self.stream, level, keys.key_links) for level in levels]
+        prefixes = [siv.prefixes(derivation.tink_key_ids(keys.key_links, level)) for level in levels]
+        people = _people(keys)
+        last, derive = -1, derivation.data_keys(b"", b"")
+        for number, level, positions in values.by_key(people, levels):
+            if people[number] != last:
+                last = people[number]
+                derive = derivation.data_keys(self._window_key(keys.days[number]), keys.salts[number])
+            use(prefixes[level][number], AESSIV(derive(infos[level][number])), values, positions)
+        return values.results()
 
-    def _data_key_root(self, day: date, salt: bytes) -> bytes:
-        known = self.derived.data_key_roots
-        root = known.get((day, salt))
-        if root is None:
-            root = known[day, salt] = derivation.data_key_root(self._window_key(day), salt)
-        return root
+
+def _people(keys: DataKeys) -> list[int]:
+    """A number for whoever stands behind each data key, in one window."""
+    known: dict[tuple[date, bytes], int] = {}
+    return [known.setdefault(pair, len(known)) for pair in zip(keys.days, keys.salts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -191,23 +162,31 @@ class _Values:
         bound = [ad for column in columns for ad in [[column.ad]] * len(column.data)]
         return cls(columns, data, bound, [b""] * len(data))
 
-    def by_key(self) -> Iterator[tuple[int, list[int]]]:
-        """The number of each data key, with the positions of its values."""
-        numbers = np.concatenate([column.data_keys for column in self.columns])
-        order = np.argsort(numbers, kind="stable")
-        numbers = numbers[order]
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    def by_key(self, people: Sequence[int], levels: Sequence[int]) -> Iterator[tuple[int, int, list[int]]]:
+        """The number of each data key and that of its level, with the positions of its values."""
+        if not self.data:
+            return
+        number = np.concatenate([column.data_keys for column in self.columns])
+        level = np.repeat(
+            [levels.index(column.level) for column in self.columns],
+            [len(column.data) for column in self.columns],
+        )
+        group = (np.asarray(people)[number] * len(people) + number) * len(levels) + level
+        order = np.argsort(group, kind="stable")
+        group = group[order]
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        first = order[starts]
         positions = order.tolist()
         spans = pairwise([*starts.tolist(), len(positions)])
-        for number, (start, stop) in zip(numbers[starts].tolist(), spans, strict=True):
-            yield number, positions[start:stop]
+        for key, of_level, (start, stop) in zip(
+            number[first].tolist(), level[first].tolist(), spans, strict=True
+        ):
+            yield key, of_level, positions[start:stop]
 
-    def results(self) -> Iterator[list[bytes]]:
+    def results(self) -> list[list[bytes]]:
         """What was made of each column."""
-        start = 0
-        for column in self.columns:
-            yield self.done[start : start + len(column.data)]
-            start += len(column.data)
+        ends = np.cumsum([0, *(len(column.data) for column in self.columns)]).tolist()
+        return [self.done[start:end] for start, end in pairwise(ends)]
 
     def cannot_open(self, position: int) -> CannotOpen:
         for column in self.columns:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from numpy.typing import NDArray
 
 from pii_pipeline.keys.errors import CannotOpen
 
@@ -22,6 +24,15 @@ OVERHEAD_BYTES = PREFIX_BYTES + 16
 def prefix(key_id: int) -> bytes:
     """The five bytes before the ciphertext; `key_id` is 0 … 2³² − 1."""
     return b"\x01" + key_id.to_bytes(4, "big")
+
+
+def prefixes(key_ids: NDArray[np.uint32]) -> list[bytes]:
+    """The prefix of each key id."""
+    table = np.empty((len(key_ids), PREFIX_BYTES), np.uint8)
+    table[:, 0] = 1
+    table[:, 1:] = key_ids.astype(">u4")[:, None].view(np.uint8)
+    joined = table.tobytes()
+    return [joined[at : at + PREFIX_BYTES] for at in range(0, len(joined), PREFIX_BYTES)]
 
 
 def encrypt(key: bytes, key_id: int, plaintext: bytes, associated_data: bytes) -> bytes:

@@ -20,8 +20,8 @@ from pii_pipeline.lake.files import atomic_output
 from pii_pipeline.lake.zones import Zone
 
 KEY_BYTES = 32
-ROW_GROUP_ROWS = 131_072
-BATCH_ROWS = 131_072
+ROW_GROUP_ROWS = 262_144
+BATCH_ROWS = 262_144
 
 _PLAIN_MAGIC = b"PAR1"
 _ENCRYPTED_MAGIC = b"PARE"
@@ -48,7 +48,7 @@ class ParquetWriter:
         self.size = 0
 
     def write(self, table: pa.Table | pa.RecordBatch) -> None:
-        """Appends `table` as one row group (more if it has over 131,072 rows; none if it has no rows).
+        """Appends `table` as one row group (more if it has over 262,144 rows; none if it has no rows).
 
         Its columns are those of the schema in name, order and type, but any may be dictionary-encoded, also
         inside structs and lists. Inside they are decoded; at the top they are written as dictionaries, which

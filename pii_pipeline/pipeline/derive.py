@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -10,7 +9,8 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys.keyring import DataKeys, Derived, Keyring
+from pii_pipeline.contracts.treatments import Keep
+from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
@@ -21,9 +21,18 @@ from pii_pipeline.pipeline.subjects import windows
 from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
 from pii_pipeline.privacy.distinct import distinct
+from pii_pipeline.privacy.encodings import from_base64, from_uuid
 from pii_pipeline.privacy.leak_gate import LeakError
 from pii_pipeline.privacy.nested import plain
-from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan, lake_type
+from pii_pipeline.privacy.plan import (
+    CONSENT,
+    EVENT_TIME,
+    KEY_LINK,
+    SUBJECT_TOKEN,
+    Leaf,
+    compile_plan,
+    lake_type,
+)
 from pii_pipeline.streams.model import Stream
 
 CODE_VERSION = "3"
@@ -94,7 +103,11 @@ def _derive_batch(
 
 def _text_columns(derived: DerivedPlan) -> list[str]:
     """The lake's columns of treated text: worked on by distinct values, as the file has them."""
-    treated = [name for name, step in derived.plan.root.fields if lake_type(step) == pa.string()]
+    treated = [
+        name
+        for name, step in derived.plan.root.fields
+        if isinstance(step, Leaf) and not isinstance(step.treatment, Keep) and lake_type(step) == pa.string()
+    ]
     return [KEY_LINK, SUBJECT_TOKEN, *treated]
 
 
@@ -108,7 +121,6 @@ class _Derivation:
         self._dataset = dataset
         self._derived = derived
         self._stream = stream
-        self._keys = Derived.nothing()
         self._salts: dict[bytes, bytes] = {}
 
     def __call__(self, batch: pa.RecordBatch) -> _Derived:
@@ -116,7 +128,7 @@ class _Derivation:
         table = pa.Table.from_batches([batch])
         table = table.filter(pa.array(self._derived.request.admits(table[CONSENT].combine_chunks())))
         days = windows(table[EVENT_TIME].combine_chunks()).days
-        keyring = self._installation.keyring(self._stream, days, self._keys)
+        keyring = self._installation.keyring(self._stream, days)
         row, keys, known = self._data_keys(table, keyring)
         if not known.all():
             # Forgotten people and expired windows: nothing of theirs can be read, so nothing is admitted.
@@ -138,9 +150,8 @@ class _Derivation:
         first[row[::-1]] = np.arange(len(row))[::-1]
         when = windows(table[EVENT_TIME].combine_chunks())
         days: list[date] = [when.days[i] for i in when.window[first].tolist()]
-        texts = table[KEY_LINK].take(pa.array(first)).to_pylist()
-        links = [bytes.fromhex(text.replace("-", "")) for text in texts]
-        sealed = [base64.b64decode(text) for text in tokens.dictionary.to_pylist()]
+        links = from_uuid(plain(table[KEY_LINK]).take(pa.array(first)).dictionary_decode())
+        sealed = from_base64(tokens.dictionary)
         refs: list[bytes | None] = [None] * len(sealed)
         for day in sorted({day for day in days if keyring.window_keys[day] is not None}):
             chosen = [i for i, other in enumerate(days) if other == day]

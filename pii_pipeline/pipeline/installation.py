@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from pii_pipeline.database import connect
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
-from pii_pipeline.keys.keyring import Derived, Keyring
+from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
@@ -121,14 +121,14 @@ class Installation:
         """Whether things of these `sizes` (bytes in landing) are worth making side by side."""
         return self.workers > 1 and len(sizes) > 1 and sum(sizes) >= WORTH_WORKERS
 
-    def keyring(self, stream: Stream, days: Collection[date], derived: Derived) -> Keyring:
-        """The keys of a stream for these rotation windows; `derived` is the batch's."""
+    def keyring(self, stream: Stream, days: Collection[date]) -> Keyring:
+        """The keys of a stream for these rotation windows."""
         with self._windows_lock:
             known = self._windows.setdefault(stream.name, {})
             missing = [day for day in days if day not in known]
             if missing:
                 known.update(self.keys.window_keys(stream.name, missing))
-            return Keyring(stream.name, self.secret.key, dict(known), derived)
+            return Keyring(stream.name, self.secret.key, dict(known))
 
     def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
         """Where the bad records of a batch are sealed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.keys.keyring import DataKeys, Derived, Keyring
+from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
@@ -22,7 +21,7 @@ from pii_pipeline.ledger import (
     hour_start,
 )
 from pii_pipeline.pipeline import duplicates
-from pii_pipeline.pipeline.columns import column_at
+from pii_pipeline.pipeline.columns import column_at, without
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.layer import (
     InputsGone,
@@ -39,6 +38,7 @@ from pii_pipeline.pipeline.sealing import ChunkSealer
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
 from pii_pipeline.privacy.consent import LEVELS, consent_levels
+from pii_pipeline.privacy.encodings import base64_array, uuid_array
 from pii_pipeline.privacy.leak_gate import LeakError, inspect
 from pii_pipeline.privacy.plan import (
     CONSENT,
@@ -137,7 +137,7 @@ def validated_chunks(
         else:
             mine = verdict[at : at + table.num_rows]
             table = table.append_column(ID_REUSED, pa.array(mine == duplicates.ID_REUSED))
-            table = table.filter(pa.array(mine != duplicates.DUPLICATE))
+            table = without(table, np.flatnonzero(mine == duplicates.DUPLICATE))
         at += part.num_rows
         yield table
 
@@ -151,12 +151,11 @@ class _Treatment:
         self._plan = plan
         self._schema = plan.lake_schema()
         self._subjects = SubjectCache(installation.keys)
-        self._derived = Derived.nothing()
 
     def __call__(self, table: pa.Table) -> _Treated:
         size = table.nbytes
         when = windows(table[EVENT_TIME].combine_chunks())
-        keyring = self._installation.keyring(self._stream, when.days, self._derived)
+        keyring = self._installation.keyring(self._stream, when.days)
         table, when, expired = _without_expired(table, when, keyring)
         who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
         gone = self._erased(table, who.tags, who.subject)
@@ -179,8 +178,8 @@ class _Treatment:
             raise LeakError(leaks)
         columns |= {
             EVENT_TIME: table[EVENT_TIME].combine_chunks(),
-            KEY_LINK: _spread(keys.row, [_uuid_text(link) for link in keys.links]),
-            SUBJECT_TOKEN: _spread(keys.row, [base64.b64encode(token).decode() for token in keys.tokens]),
+            KEY_LINK: _spread(keys.row, uuid_array(keys.links)),
+            SUBJECT_TOKEN: _spread(keys.row, base64_array(keys.tokens)),
             CONSENT: self._consent(table),
             ID_REUSED: table[ID_REUSED].combine_chunks(),
         }
@@ -239,14 +238,8 @@ class _Keys:
     tokens: list[bytes]
 
 
-def _uuid_text(link: bytes) -> str:
-    """A UUID's usual form; `uuid.UUID` takes ten times as long, and there is one per session."""
-    text = link.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _spread(rows: np.ndarray, values: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), pa.array(values, pa.string()))
+def _spread(rows: np.ndarray, values: pa.Array) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), values)
 
 
 def _without_expired(table: pa.Table, when: Windows, keyring: Keyring) -> tuple[pa.Table, Windows, int]:

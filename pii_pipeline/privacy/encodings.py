@@ -12,6 +12,9 @@ DIGEST = 32
 """Bytes of a pseudonym."""
 HEX_DIGITS = 2 * DIGEST
 
+_UUID_GROUPS = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
+"""First and last digit of each group, and where it stands in the text."""
+
 
 def hex_array(digests: list[bytes]) -> pa.Array:
     """Pseudonyms as lowercase hex text."""
@@ -36,6 +39,26 @@ def from_hex(texts: pa.Array) -> list[bytes]:
 def split_digests(joined: bytes) -> list[bytes]:
     """Pseudonyms that come one after the other."""
     return [joined[at : at + DIGEST] for at in range(0, len(joined), DIGEST)]
+
+
+def uuid_array(links: list[bytes]) -> pa.Array:
+    """UUIDs (16 bytes each) in their usual form, 36 characters."""
+    digits = np.frombuffer(b"".join(links).hex().encode(), np.uint8).reshape(-1, 32)
+    texts = np.full((len(links), 36), ord("-"), np.uint8)
+    for start, end, at in _UUID_GROUPS:
+        texts[:, at : at + end - start] = digits[:, start:end]
+    ends = np.arange(len(links) + 1, dtype=np.int32) * 36
+    return pa.Array.from_buffers(pa.string(), len(links), [None, pa.py_buffer(ends), pa.py_buffer(texts)])
+
+
+def from_uuid(texts: pa.Array) -> list[bytes]:
+    """The reverse, of a string column without nulls."""
+    if len(texts) == 0:
+        return []
+    joined = bytes.fromhex("".join(texts.to_pylist()).replace("-", ""))
+    if len(joined) != 16 * len(texts):
+        raise ValueError("a UUID has 32 hexadecimal digits")
+    return [joined[at : at + 16] for at in range(0, len(joined), 16)]
 
 
 def base64_array(ciphertexts: list[bytes]) -> pa.Array:

@@ -188,14 +188,14 @@ def _same_row_leaks(kept: list[_Column], identifying: list[_Column], rows: Index
         if not _few_digits(values) and (text := _as_text(values)) is not None
     ]
     needles = [
-        (leaf, pc.ascii_trim_whitespace(pc.ascii_lower(text)), at)
+        (leaf, _trimmed(text), at)
         for leaf, values, at in identifying
         if (text := _as_text(values)) is not None
     ]
     # As they are reported: those that go with the rows one to one, then those in lists.
     needles.sort(key=lambda column: not _one_per_row(column[2], rows))
     found: list[Leak] = []
-    for leaf, suspects in _containing([(pc.ascii_lower(text), at) for _, text, at in texts], needles, rows):
+    for leaf, suspects in _containing([(text, at) for _, text, at in texts], needles, rows):
         for other, text, other_at in texts:
             count = sum(
                 _contains(hay, needle)
@@ -228,7 +228,7 @@ def _containing(
             room = hay_size[other] - size[mine]
             fitting = np.flatnonzero(room >= 0)
             mine, other = np.arange(len(needle))[mine][fitting], np.arange(len(hay))[other][fitting]
-            texts, originals = _take(hay, other), _take(needle, mine)
+            texts, originals = (pc.ascii_lower(column) for column in (_take(hay, other), _take(needle, mine)))
             if room[fitting].any():
                 searches.append((number, mine, texts, originals))
             else:  # of the same size
@@ -242,7 +242,16 @@ def _containing(
         start += len(mine)
     for (leaf, needle, at), chosen in zip(needles, found, strict=True):
         if len(chosen):
-            yield leaf, list(zip(at[chosen].tolist(), needle.take(pa.array(chosen)).to_pylist(), strict=True))
+            originals = pc.ascii_lower(needle.take(pa.array(chosen))).to_pylist()
+            yield leaf, list(zip(at[chosen].tolist(), originals, strict=True))
+
+
+def _trimmed(texts: pa.Array) -> pa.Array:
+    """Without white space at either end, which hardly any text has: their first and last bytes tell."""
+    offsets, data = flat(texts)
+    there = np.diff(offsets) > 0
+    ends = data[offsets[:-1][there]], data[offsets[1:][there] - 1]
+    return pc.ascii_trim_whitespace(texts) if any((end <= ord(" ")).any() for end in ends) else texts
 
 
 def _sizes(texts: pa.Array) -> Index:
@@ -251,7 +260,8 @@ def _sizes(texts: pa.Array) -> Index:
 
 
 def _take(texts: pa.Array, positions: Index) -> pa.Array:
-    return texts if len(positions) == len(texts) else texts.take(pa.array(positions))
+    everything = len(positions) == len(texts) and bool((positions == np.arange(len(texts))).all())
+    return texts if everything else texts.take(pa.array(positions))
 
 
 def _in_same_row(at: Index, other: Index, rows: Index) -> tuple[Index | slice, Index | slice]:

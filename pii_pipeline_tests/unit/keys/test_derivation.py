@@ -133,12 +133,12 @@ def test_the_formulas_do_not_change() -> None:
     free = ~((0xF << 76) | (0x3 << 62))  # all bits but version and variant
     assert int.from_bytes(link, "big") & free == bits & free
     assert d.subject_token_key(WINDOW) == hkdf(sha512, WINDOW, None, lp(b"subject"), 64)
-    assert d.data_key(d.data_key_root(WINDOW, SALT), "webshop", link, 2) == hkdf(
+    assert d.data_keys(WINDOW, SALT)(d.data_key_infos("webshop", 2, [link])[0]) == hkdf(
         sha512, WINDOW, SALT, lp(b"webshop", link, b"\0\0\0\x02"), 64
     )
-    assert d.pseudonym_key(d.pseudonym_root(b"secret", SALT), "user") == hkdf(
-        sha256, b"secret", SALT, lp(b"subject-bound", b"user"), 32
-    )
+    key = hkdf(sha256, b"secret", SALT, lp(b"subject-bound", b"user"), 32)
+    (pseudonym,) = d.bound_pseudonyms("user", [d.pseudonym_root(b"secret", SALT)], [b"42"])
+    assert pseudonym == hmac.digest(key, b"42", "sha256")
     assert d.joinable_pseudonym_key(b"secret", "ip") == hkdf(
         sha256, b"secret", None, lp(b"joinable", b"ip"), 32
     )
@@ -169,5 +169,4 @@ def test_what_must_differ_differs() -> None:
 
 
 def test_tink_key_ids_wrap_around() -> None:
-    assert d.tink_key_id(b"\x00\x00\x00\x05" + bytes(12), 2) == 7
-    assert d.tink_key_id(b"\xff" * 16, 2) == 1
+    assert d.tink_key_ids([b"\x00\x00\x00\x05" + bytes(12), b"\xff" * 16], 2).tolist() == [7, 1]

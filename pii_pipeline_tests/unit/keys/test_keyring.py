@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hmac
 import random
 from datetime import date
 from typing import NamedTuple
@@ -25,6 +24,13 @@ class DataKeyRef(NamedTuple):
     day: date
     salt: bytes
     key_link: bytes
+
+
+def data_key(ref: DataKeyRef, level: int) -> tuple[bytes, int]:
+    """The key itself and its id."""
+    derive = derivation.data_keys(WINDOWS[ref.day] or b"", ref.salt)
+    (info,) = derivation.data_key_infos("webshop", level, [ref.key_link])
+    return derive(info), int(derivation.tink_key_ids([ref.key_link], level)[0])
 
 
 def keyring(secret: bytes = SECRET) -> Keyring:
@@ -74,8 +80,8 @@ def test_default_pseudonyms_are_stable_per_person_and_domain() -> None:
     )
     assert first == again
     assert len({first, another_value, another_person, *ring.pseudonyms("ip", [b"x"], [ann_root])}) == 4
-    key = derivation.pseudonym_key(derivation.pseudonym_root(SECRET, ann), "user")
-    assert first == hmac.digest(key, b"x", "sha256")
+    scattered = ring.pseudonyms("user", [b"x", b"x", b"y"], [ann_root, bob_root, ann_root])
+    assert scattered == [first, another_person, another_value]
     elsewhere = keyring(secret=b"other")
     assert elsewhere.pseudonyms("user", [b"x"], elsewhere.pseudonym_roots([ann])) != [first]
 
@@ -109,9 +115,8 @@ def test_sealed_values_are_tinks_format_under_the_derived_key() -> None:
     values, refs = rows(40)
     sealed = seal(keyring(), 2, AD, values, refs)
     for value, ref, ciphertext in zip(values, refs, sealed, strict=True):
-        root = derivation.data_key_root(WINDOWS[ref.day] or b"", ref.salt)
-        key = derivation.data_key(root, "webshop", ref.key_link, 2)
-        assert siv.decrypt(key, derivation.tink_key_id(ref.key_link, 2), ciphertext, AD) == value
+        key, key_id = data_key(ref, 2)
+        assert siv.decrypt(key, key_id, ciphertext, AD) == value
     assert unseal(keyring(), 2, AD, sealed, refs) == values
     assert seal(keyring(), 2, AD, values, refs) == sealed
     assert seal(keyring(), 2, AD, [], []) == []
@@ -139,10 +144,8 @@ def test_a_key_for_level_1_opens_nothing_of_level_2() -> None:
     """Not even with the key id made to fit: the key itself is another."""
     ref = DataKeyRef(DAY, b"s" * 32, b"l" * 16)
     (sealed,) = seal(keyring(), 2, AD, [b"hello"], [ref])
-    root = derivation.data_key_root(WINDOWS[DAY] or b"", ref.salt)
-    level_1 = derivation.data_key(root, "webshop", ref.key_link, 1)
     with pytest.raises(CannotOpen):
-        siv.decrypt(level_1, derivation.tink_key_id(ref.key_link, 2), sealed, AD)
+        siv.decrypt(data_key(ref, 1)[0], data_key(ref, 2)[1], sealed, AD)
 
 
 def test_the_position_of_what_does_not_open_is_named() -> None:

@@ -384,6 +384,7 @@ def in_same_row(events, kept, identifying):
 @given(EVENTS)
 @example([{"id": "user1001", "items": [{"sku": "user1001", "tags": ["USER1001"]}, {"sku": "user1001"}]}])
 @example([{"id": "x", "items": [{"note": "longer-name", "tags": ["a longer-name"]}]}, {"id": "longer-name"}])
+@example([{"id": ""}, {"id": "", "plain": "user", "items": [{"note": "user"}, {"note": "user"}]}])
 @example([{"id": "9", "address": {"no": 100100, "city": "no 100100!"}, "plain": "100100"}])
 def test_an_original_is_found_where_a_plain_search_finds_it(events):
     kept = ["plain", "address/city", "items[]/sku", "items[]/tags[]"]
