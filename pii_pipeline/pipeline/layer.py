@@ -21,6 +21,7 @@ from pii_pipeline.ledger import (
     upstream_of,
 )
 from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.memory import keep_freed_memory
 from pii_pipeline.streams.model import Stream
 
 LEASE_PATIENCE = 600.0
@@ -185,6 +186,7 @@ def _make(
     progress: Progress,
 ) -> _Worked:
     started = time.perf_counter()
+    keep_freed_memory()
     try:
         with _without_collections():
             made = make(installation, batch, upstream, fingerprint, progress)
