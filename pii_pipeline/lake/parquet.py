@@ -21,7 +21,13 @@ from pii_pipeline.lake.zones import Zone
 
 KEY_BYTES = 32
 ROW_GROUP_ROWS = 262_144
-BATCH_ROWS = 262_144
+ROW_GROUP_BYTES = 256 << 20
+"""A row group has no more rows, and ends with the portion that makes it this large in memory. Readers take
+one at a time."""
+
+_SAMPLED_ROWS = 8_192
+_DICTIONARY_BYTES = 64 << 20
+"""No dictionary is given up half-way: which columns have one is decided beforehand."""
 
 _PLAIN_MAGIC = b"PAR1"
 _ENCRYPTED_MAGIC = b"PARE"
@@ -39,20 +45,21 @@ class WrongKey(UnreadableFile):
 class ParquetWriter:
     """Takes the tables of one file. `rows` so far; `size` in bytes once the file is there."""
 
-    def __init__(self, open_file: Callable[[pa.Schema], Any], schema: pa.Schema) -> None:
+    def __init__(self, open_file: Callable[[pa.Table], Any], schema: pa.Schema) -> None:
         self._open_file = open_file
         self._schema = schema
         self._file: Any = None
         self._types: pa.Schema = schema
+        self._portions: list[pa.Table] = []
         self.rows = 0
         self.size = 0
 
     def write(self, table: pa.Table | pa.RecordBatch) -> None:
-        """Appends `table` as one row group (more if it has over 262,144 rows; none if it has no rows).
+        """Appends `table`. Small plain portions are gathered until they are a row group.
 
         Its columns are those of the schema in name, order and type, but any may be dictionary-encoded, also
         inside structs and lists. Inside they are decoded; at the top they are written as dictionaries, which
-        is twice as fast, after `_only_what_is_there`.
+        is twice as fast, after `_only_what_is_there`, and as row groups of their own.
         """
         schema = plain_schema(table.schema)
         if schema.names != self._schema.names or schema.types != self._schema.types:
@@ -61,20 +68,40 @@ class ParquetWriter:
             return
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
-        if self._file is None:
-            self._types = _with_dictionaries(self._schema, table.schema)
-            self._file = self._open_file(self._types)
-        columns = [
-            _ready(column, type) for column, type in zip(table.columns, self._types.types, strict=True)
-        ]
-        self._file.write_table(pa.table(columns, schema=self._types), row_group_size=ROW_GROUP_ROWS)
         self.rows += table.num_rows
+        if any(pa.types.is_dictionary(type) for type in table.schema.types):
+            self._write_portions()
+            self._write_table(table)
+            return
+        while table.num_rows:
+            portion = table.slice(0, ROW_GROUP_ROWS - sum(other.num_rows for other in self._portions))
+            self._portions.append(portion)
+            table = table.slice(portion.num_rows)
+            if table.num_rows or sum(other.nbytes for other in self._portions) >= ROW_GROUP_BYTES:
+                self._write_portions()
 
     def close(self) -> None:
         """Ends the file. No tables give a valid empty one."""
+        self._write_portions()
         if self._file is None:
-            self._file = self._open_file(self._schema)
+            self._file = self._open_file(self._schema.empty_table())
         self._file.close()
+
+    def _write_portions(self) -> None:
+        portions, self._portions = self._portions, []
+        if portions:
+            self._write_table(pa.concat_tables(portions))
+
+    def _write_table(self, table: pa.Table) -> None:
+        if self._file is None:
+            self._types = _with_dictionaries(self._schema, table.schema)
+        columns = [
+            _ready(column, type) for column, type in zip(table.columns, self._types.types, strict=True)
+        ]
+        table = pa.table(columns, schema=self._types)
+        if self._file is None:
+            self._file = self._open_file(table)
+        self._file.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
 
 def _with_dictionaries(plain: pa.Schema, found: pa.Schema) -> pa.Schema:
@@ -110,6 +137,27 @@ def _only_what_is_there(array: pa.DictionaryArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(in_order.indices, distinct.dictionary.take(in_order.dictionary))
 
 
+def _repetitive(table: pa.Table) -> list[str]:
+    """Parquet's paths of the columns that are worth a dictionary: one value comes several times in the first
+    rows. Of others it would be as large as the column, and building it costs most of the writing."""
+    return [
+        path
+        for name, column in zip(table.column_names, table.slice(0, _SAMPLED_ROWS).columns, strict=True)
+        for path, values in _leaf_columns(name, column.combine_chunks())
+        if 2 * pc.count_distinct(values).as_py() <= len(values)
+    ]
+
+
+def _leaf_columns(path: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    if pa.types.is_struct(values.type):
+        for field, child in zip(values.type, values.flatten(), strict=True):
+            yield from _leaf_columns(f"{path}.{field.name}", child)
+    elif pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        yield from _leaf_columns(f"{path}.list.element", values.flatten())
+    else:
+        yield path, values.indices if pa.types.is_dictionary(values.type) else values
+
+
 @contextmanager
 def write_parquet(
     zone: Zone,
@@ -129,11 +177,13 @@ def write_parquet(
     plain = plain_schema(schema)
     with atomic_output(zone, path) as sink:
 
-        def open_file(types: pa.Schema) -> Any:
+        def open_file(first: pa.Table) -> Any:
             return pq.ParquetWriter(
                 sink,
-                types,
+                first.schema,
                 version="2.6",
+                use_dictionary=_repetitive(first),
+                dictionary_pagesize_limit=_DICTIONARY_BYTES,
                 compression=compression,
                 compression_level=1 if compression == "zstd" else None,
                 write_statistics=[] if key else [f.name for f in plain if pa.types.is_primitive(f.type)],
@@ -154,9 +204,8 @@ def read_parquet(
     key: bytes | None = None,
     columns: Sequence[str] | None = None,
     dictionaries: Sequence[str] = (),
-    batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of at most `batch_rows` rows, in order, in memory of about a row group.
+    """The rows, in order, a row group at a time.
 
     `columns`: only these. `dictionaries`: text columns to be left dictionary-encoded as they are in the file.
     Raises FileNotFoundError, `WrongKey`, or `UnreadableFile`: also if a file that
@@ -176,15 +225,11 @@ def read_parquet(
                 read_dictionary=list(dictionaries),
                 decryption_properties=None if key is None else _decryption(key),
             )
-            batches = file.iter_batches(
-                batch_size=batch_rows, columns=None if columns is None else list(columns)
-            )
-        while True:
+        for group in range(file.num_row_groups):
             with _typed_errors(path):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
+                table = file.read_row_group(group, columns=None if columns is None else list(columns))
+                batch = table.combine_chunks().to_batches()
+            yield from batch
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.contracts.treatments import Keep
 from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
@@ -24,18 +23,10 @@ from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.encodings import from_base64, from_uuid
 from pii_pipeline.privacy.leak_gate import LeakError
 from pii_pipeline.privacy.nested import plain
-from pii_pipeline.privacy.plan import (
-    CONSENT,
-    EVENT_TIME,
-    KEY_LINK,
-    SUBJECT_TOKEN,
-    Leaf,
-    compile_plan,
-    lake_type,
-)
+from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +82,15 @@ def _derive_batch(
     derive = _Derivation(installation, stream, dataset, derived)
     withheld = 0
     source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
+    dictionaries = [KEY_LINK, SUBJECT_TOKEN, *derived.plan.treated_texts(derived.plan.lake_schema())]
     with write_parquet(installation.zones.consented, path, derived.schema()) as out:
-        chunks = read_parquet(installation.zones.lake, source, dictionaries=_text_columns(derived))
+        chunks = read_parquet(installation.zones.lake, source, dictionaries=dictionaries)
         for part in ordered_map(derive, chunks, installation.workers):
             out.write(part.table)
             withheld += part.withheld
             progress(dataset, part.table.num_rows + part.withheld, part.bytes)
     counts = {"pseudonymized": out.rows + withheld, "admitted": out.rows, "withheld": withheld}
     return Made((CommittedFile(dataset, path, out.size, out.rows),), counts)
-
-
-def _text_columns(derived: DerivedPlan) -> list[str]:
-    """The lake's columns of treated text: worked on by distinct values, as the file has them."""
-    treated = [
-        name
-        for name, step in derived.plan.root.fields
-        if isinstance(step, Leaf) and not isinstance(step.treatment, Keep) and lake_type(step) == pa.string()
-    ]
-    return [KEY_LINK, SUBJECT_TOKEN, *treated]
 
 
 class _Derivation:

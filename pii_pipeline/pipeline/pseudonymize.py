@@ -21,7 +21,7 @@ from pii_pipeline.ledger import (
     hour_start,
 )
 from pii_pipeline.pipeline import duplicates
-from pii_pipeline.pipeline.columns import column_at, without
+from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.layer import (
     InputsGone,
@@ -53,7 +53,7 @@ from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
 from pii_pipeline.privacy.sealer import RowKeys
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _pseudonymize_batch(
     erased = expired = 0
     try:
         with write_parquet(installation.zones.lake, path, plan.lake_schema()) as out:
-            chunks = validated_chunks(installation, stream, batch, upstream)
+            chunks = validated_chunks(installation, stream, batch, upstream, plan)
             for treated in ordered_map(treat, chunks, installation.workers):
                 out.write(treated.table)
                 erased += treated.erased
@@ -114,7 +114,7 @@ def _pseudonymize_batch(
 
 
 def validated_chunks(
-    installation: Installation, stream: Stream, batch: Batch, upstream: Commit
+    installation: Installation, stream: Stream, batch: Batch, upstream: Commit, plan: Plan
 ) -> Iterator[pa.Table]:
     """The validated rows of a batch chunk by chunk, redelivered ones left out, with `ID_REUSED`."""
     key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
@@ -124,9 +124,11 @@ def validated_chunks(
     if EVENT_DIGESTS in paths:
         digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))
         verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
-    needed = set(validated_schema(stream).names)
+    schema = validated_schema(stream)
+    needed = set(schema.names)
+    dictionaries = plan.treated_texts(schema)
     at = 0
-    for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key):
+    for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key, dictionaries=dictionaries):
         if not needed <= set(part.schema.names):
             raise InputsGone(
                 f"batch {batch.id}: validated under an earlier contract, and its objects are gone"
@@ -137,7 +139,7 @@ def validated_chunks(
         else:
             mine = verdict[at : at + table.num_rows]
             table = table.append_column(ID_REUSED, pa.array(mine == duplicates.ID_REUSED))
-            table = without(table, np.flatnonzero(mine == duplicates.DUPLICATE))
+            table = table.filter(pa.array(mine != duplicates.DUPLICATE))
         at += part.num_rows
         yield table
 

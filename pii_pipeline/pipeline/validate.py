@@ -37,7 +37,7 @@ from pii_pipeline.privacy.leak_gate import Leak, LeakError
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.validation import Validated, Validator
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 BAD_EVENTS = "bad_events"
 ARRIVAL_TIME = "_arrival_time"
 

@@ -161,12 +161,45 @@ def _unlisted_leaks(texts: pa.Array) -> list[Leak]:
     return [Leak(UNLISTED, "holds more than pseudonyms", wrong)] if wrong else []
 
 
-def _as_text(values: pa.Array) -> pa.Array | None:
-    if isinstance(values, pa.DictionaryArray):
-        values = values.dictionary_decode()
-    if pa.types.is_string(values.type):
-        return values
-    return values.cast(pa.string()) if pa.types.is_integer(values.type) else None
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """A column of texts: `values` themselves, or `values[code[i]]`, null where that is -1."""
+
+    values: pa.Array
+    code: Index | None = None
+
+    @classmethod
+    def of(cls, column: pa.Array) -> _Texts | None:
+        """Of a column of texts or whole numbers; None of any other."""
+        code = None
+        if isinstance(column, pa.DictionaryArray):
+            code = column.indices.fill_null(-1).to_numpy().astype(np.int64)
+            column = column.dictionary
+        if pa.types.is_integer(column.type):
+            column = column.cast(pa.string())
+        return cls(column, code) if pa.types.is_string(column.type) else None
+
+    def trimmed(self) -> _Texts:
+        """Without white space at either end, which hardly any text has: their first and last bytes tell."""
+        offsets, data = flat(self.values)
+        there = np.diff(offsets) > 0
+        ends = data[offsets[:-1][there]], data[offsets[1:][there] - 1]
+        if not any((end <= ord(" ")).any() for end in ends):
+            return self
+        return _Texts(pc.ascii_trim_whitespace(self.values), self.code)
+
+    def sizes(self) -> Index:
+        """In bytes, because counting characters would cost as much as all the rest of the gate; 0 of null."""
+        sizes = np.diff(flat(self.values)[0]).astype(np.int64)
+        return sizes if self.code is None else np.append(sizes, 0)[self.code]
+
+    def lowered(self, positions: Index) -> pa.Array:
+        """The texts at `positions`, ASCII letters in lower case."""
+        if self.code is not None:
+            positions = self.code[positions]
+            return pc.ascii_lower(self.values.take(pa.array(positions, mask=positions < 0)))
+        everything = len(positions) == len(self.values) and bool((np.diff(positions) == 1).all())
+        return pc.ascii_lower(self.values if everything else self.values.take(pa.array(positions)))
 
 
 def _few_digits(values: pa.Array) -> bool:
@@ -185,12 +218,12 @@ def _same_row_leaks(kept: list[_Column], identifying: list[_Column], rows: Index
     texts = [
         (leaf, text, at)
         for leaf, values, at in kept
-        if not _few_digits(values) and (text := _as_text(values)) is not None
+        if not _few_digits(values) and (text := _Texts.of(values)) is not None
     ]
     needles = [
-        (leaf, _trimmed(text), at)
+        (leaf, text.trimmed(), at)
         for leaf, values, at in identifying
-        if (text := _as_text(values)) is not None
+        if (text := _Texts.of(values)) is not None
     ]
     # As they are reported: those that go with the rows one to one, then those in lists.
     needles.sort(key=lambda column: not _one_per_row(column[2], rows))
@@ -200,7 +233,7 @@ def _same_row_leaks(kept: list[_Column], identifying: list[_Column], rows: Index
             count = sum(
                 _contains(hay, needle)
                 for row, needle in suspects
-                for hay in text.take(pa.array(np.flatnonzero(other_at == row))).to_pylist()
+                for hay in text.lowered(np.flatnonzero(other_at == row)).to_pylist()
                 if hay is not None
             )
             if count:
@@ -209,7 +242,7 @@ def _same_row_leaks(kept: list[_Column], identifying: list[_Column], rows: Index
 
 
 def _containing(
-    haystacks: list[tuple[pa.Array, Index]], needles: list[_Column], rows: Index
+    haystacks: list[tuple[_Texts, Index]], needles: list[tuple[Leaf, _Texts, Index]], rows: Index
 ) -> Iterator[tuple[Leaf, list[tuple[int, str]]]]:
     """For each leaf the (row, needle) pairs where a text of the row contains the needle; few leaves have any.
 
@@ -217,9 +250,9 @@ def _containing(
     """
     found = [np.empty(0, np.int64) for _ in needles]
     searches: list[tuple[int, Index, pa.Array, pa.Array]] = []
-    sizes = [_sizes(hay) for hay, _ in haystacks]
+    sizes = [hay.sizes() for hay, _ in haystacks]
     for number, (leaf, needle, at) in enumerate(needles):
-        size = _sizes(needle)
+        size = needle.sizes()
         size[size < _shortest(leaf)] = _NEVER
         for (hay, hay_at), hay_size in zip(haystacks, sizes, strict=True):
             if size.min(initial=_NEVER) > hay_size.max(initial=0):
@@ -227,8 +260,8 @@ def _containing(
             mine, other = _in_same_row(at, hay_at, rows)
             room = hay_size[other] - size[mine]
             fitting = np.flatnonzero(room >= 0)
-            mine, other = np.arange(len(needle))[mine][fitting], np.arange(len(hay))[other][fitting]
-            texts, originals = (pc.ascii_lower(column) for column in (_take(hay, other), _take(needle, mine)))
+            mine, other = np.arange(len(size))[mine][fitting], np.arange(len(hay_size))[other][fitting]
+            texts, originals = hay.lowered(other), needle.lowered(mine)
             if room[fitting].any():
                 searches.append((number, mine, texts, originals))
             else:  # of the same size
@@ -242,26 +275,7 @@ def _containing(
         start += len(mine)
     for (leaf, needle, at), chosen in zip(needles, found, strict=True):
         if len(chosen):
-            originals = pc.ascii_lower(needle.take(pa.array(chosen))).to_pylist()
-            yield leaf, list(zip(at[chosen].tolist(), originals, strict=True))
-
-
-def _trimmed(texts: pa.Array) -> pa.Array:
-    """Without white space at either end, which hardly any text has: their first and last bytes tell."""
-    offsets, data = flat(texts)
-    there = np.diff(offsets) > 0
-    ends = data[offsets[:-1][there]], data[offsets[1:][there] - 1]
-    return pc.ascii_trim_whitespace(texts) if any((end <= ord(" ")).any() for end in ends) else texts
-
-
-def _sizes(texts: pa.Array) -> Index:
-    """Bytes, because counting characters would cost as much as all the rest of the gate."""
-    return np.diff(flat(texts)[0]).astype(np.int64)
-
-
-def _take(texts: pa.Array, positions: Index) -> pa.Array:
-    everything = len(positions) == len(texts) and bool((positions == np.arange(len(texts))).all())
-    return texts if everything else texts.take(pa.array(positions))
+            yield leaf, list(zip(at[chosen].tolist(), needle.lowered(chosen).to_pylist(), strict=True))
 
 
 def _in_same_row(at: Index, other: Index, rows: Index) -> tuple[Index | slice, Index | slice]:
@@ -294,7 +308,6 @@ def _search(pairs: list[tuple[pa.Array, pa.Array]]) -> Index:
 
 def _contains(hay: str, needle: str) -> bool:
     """Short originals count only as whole words: ``1001`` is not in ``210015``."""
-    hay = hay.encode().lower().decode()  # ASCII alone, as the needle was made
     if len(needle) >= _WHOLE_WORD_BELOW:
         return needle in hay
     return re.search(rf"(?<![^\W_]){re.escape(needle)}(?![^\W_])", hay) is not None

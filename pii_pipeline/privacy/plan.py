@@ -82,6 +82,18 @@ class Plan:
         ]
         return pa.schema(system + [pa.field(name, lake_type(step)) for name, step in self.root.fields])
 
+    def treated_texts(self, schema: pa.Schema) -> list[str]:
+        """The columns that are treated, outside records and lists, and text in `schema`.
+
+        The kernels work on their distinct values, and Parquet has those ready.
+        """
+        treated = {
+            name
+            for name, step in self.root.fields
+            if isinstance(step, Leaf) and not isinstance(step.treatment, Keep)
+        }
+        return [field.name for field in schema if field.name in treated and pa.types.is_string(field.type)]
+
 
 def compile_plan(contract: Contract) -> Plan:
     """The plan of `contract`, whose record type must be loaded."""

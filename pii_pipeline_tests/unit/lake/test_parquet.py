@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pii_pipeline.lake import UnreadableFile, WrongKey, Zone, put, read_parquet, write_parquet
+from pii_pipeline.lake import UnreadableFile, WrongKey, Zone, parquet, put, read_parquet, write_parquet
 
 KEY = bytes(range(32))
 SCHEMA = pa.schema(
@@ -57,9 +57,18 @@ def read(zone: Zone, path: str, **options) -> pa.Table:
 def test_tables_come_back(lake, key):
     write(lake, "a.parquet", table(100), table(0), table(7, start=100), key=key)
     assert read(lake, "a.parquet", key=key).equals(table(107))
-    batches = list(read_parquet(lake, "a.parquet", key=key, columns=["id"], batch_rows=50))
-    assert [batch.schema.names for batch in batches] == [["id"]] * 3
-    assert [batch.num_rows for batch in batches] == [50, 50, 7]
+    (batch,) = read_parquet(lake, "a.parquet", key=key, columns=["id"])
+    assert batch.schema.names == ["id"]
+
+
+def test_portions_are_gathered_into_row_groups_of_bounded_rows_and_bytes(lake, monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 100)
+    write(lake, "rows.parquet", *(table(30, start) for start in range(0, 270, 30)))
+    assert [batch.num_rows for batch in read_parquet(lake, "rows.parquet")] == [100, 100, 70]
+    assert read(lake, "rows.parquet").equals(table(270))
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", table(30).nbytes + 1)
+    write(lake, "bytes.parquet", *(table(30, start) for start in range(0, 150, 30)))
+    assert [batch.num_rows for batch in read_parquet(lake, "bytes.parquet")] == [60, 60, 30]
 
 
 def test_the_same_tables_give_the_same_bytes(lake):
@@ -207,16 +216,18 @@ def test_any_dictionary_is_written_as_its_values_and_nothing_else(lake: Zone) ->
         codes = [chance.choice([None, *range(40)]) for _ in range(chance.randrange(1, 200))]
         column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(words))
         first = chance.randrange(len(codes))
+        for part in (column, column.slice(first)):
+            for path, same in (("encoded.parquet", part), ("plain.parquet", part.dictionary_decode())):
+                with write_parquet(lake, path, schema, compression="none") as writer:
+                    writer.write(pa.table({"x": same}))
+            encoded, plain = (
+                Path(lake.path(f"{name}.parquet")).read_bytes() for name in ("encoded", "plain")
+            )
+            assert encoded == plain, "the order of the dictionary is the rows', whoever made it"
         with write_parquet(lake, f"{round}.parquet", schema, compression="none") as writer:
             writer.write(pa.table({"x": column.slice(first)}))
             writer.write(pa.table({"x": column}))
             writer.write(pa.table({"x": column.dictionary_decode()}))
-        with write_parquet(lake, "plain.parquet", schema, compression="none") as writer:
-            for part in (column.slice(first), column, column):
-                writer.write(pa.table({"x": part.dictionary_decode()}))
-        assert (
-            Path(lake.path(f"{round}.parquet")).read_bytes() == Path(lake.path("plain.parquet")).read_bytes()
-        ), "the order of the dictionary is the rows', whoever made it"
         expected = [None if code is None else words[code] for code in [*codes[first:], *codes, *codes]]
         assert pq.read_table(lake.path(f"{round}.parquet"))["x"].to_pylist() == expected
         assert b"not-in-any-row" not in Path(lake.path(f"{round}.parquet")).read_bytes()
