@@ -38,6 +38,7 @@ from pii_pipeline.pipeline.sealing import ChunkSealer
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
 from pii_pipeline.privacy.consent import LEVELS, consent_levels
+from pii_pipeline.privacy.distinct import numbered
 from pii_pipeline.privacy.encodings import base64_array, uuid_array
 from pii_pipeline.privacy.leak_gate import LeakError, inspect
 from pii_pipeline.privacy.plan import (
@@ -208,7 +209,7 @@ class _Treatment:
         """The distinct (window, key field value, subject) of the rows, with key link and token of each."""
         values, codes = texts(column_at(table, self._stream.contract.key_field))
         combined = (codes * len(when.days) + when.window) * len(refs) + subject
-        distinct, row = np.unique(combined, return_inverse=True)
+        distinct, row = numbered(combined)
         of_subject = distinct % max(len(refs), 1)
         of_window = distinct // max(len(refs), 1) % max(len(when.days), 1)
         of_value = distinct // max(len(refs), 1) // max(len(when.days), 1)

@@ -18,6 +18,7 @@ from pii_pipeline.keys.derivation import anonymous_subject_tags, canonical_id, s
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.subjects import Subject
 from pii_pipeline.pipeline.columns import column_at
+from pii_pipeline.privacy.distinct import numbered
 
 _EPOCH = date(1970, 1, 1)
 
@@ -45,7 +46,7 @@ class Windows:
 def windows(event_time: pa.Array) -> Windows:
     """The windows of a timestamp column."""
     numbers = event_time.cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32()).to_numpy()
-    distinct, window = np.unique(numbers, return_inverse=True)
+    distinct, window = numbered(numbers)
     return Windows([_EPOCH + timedelta(days=int(number)) for number in distinct], window)
 
 
@@ -76,7 +77,7 @@ def people(table: pa.Table, contract: Contract, stream: str, when: Windows, inde
     nobody = np.flatnonzero(subject < 0)
     if len(nobody):
         keys, codes = texts(column_at(table, contract.key_field).take(pa.array(nobody)))
-        pairs, inverse = np.unique(codes * len(when.days) + when.window[nobody], return_inverse=True)
+        pairs, inverse = numbered(codes * len(when.days) + when.window[nobody])
         for number, day in enumerate(when.days):
             of_day = pairs % len(when.days) == number
             values = [keys[i] for i in (pairs[of_day] // len(when.days)).tolist()]
@@ -85,7 +86,7 @@ def people(table: pa.Table, contract: Contract, stream: str, when: Windows, inde
             tags += anonymous_subject_tags(index_key, stream, day, values)
             mine = of_day[inverse]
             subject[nobody[mine]] = position[inverse[mine]]
-    used, subject = np.unique(subject, return_inverse=True)
+    used, subject = numbered(subject)
     return People([tags[i] for i in used.tolist()], used < known, subject)
 
 

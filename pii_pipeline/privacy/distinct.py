@@ -33,18 +33,12 @@ class Distinct:
         size = len(self.dictionary)
         if size == 0:
             return self
-        # Null rows carry no value: they must not bring a pair of their own into the crypto. Hashing the rows
-        # and sorting the pairs takes half the time of sorting the rows.
-        combined = pc.dictionary_encode(pa.array(owner * size + self.pair, mask=self.null))
-        pairs = combined.dictionary.to_numpy()
-        order = np.argsort(pairs)
-        position = np.empty(len(pairs), np.int64)
-        position[order] = np.arange(len(pairs))
-        pairs = pairs[order]
-        pair = position[combined.indices.drop_null().to_numpy()]
-        if self.null is not None:
-            present, pair = pair, np.zeros(len(self.pair), np.int64)
-            pair[~self.null] = present
+        combined = owner * size + self.pair
+        if self.null is None:
+            pairs, pair = numbered(combined)
+        else:  # null rows carry no value: they must not bring a pair of their own into the crypto
+            pair = np.zeros(len(self.pair), np.int64)
+            pairs, pair[~self.null] = numbered(combined[~self.null])
         return Distinct(self.dictionary, pairs % size, pairs // size, pair, self.null)
 
     def of(self, texts: list[bytes]) -> list[bytes]:
@@ -57,6 +51,19 @@ class Distinct:
         """One output per pair → one per row."""
         indices = pa.array(self.pair.astype(np.int32), mask=self.null)
         return pa.DictionaryArray.from_arrays(indices, outputs)
+
+
+def numbered(values: np.ndarray) -> tuple[Index, Index]:
+    """The distinct ones of these integers in ascending order, and the number of each value among them.
+
+    `numpy.unique` sorts all values; to hash them and sort the distinct ones takes a third of the time.
+    """
+    encoded = pc.dictionary_encode(pa.array(values))
+    found = encoded.dictionary.to_numpy()
+    order = np.argsort(found)
+    number = np.empty(len(found), np.int64)
+    number[order] = np.arange(len(found))
+    return found[order], number[encoded.indices.to_numpy()]
 
 
 def distinct(values: pa.Array, owner: Index | None = None) -> Distinct:
