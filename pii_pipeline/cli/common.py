@@ -13,7 +13,7 @@ import click
 
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.cli.starting import starting
-from pii_pipeline.ledger.hours import hour_start
+from pii_pipeline.hours import hour_start
 from pii_pipeline.settings import read_settings
 
 if TYPE_CHECKING:

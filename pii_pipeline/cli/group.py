@@ -65,6 +65,8 @@ def cli() -> None:
 def main() -> None:
     """The entry point of ``pii``: whatever it writes is for its user alone."""
     os.umask(0o077)
+    # numpy's linear algebra would start threads that spin for a while. Nothing here uses it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         cli()
     except SystemExit as ended:

@@ -22,7 +22,7 @@ from pii_pipeline.cli.common import (
     size_text,
     stream_named,
 )
-from pii_pipeline.ledger.hours import hour_of
+from pii_pipeline.hours import hour_of
 from pii_pipeline.pipeline.landing import Landed, land
 
 IN_MEMORY = 64 << 20

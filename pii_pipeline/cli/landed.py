@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pii_pipeline.cli.early import succeeded_file
 from pii_pipeline.database import make_private_directories
 from pii_pipeline.formats import etag
 from pii_pipeline.lake import ObjectInfo, list_objects, open_input, parse_landing_path
@@ -51,7 +52,6 @@ class Succeeded:
 
     def __init__(self, opened: Installation) -> None:
         self._opened = opened
-        self._folder = opened.settings.dagster_home.absolute() / "succeeded"
         files = sorted(_PACKAGE.rglob("*.py"))
         self._code = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
@@ -80,7 +80,7 @@ class Succeeded:
         Path(written.name).replace(file)
 
     def _file(self, stream: Stream, hour: str) -> Path:
-        return self._folder / stream.name / hour
+        return succeeded_file(self._opened.settings, stream.name, hour)
 
     def _digest(self, stream: Stream, landed: Sequence[ObjectInfo], contents: HourContents) -> str:
         defined = stream.model_dump_json(), stream.contract.digest

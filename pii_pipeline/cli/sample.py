@@ -17,7 +17,7 @@ import zstandard
 from pii_pipeline.cli.common import installation, json_option, plural, print_json, stream_named
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.cli.land import IN_MEMORY
-from pii_pipeline.ledger.hours import hour_of
+from pii_pipeline.hours import hour_of
 from pii_pipeline.pipeline.landing import land
 from pii_pipeline.samples.generate import generate
 from pii_pipeline.samples.generic import UnsatisfiableError

@@ -1,9 +1,9 @@
 """The ledger: the one truth about what came and what was made of it. It never holds a value from the data."""
 
+from pii_pipeline.hours import arrival_in, hour_of, hour_start
 from pii_pipeline.ledger.conservation import Counts, add_counts, violations
 from pii_pipeline.ledger.contents import HourContents
 from pii_pipeline.ledger.fingerprint import fingerprint
-from pii_pipeline.ledger.hours import arrival_in, hour_of, hour_start
 from pii_pipeline.ledger.lease import Lease, process_owner
 from pii_pipeline.ledger.ledger import DEFAULT_MAX_BATCH_BYTES, Ledger
 from pii_pipeline.ledger.model import (

@@ -10,11 +10,11 @@ from itertools import groupby
 import sqlalchemy as sa
 
 from pii_pipeline.database import create_tables, reading
+from pii_pipeline.hours import arrival_in, hour_start
 from pii_pipeline.ledger import rows, tables
 from pii_pipeline.ledger import status as status_queries
 from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
-from pii_pipeline.ledger.hours import arrival_in, hour_start
 from pii_pipeline.ledger.lease import Lease, hold
 from pii_pipeline.ledger.model import (
     Batch,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pii_pipeline.hours import as_utc
 from pii_pipeline.ledger.conservation import Counts
-from pii_pipeline.ledger.hours import as_utc
 
 VALIDATED_EVENTS = "validated_events"
 PSEUDONYMIZED_EVENTS = "pseudonymized_events"

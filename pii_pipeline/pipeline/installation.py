@@ -20,13 +20,10 @@ from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
-from pii_pipeline.pipeline.workers import Workers
+from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
-
-WORTH_WORKERS = 32 << 20
-"""Bytes in landing from which on worker processes are started: that takes them most of a second."""
 
 EVENT_DIGESTS = "event_digests"
 """The dataset by which redelivered events are told, beside ``validated_events``."""
@@ -119,7 +116,7 @@ class Installation:
 
     def worth_workers(self, sizes: Sequence[int]) -> bool:
         """Whether things of these `sizes` (bytes in landing) are worth making side by side."""
-        return self.workers > 1 and len(sizes) > 1 and sum(sizes) >= WORTH_WORKERS
+        return worth_workers(self.workers, sizes)
 
     def keyring(self, stream: Stream, days: Collection[date]) -> Keyring:
         """The keys of a stream for these rotation windows."""

@@ -9,6 +9,7 @@ unguarded script the script itself), and needs semaphores that some sandboxes do
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -20,6 +21,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,22 @@ _BOOT = (
     "from pii_pipeline.pipeline.workers import serve; serve(parent)"
 )
 
+# What batches are made with. Imported at once, while the parent gets ready too, not when there is work.
+_LAYERS = ("validate", "pseudonymize", "derive")
+
+WORTH_WORKERS = 32 << 20
+"""Bytes in landing from which on worker processes are started: that takes them most of a second."""
+
+Crew = dict[Connection, "subprocess.Popen[bytes]"]
+"""Worker processes by the pipe that leads to each."""
+
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 """`function(state, *arguments, progress)`; picklable, as is what it returns."""
+
+
+def worth_workers(workers: int, sizes: Sequence[int]) -> bool:
+    """Whether things of these `sizes` (bytes in landing) are worth making side by side."""
+    return workers > 1 and len(sizes) > 1 and sum(sizes) >= WORTH_WORKERS
 
 
 class WorkerFailed(Exception):
@@ -51,10 +67,10 @@ class Workers:
     def __init__(self, processes: int, make_state: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.processes = processes
         self._state = (make_state, arguments)
-        self._workers: dict[Connection, subprocess.Popen[bytes]] = {}
+        self._workers: Crew = {}
         self._busy: dict[Connection, int] = {}
         self._lock = threading.Lock()
-        self._finalizer = weakref.finalize(self, _stop, self._workers)
+        self._finalizer = weakref.finalize(self, stop, self._workers)
 
     def run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
         """The results of `tasks`, in their order; `progress` is called with what they report meanwhile.
@@ -69,8 +85,14 @@ class Workers:
                 raise WorkerFailed(f"a worker process is gone ({type(error).__name__})") from None
             finally:
                 if self._busy:  # an error, or a caller who has had enough: their answers must reach nobody
-                    _stop(self._workers)
+                    stop(self._workers)
                     self._busy.clear()
+
+    def adopt(self, crew: Crew) -> None:
+        """Takes processes that `start_processes` made before there was a `Workers`; leaves `crew` empty."""
+        with self._lock:
+            while crew:
+                self._hire(*crew.popitem())
 
     def start(self) -> None:
         """Starts all workers, without waiting for them: while the caller gets ready, so do they."""
@@ -80,7 +102,7 @@ class Workers:
     def close(self) -> None:
         """Ends the workers; the next call starts new ones."""
         with self._lock:
-            _stop(self._workers)
+            stop(self._workers)
 
     def _run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
         self._start(min(self.processes, len(tasks)))
@@ -111,17 +133,39 @@ class Workers:
 
     def _start(self, count: int) -> None:
         while len(self._workers) < count:
-            ours, theirs = Pipe()
-            with theirs:
-                worker = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,  # the parent's is for what the user asked for
-                )
-            self._workers[ours] = worker
-            ours.send(sys.path)
-            ours.send(self._state)
+            self._hire(*_start_process())
+
+    def _hire(self, pipe: Connection, process: subprocess.Popen[bytes]) -> None:
+        self._workers[pipe] = process
+        with contextlib.suppress(OSError):  # one that is gone is noticed when it is given work
+            pipe.send(self._state)
+
+
+def start_processes(count: int) -> Crew:
+    """`count` processes for `Workers.adopt`, to be ended with `stop` by whoever has them. Not waited for."""
+    return dict(_start_process() for _ in range(count))
+
+
+def stop(crew: Crew) -> None:
+    """Ends the processes, whatever they are at."""
+    while crew:
+        pipe, process = crew.popitem()
+        process.kill()
+        pipe.close()
+        process.wait()
+
+
+def _start_process() -> tuple[Connection, subprocess.Popen[bytes]]:
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the parent's is for what the user asked for
+        )
+    ours.send(sys.path)
+    return ours, process
 
 
 def serve(parent: Connection) -> None:
@@ -132,6 +176,7 @@ def serve(parent: Connection) -> None:
     def progress(*report: Any) -> None:
         parent.send(("progress", report))
 
+    _get_ready()
     state = None
     try:
         make_state, arguments = parent.recv()
@@ -146,6 +191,14 @@ def serve(parent: Connection) -> None:
             parent.send(answer)
     except (EOFError, OSError):  # the parent is gone, or has no more use for this worker
         os._exit(0)
+
+
+def _get_ready() -> None:
+    gc.disable()  # modules are objects that all stay
+    for layer in _LAYERS:
+        import_module(f"{_PACKAGE}.pipeline.{layer}")
+    gc.freeze()
+    gc.enable()
 
 
 def _presentable(error: Exception) -> Exception:
@@ -164,11 +217,3 @@ def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
-
-
-def _stop(workers: dict[Connection, subprocess.Popen[bytes]]) -> None:
-    while workers:
-        pipe, worker = workers.popitem()
-        worker.kill()
-        pipe.close()
-        worker.wait()

@@ -15,9 +15,9 @@ HOUR = "2026-11-22T10"
 _SMALL_BATCHES = """
 import sys
 from pii_pipeline.cli import main
-from pii_pipeline.pipeline import installation
+from pii_pipeline.pipeline import installation, workers
 installation.Installation.__init__.__defaults__ = (1,)
-installation.WORTH_WORKERS = int(sys.argv.pop(1))
+workers.WORTH_WORKERS = int(sys.argv.pop(1))
 main()
 """
 

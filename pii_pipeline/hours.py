@@ -1,4 +1,4 @@
-"""Arrival hours as the ledger writes them: UTC, text, ``2026-11-22T10``.
+"""Arrival hours as ledger and command line write them: UTC, text, ``2026-11-22T10``.
 
 Text and not a timestamp, because an hour is a label here: it is the partition and a piece of every path, it
 sorts as text in the order of time, and no database or driver can shift it into its own time zone.

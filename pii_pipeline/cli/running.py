@@ -1,0 +1,149 @@
+"""The work of ``pii run``: the main job in this process, hour by hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from pii_pipeline.cli.common import console, installation, plural, print_json, streams_named
+from pii_pipeline.cli.landed import Succeeded, landed_objects
+from pii_pipeline.cli.progress import Display, HourProgress
+from pii_pipeline.cli.report import hour_reports, print_reports
+from pii_pipeline.cli.starting import starting
+
+if TYPE_CHECKING:
+    from pii_pipeline.lake import ObjectInfo
+    from pii_pipeline.pipeline.installation import Installation
+    from pii_pipeline.pipeline.workers import Crew
+    from pii_pipeline.runs import HourRun, Runner
+    from pii_pipeline.streams.model import Stream
+
+Work = dict[str, list[tuple["Stream", list["ObjectInfo"]]]]
+
+_INTERRUPTED = "DagsterExecutionInterruptedError"
+"""How Dagster reports Ctrl-C while a step is at work."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that failed in an hour: where (``stream/dataset``), and why."""
+
+    hour: str
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.hour} {self.where}: {self.reason}"
+
+
+def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, crew: Crew) -> None:
+    """Runs what the user asked for; `crew`: processes that are there for it already."""
+    with installation() as opened:
+        opened.processes.adopt(crew)
+        chosen = streams_named(opened, streams)
+        _ = opened.secret  # a wrong key file or secret is a wrong setting, not a failed step
+        work = _work(opened, chosen, hour)
+        trouble, idle = _run(opened, work, force)
+        reports = hour_reports(opened, chosen, set(work))
+        if as_json:
+            failed = [{"hour": item.hour, "asset": item.where, "reason": item.reason} for item in trouble]
+            print_json(
+                {"hours": [report.as_json() for report in reports], "up_to_date": idle, "failed": failed}
+            )
+        elif reports:
+            print_reports(console(), opened, reports)
+    for item in trouble:
+        click.echo(f"pii: {item}", err=True)
+    if not as_json:
+        click.echo(_summary(work, idle, trouble))
+    if trouble:
+        click.get_current_context().exit(1)
+
+
+def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> Work:
+    """The hours to look at, oldest first, and the streams that have something in each, with their objects."""
+    work: Work = {}
+    for stream in streams:
+        landed = landed_objects(opened, stream).hours
+        # Also hours whose objects have expired: a new dataset is made of what is in the lake.
+        for known in {*landed, *opened.ledger.hours(stream.name)}:
+            if hour is None or known == hour:
+                work.setdefault(known, []).append((stream, landed.get(known, [])))
+    return dict(sorted(work.items()))
+
+
+def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], list[str]]:
+    """What failed, and the hours in which there was nothing to do."""
+    if not work:
+        return [], []
+    trouble: list[Trouble] = []
+    idle: list[str] = []
+    succeeded = Succeeded(opened)
+    with Display(len(work)) as display, ExitStack() as stack:
+        runner: Runner | None = None
+        for hour, landed in work.items():
+            counted = display.hour(hour)
+            changed = [
+                (stream, objects)
+                for stream, objects in landed
+                if force or not succeeded.covers(stream, hour, objects)
+            ]
+            found: list[Trouble] = []
+            if changed:
+                if opened.worth_workers([item.size for _, objects in changed for item in objects]):
+                    opened.processes.start()
+                runner = runner or stack.enter_context(_runner(opened))
+                for stream, _ in changed:
+                    succeeded.forget(stream, hour)
+                names = [stream.name for stream, _ in changed]
+                found = list(_run_hour(runner, names, hour, force, counted))
+                for stream, objects in changed if not found else ():
+                    succeeded.remember(stream, hour, objects)
+            trouble += found
+            if not counted.records and not found:
+                idle.append(hour)
+            display.done()
+    return trouble, idle
+
+
+def _runner(opened: Installation) -> Runner:
+    with starting():
+        from pii_pipeline.runs import Runner  # Dagster: takes most of a second to import
+    return Runner(opened)
+
+
+def _run_hour(
+    runner: Runner, names: list[str], hour: str, force: bool, counted: HourProgress
+) -> Iterator[Trouble]:
+    """What failed in the hour. Raises `click.Abort` if that is because the user interrupted it."""
+    from pii_pipeline.runs import CannotRun
+
+    try:
+        run = runner.run_hour(names, hour, force, counted)
+    except CannotRun as refused:  # an object lies in a folder of no hour that can be: the others go on
+        yield Trouble(hour, ", ".join(names), str(refused))
+    else:
+        yield from _trouble(run)
+
+
+def _trouble(run: HourRun) -> Iterator[Trouble]:
+    """What failed in a run. Raises `click.Abort` if that is because the user interrupted it."""
+    if any(step.reason == _INTERRUPTED for step in run.failed_steps):
+        raise click.Abort()
+    for check in run.failed_checks:
+        yield Trouble(run.hour, check.asset, f"check {check.check} failed: {check.reason}")
+    for step in run.failed_steps:
+        yield Trouble(run.hour, step.step.replace("__", "/", 1), step.reason)
+    if not run.success and not run.failed_checks and not run.failed_steps:
+        yield Trouble(run.hour, "process_events", "the run failed")
+
+
+def _summary(work: Work, idle: list[str], trouble: list[Trouble]) -> str:
+    if not work:
+        return "Nothing has landed there. See `pii land --help` and `pii sample --help`."
+    parts = [plural(len(work), "hour"), f"{len(idle):,} of them up to date already"]
+    return ", ".join([*parts, f"{len(trouble):,} failed"] if trouble else parts)
