@@ -52,12 +52,12 @@ from pii_pipeline.streams.model import Stream
 
 HOUR = "2026-11-22T10"
 END = datetime(2026, 11, 22, 10, 59, 59, tzinfo=UTC)
-OBJECT_BYTES = 128 << 20
+OBJECT_BYTES = 32 << 20
 PER_ROW_SAMPLE = 20_000
 
 
 def write_objects(stream: Stream, events: int, seed: int, folder: Path) -> list[Path]:
-    """The events as plain JSON lines, in objects of about 128 MiB."""
+    """The events as plain JSON lines, in objects of about 32 MiB."""
     files: list[Path] = []
     out = None
     for block in generate(stream.contract, events, seed, END):

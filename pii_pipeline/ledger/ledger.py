@@ -76,8 +76,9 @@ class Ledger:
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:
         """Cuts the hour's objects that are in no batch into new batches and returns those.
 
-        Objects go in order of last modification and uri; a batch closes before the object that would make
-        it larger than `max_batch_bytes`, so that a larger object is a batch of its own.
+        Objects go in order of last modification and uri. There are as many batches as it takes for
+        `max_batch_bytes` to be enough on average, and they are as equal as whole objects allow: they are made
+        side by side, and one that is larger than the others would be waited for.
         """
         hour_start(hour)
         with self._engine.begin() as connection:

@@ -21,16 +21,22 @@ from pii_pipeline.ledger.model import (
 from pii_pipeline.ledger.tables import batches, commits, files, heads, objects
 
 
-def cut(rows: Sequence[sa.Row[Any]], max_bytes: int) -> Iterator[list[sa.Row[Any]]]:
-    """Neighbouring rows of `objects` together, as long as their sizes fit into `max_bytes`; at least one."""
+def cut(rows: Sequence[sa.Row[Any]], most: int) -> Iterator[list[sa.Row[Any]]]:
+    """Neighbouring rows of `objects` together, in shares as equal as whole objects allow.
+
+    There are as many shares as it takes for none to be larger than `most` bytes on average; each ends with
+    the object whose end is nearest to where an equal share would end.
+    """
+    total = sum(row.size for row in rows)
+    shares = max(1, -(-total // most))
     held: list[sa.Row[Any]] = []
-    size = 0
+    done, share = 0, 1
     for row in rows:
-        if held and size + row.size > max_bytes:
+        if held and (2 * done + row.size) * shares > 2 * total * share:
             yield held
-            held, size = [], 0
+            held, share = [], max(share, done * shares // total) + 1
         held.append(row)
-        size += row.size
+        done += row.size
     if held:
         yield held
 

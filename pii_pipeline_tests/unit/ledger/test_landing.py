@@ -37,9 +37,15 @@ def test_batches_are_cut_in_order_of_time_and_uri_below_the_limit(ledger: Ledger
         ],
     )
     new = ledger.seal("logins", HOUR, max_batch_bytes=100)
-    assert names(ledger) == [["c", "d"], ["huge"], ["a"], ["b"], ["late"]]
-    assert [b.bytes for b in new] == [100, 500, 1, 100, 5]
+    assert names(ledger) == [["c", "d"], ["huge"], ["a"], ["b", "late"]]
+    assert [b.bytes for b in new] == [100, 500, 1, 105]
     assert ledger.batches("logins", HOUR) == new, "what sealing returns is what is there"
+
+
+def test_batches_are_as_equal_as_whole_objects_allow(ledger: Ledger) -> None:
+    ledger.enter("logins", HOUR, [landed(f"{number:02}", 32, minute=number) for number in range(22)])
+    new = ledger.seal("logins", HOUR, max_batch_bytes=128)
+    assert [len(batch.objects) for batch in new] == [4, 3, 4, 4, 3, 4], "not five of four and one of two"
 
 
 def test_sealing_again_takes_only_what_is_new(ledger: Ledger) -> None:

@@ -38,7 +38,8 @@ class LedgerStates(RuleBasedStateMachine):
     @rule(hour=st.sampled_from(HOURS), limit=st.sampled_from([1, 25, 1000]))
     def seal(self, hour: str, limit: int) -> None:
         new = self.ledger.seal("s", hour, limit)
-        assert all(batch.bytes <= limit or len(batch.objects) == 1 for batch in new)
+        largest = max((item.size for batch in new for item in batch.objects), default=0)
+        assert all(batch.bytes <= limit + largest for batch in new)
         self.sealed += new
 
     @precondition(lambda self: self.sealed)
