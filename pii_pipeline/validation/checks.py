@@ -29,7 +29,14 @@ class NotVectorisable(Exception):
 
 def as_mask(values: pa.Array, null: bool) -> np.ndarray:
     """A boolean Arrow array as numpy, with `null` for nulls."""
-    return pc.fill_null(values, null).to_numpy(zero_copy_only=False)
+    filled = pc.fill_null(values, null)
+    return bits(filled.buffers()[1], filled.offset, len(filled))
+
+
+def bits(buffer: Any, offset: int, size: int) -> np.ndarray:
+    """`size` bits of an Arrow buffer from `offset` on, as bool; several times as fast as Arrow's own way."""
+    unpacked = np.unpackbits(np.frombuffer(buffer, np.uint8), count=offset + size, bitorder="little")
+    return unpacked[offset:].view(bool)
 
 
 def matches(re2: str) -> Check:

@@ -6,6 +6,11 @@ asked for. So a record is accepted only if its text shows no such comma and the 
 counted in the text are as many as were found in places of the schema (so none is undeclared or there
 twice), those with a text for a value are as many as have one in a place for texts, and what was found in any
 other place begins like a value of its kind.
+
+DuckDB does not tell a null from a missing key, unless it is asked with another parse. So it never sees the
+nulls of keys: in its copy of the text, each is a *mark*, a value of the same length that it gives back as it
+does any other. A record is accepted only if there are marks in places for nulls alone, and as many of them as
+were made: then none of them is a value that the record had.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import duckdb
@@ -21,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pii_pipeline.validation.checks import as_mask
+from pii_pipeline.validation.checks import as_mask, bits
 from pii_pipeline.validation.plan import Level
 
 _log = logging.getLogger(__name__)
@@ -39,6 +45,10 @@ _SURVEYED = 1024
 _QUOTE, _COLON, _COMMA, _BACKSLASH, _SPACE, _MINUS = b'":,\\ -'
 _CLOSING = ord("}")  # and "]" with one bit more
 _BEGINS = {"object": ord("{"), "array": ord("[")}
+_NULL = np.frombuffer(b"null", np.uint8)
+_MARK = np.frombuffer(b"[[]]", np.uint8)
+_MARK_ELEMENT = _MARK[1:-1]
+"""All that a list has which is a mark."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +66,13 @@ class Screened:
 class _Found:
     """What was found in JSON texts, a row for each.
 
-    `values` are typed; `valid` (bool) are those that the schema allows, if the numbers agree: `keys` is how
-    many keys were found at slots, with those of list elements, `texts` how many of them are given as text.
+    `values` are typed; `valid` (bool) are those that the schema allows, if the numbers agree: `numbers`, as
+    `_survey` counts them, of what was found at slots, with those of list elements.
     """
 
     values: pa.Array
     valid: np.ndarray
-    keys: np.ndarray
-    texts: np.ndarray
+    numbers: np.ndarray
 
 
 class Screen:
@@ -77,12 +86,12 @@ class Screen:
         """Screens `lines` (string, one JSON text each). None if DuckDB gave up, for whatever reason: then
         nothing is accepted, and the strict path decides everything."""
         try:
-            found = self._find(_whole(lines))
-            keys, texts = _survey(lines)
+            numbers, nulls = _survey(lines)
+            found = self._find(_whole(_marked(lines, nulls)))
         except (*_ERRORS, pa.ArrowException) as error:
             _log.warning("the screen gave up on %d records (%s)", len(lines), type(error).__name__)
             return None
-        return Screened(found.values, found.valid & (found.keys == keys) & (found.texts == texts))
+        return Screened(found.values, found.valid & (found.numbers == numbers).all(axis=0))
 
     def _find(self, lines: pa.Array) -> _Found:
         """What is found in `lines`, none of them if it is not JSON.
@@ -99,13 +108,14 @@ class Screen:
 
 
 def masked(values: pa.Array, type: pa.DataType, wanted: np.ndarray) -> pa.Array:
-    """Binary or text as `type` of the same layout, without a copy; null where not `wanted` (bool).
+    """Binary, text or lists as `type` of the same layout, without a copy; null where not `wanted` (bool).
 
     All that is null or not UTF-8 must not be wanted.
     """
-    bits = np.packbits(np.concatenate([np.ones(values.offset, bool), wanted]), bitorder="little")
-    buffers = [pa.py_buffer(bits), *values.buffers()[1:]]
-    return pa.Array.from_buffers(type, len(values), buffers, offset=values.offset)
+    valid = np.packbits(np.concatenate([np.ones(values.offset, bool), wanted]), bitorder="little")
+    buffers = [pa.py_buffer(valid), *values.buffers()[1 : type.num_buffers]]
+    children = [values.values] if pa.types.is_list(type) else None
+    return pa.Array.from_buffers(type, len(values), buffers, offset=values.offset, children=children)
 
 
 def _connection() -> duckdb.DuckDBPyConnection:
@@ -142,7 +152,8 @@ def _whole(lines: pa.Array) -> pa.Array:
 
 
 def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """How many keys the objects in each line have, and how many of these have a text for a value.
+    """How many keys the objects in each line have, how many of these have a text for a value, and how many a
+    null (three rows of numbers); and the positions of these nulls in the bytes of `lines`.
 
     In JSON the quote that ends a key stands before a colon; any other quote there begins a text or is
     escaped. So, whoever wrote the line, no key is left out, and if none is counted too many, no text is.
@@ -151,12 +162,14 @@ def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     strictly, and no harm is done.
     """
     data, bounds = _bytes(lines)
-    keys = np.zeros(len(lines), np.int64)
-    texts = np.zeros(len(lines), np.int64)
+    numbers = np.zeros((3, len(lines)), np.int64)
+    keys, texts, _ = numbers
+    nulls = [np.zeros(0, np.int64)]
     blank_last = [np.zeros(0, np.int64)]
     for start in range(0, len(lines), _SURVEYED):
         ends = bounds[start : start + _SURVEYED + 1]
-        block, ends = data[ends[0] : ends[-1]], ends - ends[0]
+        begin = ends[0]
+        block, ends = data[begin : ends[-1]], ends - begin
         colons = np.flatnonzero(block == _COLON)
         quotes = colons - 1
         quotes -= block[quotes] <= _SPACE
@@ -167,9 +180,12 @@ def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         if (escaped := block[quotes - 1] == _BACKSLASH).any():
             unsure.append(colons[escaped & (block[quotes - 2] == _BACKSLASH)])
             colons = colons[~escaped]
-        after = block.take(colons + 1, mode="clip")
+        values = colons + 1
+        after = block.take(values, mode="clip")
         if (blank := after <= _SPACE).any():
-            after[blank] = block.take(colons[blank] + 2, mode="clip")
+            values += blank
+            after = block.take(values, mode="clip")
+        nulls.append(begin + values[after == _NULL[0]])
         closings = np.flatnonzero(block | 0x20 == _CLOSING)
         before = block[closings - 1]
         unsure.append(closings[before == _COMMA])
@@ -180,7 +196,25 @@ def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         keys[start + _rows(ends, np.concatenate(unsure))] = -1
     rows = np.unique(np.concatenate(blank_last))
     keys[rows[as_mask(pc.match_substring_regex(lines.take(pa.array(rows)), r",\s*[}\]]"), True)]] = -1
-    return keys, texts
+    found = np.concatenate(nulls)
+    found = found[_reads(data, found, _NULL)]
+    numbers[2] = np.diff(np.searchsorted(found, bounds))
+    return numbers, found
+
+
+def _marked(lines: pa.Array, nulls: np.ndarray) -> pa.Array:
+    """A copy of `lines` with marks for the nulls at these positions in their bytes.
+
+    Where such a null is none, being part of a text, or of what is no JSON, there is no harm either: the mark
+    makes no difference to what is JSON, and such a line has a key too many.
+    """
+    if not len(nulls):
+        return lines
+    data = _bytes(lines)[0].copy()
+    for at, letter in enumerate(_MARK):
+        data[nulls + at] = letter
+    buffers = [*lines.buffers()[:2], pa.py_buffer(data)]
+    return pa.Array.from_buffers(lines.type, len(lines), buffers, offset=lines.offset)
 
 
 def _rows(bounds: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -190,12 +224,19 @@ def _rows(bounds: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 def _find(con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array, sound: str = "true") -> _Found:
     """What is found of the level in `lines` (JSON texts or null) that are `sound` (an SQL condition)."""
-    keys = np.zeros(len(lines), np.int64)
-    texts = np.zeros(len(lines), np.int64)
+    numbers = np.zeros((3, len(lines)), np.int64)
+    keys, texts, nulls = numbers
     if len(lines) == 0:
-        return _Found(pa.nulls(0, level.type), np.zeros(0, bool), keys, texts)
-    typed, known = _slots(con, level, lines, sound)
+        return _Found(pa.nulls(0, level.type), np.zeros(0, bool), numbers)
+    typed = _slots(con, level, lines, sound)
+    known = [_is_valid(values) for values in typed]
     valid = known[0].copy()
+    for slot, marks in _marks(level, typed, known):
+        if level.nullable[slot]:
+            typed[slot] = _without(typed[slot], marks)
+            nulls += marks
+        else:
+            valid &= ~marks
     if level.kinds[0] in _BEGINS:
         valid &= _letters(lines, 0) == _BEGINS[level.kinds[0]]
     for slot, kind in enumerate(level.kinds):
@@ -209,7 +250,7 @@ def _find(con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array, sound: 
     for holder, key in level.required:
         valid &= known[key] | ~_is_valid(typed[holder])
     for slot, element in level.lists:
-        typed[slot] = _elements(con, element, typed[slot], valid, keys, texts)
+        typed[slot] = _elements(con, element, typed[slot], valid, numbers)
     for slot, slot_checks in level.checks:
         for check in slot_checks:
             valid &= check(typed[slot])
@@ -220,30 +261,17 @@ def _find(con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array, sound: 
         names = [level.names[key][-1] for key in members]
         mask = typed[slot].is_null() if typed[slot].null_count else None
         typed[slot] = pa.StructArray.from_arrays([typed[key] for key in members], names, mask=mask)
-    return _Found(typed[0], valid, keys, texts)
+    return _Found(typed[0], valid, numbers)
 
 
-def _slots(
-    con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array, sound: str
-) -> tuple[list[pa.Array], list[np.ndarray]]:
-    """For every slot: what DuckDB gives, and where (bool) there certainly is a value or an allowed null."""
+def _slots(con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array, sound: str) -> list[pa.Array]:
+    """For every slot: what DuckDB gives."""
     if isinstance(level.structure, str):
-        return [lines], [_is_valid(lines)]
+        return [lines]
     structure = _literal(json.dumps(level.structure, ensure_ascii=False))
-    # A branch not taken is not computed: the functions raise on malformed JSON.
-    columns = [f"CASE WHEN {sound} THEN json_transform(line, {structure}) END AS value"]
-    nullable = [slot for slot, null in enumerate(level.nullable) if slot and null]
-    if nullable:
-        paths = ", ".join(_path(level.names[slot]) for slot in nullable)
-        types = f"json_type(line, [{paths}])"
-        columns.append(f"CASE WHEN {sound} AND contains(line, 'null') THEN {types} END AS types")
-    found = _query(con, f"SELECT {', '.join(columns)} FROM input", lines)
-    typed = _by_slot(level, _single(found["value"]))
-    known = [_is_valid(values) for values in typed]
-    if nullable:
-        for slot, nulls in zip(nullable, _nulls(_single(found["types"]), len(nullable)), strict=True):
-            known[slot] = known[slot] | nulls
-    return typed, known
+    # A branch not taken is not computed: the function raises on malformed JSON.
+    sql = f"SELECT CASE WHEN {sound} THEN json_transform(line, {structure}) END AS value FROM input"
+    return _by_slot(level, _single(_query(con, sql, lines)["value"]))
 
 
 def _by_slot(level: Level, value: pa.Array) -> list[pa.Array]:
@@ -254,12 +282,49 @@ def _by_slot(level: Level, value: pa.Array) -> list[pa.Array]:
     return [typed[slot] for slot in range(len(level.names))]
 
 
-def _nulls(types: pa.ListArray, slots: int) -> np.ndarray:
-    """Where a null is written (bool, a row per slot), from lists of the names that `json_type` gives."""
-    nulls = np.zeros((slots, len(types)), bool)
-    written = pc.fill_null(pc.equal(types.flatten(), "NULL"), False).to_numpy(zero_copy_only=False)
-    nulls[:, _is_valid(types)] = written.reshape(-1, slots).T
-    return nulls
+def _marks(level: Level, typed: list[pa.Array], known: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """The slots at which there are marks or may be, and where (bool): all marks that came to a slot, and
+    perhaps values that are like a mark."""
+    members = dict(level.objects)
+    for slot, kind in enumerate(level.kinds):
+        if slot == 0:
+            continue
+        marks = known[slot].copy()
+        if kind == "object":
+            # Of a value that is no object, DuckDB makes one without keys.
+            marks &= ~np.logical_or.reduce([known[key] for key in members[slot]])
+        elif kind == "array":
+            bounds = np.frombuffer(typed[slot].buffers()[1], np.int32)
+            bounds = bounds[typed[slot].offset : typed[slot].offset + len(marks) + 1]
+            marks &= np.diff(bounds) == 1
+            marks[marks] = _is(typed[slot].values, bounds[:-1][marks], _MARK_ELEMENT)
+        else:
+            marks &= np.diff(_bytes(typed[slot])[1]) == len(_MARK)
+            marks[marks] = _is(typed[slot], np.flatnonzero(marks), _MARK)
+        if marks.any():
+            yield slot, marks
+
+
+def _is(texts: pa.Array, rows: np.ndarray, word: np.ndarray) -> np.ndarray:
+    """Which of the texts at `rows` are `word` (bool)."""
+    data, bounds = _bytes(texts)
+    begins = bounds[:-1][rows]
+    return (bounds[1:][rows] - begins == len(word)) & _reads(data, begins, word)
+
+
+def _reads(data: np.ndarray, positions: np.ndarray, word: np.ndarray) -> np.ndarray:
+    """At which `positions` in `data` there is `word` (bool)."""
+    if not len(positions) or not len(data):
+        return np.zeros(len(positions), bool)
+    letters = [data.take(positions + at, mode="clip") == letter for at, letter in enumerate(word)]
+    return np.logical_and.reduce(letters)
+
+
+def _without(values: pa.Array, nulls: np.ndarray) -> pa.Array:
+    """`values` with more nulls."""
+    if pa.types.is_struct(values.type):
+        return pc.if_else(pa.array(nulls), None, values)
+    return masked(values, values.type, _is_valid(values) & ~nulls)
 
 
 def _elements(
@@ -267,13 +332,12 @@ def _elements(
     element: Level,
     lists: pa.ListArray,
     valid: np.ndarray,
-    keys: np.ndarray,
-    texts: np.ndarray,
+    numbers: np.ndarray,
 ) -> pa.Array:
     """The typed lists; `lists` hold their elements' JSON, null for the element null.
 
-    Takes the rows with an element that is not certainly valid out of `valid`; adds what was found in the
-    elements to the rows' `keys` and `texts`.
+    Takes the rows with an element that is not certainly valid out of `valid`; adds those of the elements to
+    the rows' `numbers`.
     """
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     owners = np.repeat(np.arange(len(lists)), lengths)
@@ -281,8 +345,9 @@ def _elements(
     found = _find(con, element, lines)
     passed = found.valid | ~_is_valid(lines) if element.nullable[0] else found.valid
     valid[owners[~passed]] = False
-    np.add.at(keys, owners, found.keys)
-    np.add.at(texts, owners, found.texts)
+    for of_rows, of_elements in zip(numbers, found.numbers, strict=True):
+        if of_elements.any():
+            np.add.at(of_rows, owners, of_elements)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, found.values, mask=lists.is_null())
 
@@ -353,17 +418,11 @@ def _is_valid(values: pa.Array) -> np.ndarray:
     """Which values are not null (bool)."""
     if values.null_count == 0:
         return np.ones(len(values), bool)
-    return values.is_valid().to_numpy(zero_copy_only=False)
+    return bits(values.buffers()[0], values.offset, len(values))
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _path(names: tuple[str, ...]) -> str:
-    """A DuckDB JSON path, as an SQL literal."""
-    parts = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
-    return _literal("$" + "".join(f'."{part}"' for part in parts))
 
 
 def _literal(text: str) -> str:

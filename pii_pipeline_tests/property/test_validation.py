@@ -22,7 +22,7 @@ NUMBERS = [0, 1, -1, 1.0, -0.0, 0.5, 2, 3, 1e2, 2**31, 2**53, 2**53 + 1, -(2**63
 NUMBERS += [2**64, -(2**64), 1e300, 0.1, 2.5, -7]
 
 texts = st.one_of(
-    st.sampled_from(["", "a", "ab", "abc", "a@b", "12", "1.0", "null"]), st.text(ALPHABET, max_size=5)
+    st.sampled_from(["", "a", "ab", "abc", "a@b", "12", "1.0", "null", "[[]]"]), st.text(ALPHABET, max_size=5)
 )
 numbers = st.one_of(st.sampled_from(NUMBERS), st.integers(-5, 5), st.floats(-5, 5))
 scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
@@ -229,7 +229,7 @@ FRAGMENTS += [
     f'"{key}"{colon}{value},'
     for key in ["a", "b", "A", "zz", "zz\\\\", "\\u0061", ":", "", "a\\u0000"]
     for colon in [":", " :", ": ", "\t:", " : "]
-    for value in ["1", "null", '"x"', '":"', "NaN", "{}", '{"a":null}', "[1]", '["x"]']
+    for value in ["1", "null", '"[[]]"', "[[]]", '"x"', '":"', "NaN", "{}", '{"a":null}', "[1]", '["x"]']
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ from pii_pipeline.validation import Validator
 from pii_pipeline.validation import screen as screen_module
 from pii_pipeline.validation.plan import compile_plan
 from pii_pipeline.validation.screen import Screen
-from pii_pipeline_tests.unit.validation.building import DRAFT4, contract, run
+from pii_pipeline_tests.unit.validation.building import DRAFT4, contract, run, strict_only
 
 
 def accepted(properties: dict[str, Any], *records: Any, **keywords: Any) -> list[bool]:
@@ -201,6 +202,37 @@ def test_null_among_the_elements_is_only_accepted_where_it_is_written_and_allowe
         .to_pylist()
     )
     assert rows == [{"l": [None, [{"x": 1}, {"x": None}], []]}, None]
+
+
+def test_a_null_is_a_null_and_what_looks_like_the_screens_mark_for_it_is_itself():
+    places = {
+        "text": {"type": "string"},
+        "list": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        "object": {"type": "object", "properties": {"x": {"type": ["string", "null"]}}},
+        "number": {"type": "number"},
+    }
+    nullable = {
+        f"{name} or null": {**schema, "type": [schema["type"], "null"]} for name, schema in places.items()
+    }
+    inner = {"type": "array", "items": {"type": "object", "properties": places | nullable}}
+    properties = {"key": {"type": "string"}, **places, **nullable, "inner": inner}
+    values = ["null", '"[[]]"', "[[]]", "[]", '"[]"', '["[]"]', "{}", '{"x":null}', '{"x":"[[]]"}', "1"]
+    pairs = [
+        f'"{one}":{this},"{other}": {that}'
+        for one, other in itertools.combinations((*places, *nullable, "undeclared"), 2)
+        for this, that in itertools.product(values, repeat=2)
+    ]
+    records = [f'{{"key":"k",{pair}}}' for pair in pairs]
+    records += [f'{{"key":":null","inner":[{{{pair}}},{{}}]}}' for pair in pairs[::7]]
+    records += [f'{{"key":"k","inner":[{{{pair}}},{{}}]}}' for pair in pairs[::7]]
+    raw = [record.encode() for record in records]
+    made = contract({"type": "object", "properties": properties})
+    both, strict = run(Validator(made), *raw), run(strict_only(made), *raw)
+    assert both.rows.tolist() == strict.rows.tolist()
+    assert both.table.equals(strict.table)
+    assert both.failures == strict.failures
+    plain = ['{"text or null":null,"list or null":null,"object or null": null,"number or null":null}']
+    assert accepted(properties, *plain, '{"text":"[[]]"}', '{"text or null":"[]"}') == [True, False, True]
 
 
 def test_integers_must_fit_and_be_written_as_integers():
