@@ -37,9 +37,9 @@ _ERRORS = (duckdb.Error, UnicodeDecodeError)
 """What DuckDB raises; its message quotes the line, and may be cut off within a character."""
 
 _BATCH = 256
-"""Lines that DuckDB gets at a time: every function parses them anew, so they should still be in the cache."""
+"""Lines that DuckDB gets at a time: they and what is made of them should stay in the cache."""
 
-_SURVEYED = 1024
+_SURVEYED = 512
 """Lines that are surveyed at a time: their bytes are passed over several times."""
 
 _QUOTE, _COLON, _COMMA, _BACKSLASH, _SPACE, _MINUS = b'":,\\ -'
@@ -170,13 +170,16 @@ def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         ends = bounds[start : start + _SURVEYED + 1]
         begin = ends[0]
         block, ends = data[begin : ends[-1]], ends - begin
-        colons = np.flatnonzero(block == _COLON)
-        quotes = colons - 1
-        quotes -= block[quotes] <= _SPACE
-        before = block[quotes]
-        unsure = [colons[before <= _SPACE]]
-        keys_end = before == _QUOTE
-        colons, quotes = colons[keys_end], quotes[keys_end]
+        # Not the colons within times and addresses, which are many: those behind a quote, blank or "!".
+        quotes = np.flatnonzero((block[1:] == _COLON) & (block[:-1] <= _QUOTE))
+        colons = quotes + 1
+        unsure = [np.zeros(0, np.int64)]
+        if (block[quotes] != _QUOTE).any():
+            quotes -= block[quotes] <= _SPACE
+            before = block[quotes]
+            unsure.append(colons[before <= _SPACE])
+            keys_end = before == _QUOTE
+            colons, quotes = colons[keys_end], quotes[keys_end]
         if (escaped := block[quotes - 1] == _BACKSLASH).any():
             unsure.append(colons[escaped & (block[quotes - 2] == _BACKSLASH)])
             colons = colons[~escaped]
@@ -191,8 +194,9 @@ def _survey(lines: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         unsure.append(closings[before == _COMMA])
         blank_last.append(start + _rows(ends, closings[before <= _SPACE]))
         rows = slice(start, start + len(ends) - 1)
-        keys[rows] = np.diff(np.searchsorted(colons, ends))
-        texts[rows] = np.diff(np.searchsorted(colons[after == _QUOTE], ends))
+        passed = np.searchsorted(colons, ends)
+        keys[rows] = np.diff(passed)
+        texts[rows] = np.diff(np.concatenate([[0], np.cumsum(after == _QUOTE)])[passed])
         keys[start + _rows(ends, np.concatenate(unsure))] = -1
     rows = np.unique(np.concatenate(blank_last))
     keys[rows[as_mask(pc.match_substring_regex(lines.take(pa.array(rows)), r",\s*[}\]]"), True)]] = -1
