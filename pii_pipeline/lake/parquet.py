@@ -166,12 +166,10 @@ def write_parquet(
     *,
     key: bytes | None = None,
     compression: Literal["zstd", "lz4", "none"] = "zstd",
-    repeating: Sequence[str] | None = None,
 ) -> Iterator[ParquetWriter]:
     """Writes one file, in memory of about a row group; it is there when the block ends, not if it raises.
 
-    The columns are those of `schema`, without metadata. `repeating`: columns whose values are worth a
-    dictionary, which costs more to make than to write the values; None is all. Statistics are kept of columns that are no text, in
+    The columns are those of `schema`, without metadata. Statistics are kept of columns that are no text, in
     files that are not encrypted: of pseudonyms and ciphertexts they would be of no use, and they cost a
     quarter of the writing. The same tables in the same portions give the same bytes under one version of
     pyarrow, unless `key` (32 bytes) encrypts them: encryption is randomised.
@@ -188,7 +186,6 @@ def write_parquet(
                 dictionary_pagesize_limit=_DICTIONARY_BYTES,
                 compression=compression,
                 compression_level=1 if compression == "zstd" else None,
-                use_dictionary=True if repeating is None else list(repeating),
                 write_statistics=[] if key else [f.name for f in plain if pa.types.is_primitive(f.type)],
                 # Any reader sees plain columns: no Arrow schema beside Parquet's own.
                 store_schema=False,

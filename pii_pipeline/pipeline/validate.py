@@ -190,13 +190,9 @@ def _tell_duplicates(
     verdict = duplicates.verdicts(done.digests, _earlier_digests(installation, stream, earlier.commits))
     table = done.digests.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
     path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
+    # Nothing makes digests smaller.
     with write_parquet(
-        installation.zones.restricted,
-        path,
-        duplicates.SCHEMA,
-        key=key,
-        compression="none",  # of digests it makes nothing smaller
-        repeating=["verdict"],
+        installation.zones.restricted, path, duplicates.SCHEMA, key=key, compression="none"
     ) as out:
         out.write(table)
     duplicate = int((verdict == duplicates.DUPLICATE).sum())
