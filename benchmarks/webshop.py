@@ -32,7 +32,7 @@ import threading
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,19 +54,27 @@ HOUR = "2026-11-22T10"
 END = datetime(2026, 11, 22, 10, 59, 59, tzinfo=UTC)
 OBJECT_BYTES = 32 << 20
 PER_ROW_SAMPLE = 20_000
+EVENTS_PER_HOUR = 1_000_000
 
 
 def write_objects(stream: Stream, events: int, seed: int, folder: Path) -> list[Path]:
-    """The events as plain JSON lines, in objects of about 32 MiB."""
+    """The events as plain JSON lines, in objects of about 32 MiB.
+
+    More events are more hours of events, not a busier shop: four times the visitors at once would give a
+    batch more people and sessions, and so more work and memory for as many events.
+    """
     files: list[Path] = []
     out = None
-    for block in generate(stream.contract, events, seed, END):
-        if out is None or out.tell() > OBJECT_BYTES:
-            if out:
-                out.close()
-            files.append(folder / f"clicks-{len(files):03}.jsonl")
-            out = files[-1].open("wb")
-        out.write(block)
+    hours = range(-(-events // EVENTS_PER_HOUR) - 1, -1, -1)
+    for hour in hours:
+        count = min(EVENTS_PER_HOUR, events - EVENTS_PER_HOUR * (len(hours) - 1 - hour))
+        for block in generate(stream.contract, count, seed + hour, END - timedelta(hours=hour)):
+            if out is None or out.tell() > OBJECT_BYTES:
+                if out:
+                    out.close()
+                files.append(folder / f"clicks-{len(files):03}.jsonl")
+                out = files[-1].open("wb")
+            out.write(block)
     if out:
         out.close()
     return files

@@ -11,6 +11,7 @@ import click
 
 from pii_pipeline.cli.errors import as_failures
 from pii_pipeline.cli.starting import starting
+from pii_pipeline.process import ENVIRONMENT
 
 COMMANDS = {
     "land": "Put files of events where the pipeline finds them.",
@@ -65,8 +66,8 @@ def cli() -> None:
 def main() -> None:
     """The entry point of ``pii``: whatever it writes is for its user alone."""
     os.umask(0o077)
-    # numpy's linear algebra would start threads that spin for a while. Nothing here uses it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         cli()
     except SystemExit as ended:

@@ -21,7 +21,7 @@ from pii_pipeline.ledger import (
     upstream_of,
 )
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.memory import keep_freed_memory
+from pii_pipeline.pipeline.memory import batch_memory
 from pii_pipeline.streams.model import Stream
 
 LEASE_PATIENCE = 600.0
@@ -186,9 +186,8 @@ def _make(
     progress: Progress,
 ) -> _Worked:
     started = time.perf_counter()
-    keep_freed_memory()
     try:
-        with _without_collections():
+        with batch_memory(), _without_collections():
             made = make(installation, batch, upstream, fingerprint, progress)
     except InputsGone as gone:
         return gone
@@ -205,7 +204,8 @@ def _commit(
         if isinstance(worked, InputsGone):
             raise worked
         started = time.perf_counter()
-        made = layer.finish(batch, fingerprint, worked[0])
+        with batch_memory():
+            made = layer.finish(batch, fingerprint, worked[0])
         try:
             done = installation.ledger.commit(
                 batch,

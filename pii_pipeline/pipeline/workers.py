@@ -26,6 +26,8 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
+from pii_pipeline.process import ENVIRONMENT
+
 _PACKAGE = __name__.partition(".")[0]
 
 # -P: the working directory stays off the path until the parent's own path is there.
@@ -163,6 +165,7 @@ def _start_process() -> tuple[Connection, subprocess.Popen[bytes]]:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the parent's is for what the user asked for
+            env={**ENVIRONMENT, **os.environ},
         )
     ours.send(sys.path)
     return ours, process
