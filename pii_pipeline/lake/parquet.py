@@ -227,11 +227,9 @@ def read_parquet(
             )
         for group in range(file.num_row_groups):
             with _typed_errors(path):
-                table = file.read_row_group(
-                    group, columns=None if columns is None else list(columns), use_threads=False
-                )
-                batch = table.combine_chunks().to_batches()
-            yield from batch
+                table = file.read_row_group(group, columns=columns, use_threads=False)
+                batches = table.combine_chunks().to_batches()
+            yield from batches
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""What a process that makes batches asks of its allocators: to keep what is freed, and to give it back in time.
+"""What a process that makes batches asks of its allocators: keep what is freed, and give it back in time.
 
 Both the C library and Arrow's allocator would hand every large column back to the system, and be handed fresh
 pages, zeroed, for the next one of the same size: a tenth of the time of a batch. If they kept all for ever,

@@ -1,6 +1,6 @@
 """Whose event is it, and which data key is it under? From the rows of a chunk to people and keys.
 
-Everything is done on distinct values: a chunk of 65,536 events has some thousand people and sessions.
+Everything is done on distinct values: a chunk of 180,000 clicks has some 25,000 people and 33,000 sessions.
 """
 
 from __future__ import annotations
