@@ -7,7 +7,7 @@ random key per file, which lies in the file wrapped (RFC 3394) under the caller'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -86,6 +86,14 @@ class ParquetWriter:
         if self._file is None:
             self._file = self._open_file(self._schema.empty_table())
         self._file.close()
+
+    def abandon(self) -> None:
+        """Ends the file without what has been gathered: nobody will see it, and the error that led here must
+        not be lost to another."""
+        self._portions.clear()
+        if self._file is not None:
+            with suppress(OSError, pa.ArrowException):
+                self._file.close()
 
     def _write_portions(self) -> None:
         portions, self._portions = self._portions, []
@@ -192,8 +200,13 @@ def write_parquet(
                 encryption_properties=None if key is None else _encryption(key),
             )
 
-        with closing(ParquetWriter(open_file, plain)) as writer:
+        writer = ParquetWriter(open_file, plain)
+        try:
             yield writer
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.close()
         writer.size = sink.tell()
 
 

@@ -317,11 +317,11 @@ def _is(texts: pa.Array, rows: np.ndarray, word: np.ndarray) -> np.ndarray:
 
 
 def _reads(data: np.ndarray, positions: np.ndarray, word: np.ndarray) -> np.ndarray:
-    """At which `positions` in `data` there is `word` (bool)."""
+    """At which `positions` in `data` there is `word` (bool), as a whole."""
     if not len(positions) or not len(data):
         return np.zeros(len(positions), bool)
     letters = [data.take(positions + at, mode="clip") == letter for at, letter in enumerate(word)]
-    return np.logical_and.reduce(letters)
+    return np.logical_and.reduce([positions + len(word) <= len(data), *letters])
 
 
 def _without(values: pa.Array, nulls: np.ndarray) -> pa.Array:

@@ -205,6 +205,17 @@ def test_null_among_the_elements_is_only_accepted_where_it_is_written_and_allowe
     assert rows == [{"l": [None, [{"x": 1}, {"x": None}], []]}, None]
 
 
+def test_a_record_may_break_off_anywhere_also_at_the_end_of_all():
+    """Within a null it looked like one whose last letter lay beyond the end, and that was written to."""
+    record = b'{"key":"k","text": null,"number":null}'
+    types = {"key": "string", "text": ["string", "null"], "number": ["number", "null"]}
+    made = contract({"type": "object", "properties": {key: {"type": kind} for key, kind in types.items()}})
+    for length in range(1, len(record)):
+        result = run(Validator(made), record, record[:length])
+        assert result.rows.tolist() == [0]
+        assert [failure.type for failure in result.failures] == ["not_json"]
+
+
 def test_a_null_is_a_null_and_what_looks_like_the_screens_mark_for_it_is_itself():
     places = {
         "text": {"type": "string"},
