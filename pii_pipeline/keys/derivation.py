@@ -29,6 +29,8 @@ import hmac
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -166,9 +168,8 @@ def data_key_infos(stream: str, level: int, key_links: Iterable[bytes]) -> list[
 
 def tink_key_ids(key_links: Sequence[bytes], level: int) -> NDArray[np.uint32]:
     """The id each data key goes by in Tink's wire format: neighbouring levels of a link never share one."""
-    return np.frombuffer(b"".join([link[:4] for link in key_links]), ">u4").astype(np.uint32) + np.uint32(
-        level
-    )
+    first = np.frombuffer(b"".join([link[:4] for link in key_links]), ">u4")
+    return first.astype(np.uint32) + np.uint32(level)
 
 
 def pseudonym_root(secret: bytes, salt: bytes) -> bytes:
@@ -183,18 +184,9 @@ def bound_pseudonyms(domain: str, roots: Iterable[bytes], values: Iterable[bytes
     all values that come one after the other.
     """
     info = encode(b"subject-bound", domain.encode()) + b"\x01"
-    last: bytes | None = None
-    keyed = HMAC(VERSION, _SHA256).copy
     pseudonyms: list[bytes] = []
-    for root, value in zip(roots, values, strict=True):
-        if root is not last:
-            last = root
-            expand = HMAC(root, _SHA256)
-            expand.update(info)
-            keyed = HMAC(expand.finalize(), _SHA256).copy
-        mac = keyed()
-        mac.update(value)
-        pseudonyms.append(mac.finalize())
+    for root, pairs in groupby(zip(roots, values, strict=True), itemgetter(0)):
+        pseudonyms += hmac_sha256_many(hmac_sha256(root, info), [value for _, value in pairs])
     return pseudonyms
 
 

@@ -19,10 +19,9 @@ _UUID_GROUPS = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
 def hex_array(digests: list[bytes]) -> pa.Array:
     """Pseudonyms as lowercase hex text."""
     texts = b"".join(digests).hex().encode()
-    ends = np.arange(len(digests) + 1, dtype=np.int32) * HEX_DIGITS
-    if len(texts) != ends[-1]:
+    if len(texts) != HEX_DIGITS * len(digests):
         raise ValueError("a pseudonym has 32 bytes")
-    return pa.Array.from_buffers(pa.string(), len(digests), [None, pa.py_buffer(ends), pa.py_buffer(texts)])
+    return _texts_of_width(HEX_DIGITS, texts, len(digests))
 
 
 def from_hex(texts: pa.Array) -> list[bytes]:
@@ -38,7 +37,7 @@ def from_hex(texts: pa.Array) -> list[bytes]:
 
 def split_digests(joined: bytes) -> list[bytes]:
     """Pseudonyms that come one after the other."""
-    return [joined[at : at + DIGEST] for at in range(0, len(joined), DIGEST)]
+    return _split(joined, DIGEST)
 
 
 def uuid_array(links: list[bytes]) -> pa.Array:
@@ -47,8 +46,7 @@ def uuid_array(links: list[bytes]) -> pa.Array:
     texts = np.full((len(links), 36), ord("-"), np.uint8)
     for start, end, at in _UUID_GROUPS:
         texts[:, at : at + end - start] = digits[:, start:end]
-    ends = np.arange(len(links) + 1, dtype=np.int32) * 36
-    return pa.Array.from_buffers(pa.string(), len(links), [None, pa.py_buffer(ends), pa.py_buffer(texts)])
+    return _texts_of_width(36, texts, len(links))
 
 
 def from_uuid(texts: pa.Array) -> list[bytes]:
@@ -58,7 +56,7 @@ def from_uuid(texts: pa.Array) -> list[bytes]:
     joined = bytes.fromhex("".join(texts.to_pylist()).replace("-", ""))
     if len(joined) != 16 * len(texts):
         raise ValueError("a UUID has 32 hexadecimal digits")
-    return [joined[at : at + 16] for at in range(0, len(joined), 16)]
+    return _split(joined, 16)
 
 
 def base64_array(ciphertexts: list[bytes]) -> pa.Array:
@@ -70,6 +68,15 @@ def base64_array(ciphertexts: list[bytes]) -> pa.Array:
 def from_base64(texts: pa.Array) -> list[bytes]:
     """The reverse, of a string column without nulls."""
     return [a2b_base64(text) for text in texts.to_pylist()]
+
+
+def _split(joined: bytes, size: int) -> list[bytes]:
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
+
+
+def _texts_of_width(width: int, data: bytes | np.ndarray, count: int) -> pa.Array:
+    ends = np.arange(count + 1, dtype=np.int32) * width
+    return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
 
 def flat(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
