@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Literal
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from pii_pipeline.database import create_tables, insert_new, reading, scrub
 from pii_pipeline.keys.derivation import SIV_KEY_BYTES, WINDOW_KEY_BYTES, key_check_value
 from pii_pipeline.keys.errors import KeyDestroyed, SecretChanged
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
 from pii_pipeline.keys.subjects import SubjectStore
-from pii_pipeline.keys.tables import metadata, period_key, pseudonym_secret, singleton_key
+from pii_pipeline.keys.tables import loss, metadata, period_key, pseudonym_secret, singleton_key
 
 PeriodKind = Literal["window", "quarantine", "restricted"]
 
@@ -99,6 +99,11 @@ class KeyStore(SubjectStore):
         """The window key (32 bytes) of each UTC day of event time; None where the window has expired."""
         return self._period_keys("window", stream, days)
 
+    def losses(self) -> int:
+        """How often a person was forgotten or a key destroyed: while it is the same, what was read holds."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.count()).select_from(loss)).scalar_one()
+
     def expire_window(self, stream: str, day: date) -> None:
         """Destroy a window key for good: all under it becomes noise, backups of the lake included."""
         self._destroy("window", stream, day)
@@ -168,6 +173,7 @@ class KeyStore(SubjectStore):
                 .where(columns.wrapped.is_not(None))
                 .values(wrapped=None, destroyed_at=now)
             )
+            connection.execute(insert(loss), {"at": now})
         scrub(self._engine)
 
 

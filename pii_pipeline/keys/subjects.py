@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from sqlalchemy import Column, Connection, Engine, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Column, Connection, Engine, and_, bindparam, delete, exists, insert, select, update
 
 from pii_pipeline.database import insert_new, reading, scrub
 from pii_pipeline.keys import siv
@@ -23,7 +23,7 @@ from pii_pipeline.keys.bulk_sql import CHUNK, chunks, insert_new_rows, select_in
 from pii_pipeline.keys.derivation import REF_BYTES, SALT_BYTES, SIV_KEY_BYTES, hmac_sha256_many
 from pii_pipeline.keys.errors import CannotOpen, UnwrapFailed
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
-from pii_pipeline.keys.tables import epoch_key, subject, tombstone
+from pii_pipeline.keys.tables import epoch_key, loss, subject, tombstone
 
 _ALTERED = "a data subject's salt does not open: its row was altered"
 
@@ -86,6 +86,7 @@ class SubjectStore:
                 connection.execute(
                     update(tombstone).where(tombstone.c.mark == mark, column < moment).values({name: moment})
                 )
+            connection.execute(insert(loss), {"at": datetime.now(UTC)})
         scrub(self._engine)
         return known
 

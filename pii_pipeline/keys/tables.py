@@ -66,3 +66,12 @@ tombstone = Table(
     Column("erased_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
+
+# A row for each time a person was forgotten or a key destroyed: counted, by whoever must know that nobody was
+# since. No order is to be read from it, and whom or what it was is not in it.
+loss = Table(
+    "loss",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)

@@ -145,6 +145,22 @@ def test_salts_of_leaves_out_the_forgotten(store: KeyStore, kek: KeyEncryptionKe
         assert view.salts_of([gone.ref, stays.ref, b"?" * 16]) == {stays.ref: stays.salt}
 
 
+def test_every_loss_is_counted(store: KeyStore) -> None:
+    (tag,) = tags(1)
+    counted = [store.losses()]
+    for again in range(3):  # also of somebody who came back, and as of earlier: then no tombstone moves
+        store.subjects([tag])
+        store.forget(tag, erased_at=ERASED - timedelta(days=again), expires_at=LATER)
+        counted.append(store.losses())
+    store.window_keys("webshop", [date(2026, 11, 22)])
+    store.subjects(tags(2))
+    store.rotate_epoch()
+    counted.append(store.losses())
+    store.expire_window("webshop", date(2026, 11, 22))
+    counted.append(store.losses())
+    assert counted == [0, 1, 2, 3, 3, 4]
+
+
 def test_who_comes_back_is_a_new_person(store: KeyStore) -> None:
     (tag,) = tags(1)
     (before,) = store.subjects([tag])
