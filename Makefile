@@ -33,6 +33,11 @@ install: $(VENV)/installed
 PIP_INSTALL = DIST_EXTRA_CONFIG="$(CURDIR)/$(VENV)/setuptools.cfg" \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# pip compiles what it installs, but not this project and Python's own library. Where they are not to be compiled
+# when they are used (PYTHONDONTWRITEBYTECODE, as in many containers), every start would take a second longer.
+COMPILE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c \
+	'import compileall, pii_pipeline.runs; compileall.compile_dir("pii_pipeline", quiet=1)'
+
 # Python would leave its bytecode beside the sources, and setuptools its metadata: both go into .venv.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -44,11 +49,13 @@ $(BIN)/python:
 $(VENV)/installed: pyproject.toml $(BIN)/python
 	@echo "Installing into $(VENV) (some minutes the first time) ..."
 	@$(PIP_INSTALL) -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml $(BIN)/python
 	@echo "Installing into $(VENV), with what tests need (some minutes the first time) ..."
 	@$(PIP_INSTALL) -e '.[dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/installed
 
 run: $(VENV)/installed
