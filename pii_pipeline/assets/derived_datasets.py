@@ -31,7 +31,7 @@ def derived_dataset_asset(stream: Stream, dataset: str) -> dg.AssetsDefinition:
         stream,
         [spec],
         gated=dataset,
-        work=lambda installation, hour, force, progress: derive_hour(
+        work=lambda installation, hour, force, progress, _: derive_hour(
             installation, stream, dataset, hour, force, progress
         ),
         describe=lambda _, result: counts_metadata(result),

@@ -1,6 +1,6 @@
 """One layer of one stream as a Dagster asset: the pipeline does the work, Dagster is told what came of it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,8 +13,9 @@ from pii_pipeline.privacy.leak_gate import LeakError
 from pii_pipeline.steps import forced, guarded, numbers
 from pii_pipeline.streams.model import Stream
 
-Work = Callable[[Installation, str, bool, Progress], LayerResult]
-"""`work(installation, hour, force, progress)` makes the layer for the hour."""
+Work = Callable[[Installation, str, bool, Progress, Collection[str]], LayerResult]
+"""`work(installation, hour, force, progress, asked)` makes the layer for the hour; `asked`: the datasets of
+the stream that the run makes."""
 
 
 def layer_assets(
@@ -39,10 +40,12 @@ def layer_assets(
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         hour = hour_of_partition(context.partition_key)
         force = forced(context.run.tags)
+        keys = context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys
+        asked = {key.path[-1] for key in keys if key.path[0] == stream.name}
 
         def gated_work() -> LayerResult | LeakError:
             try:
-                return work(installation, hour, force, progress)
+                return work(installation, hour, force, progress, asked)
             except LeakError as refusal:
                 return refusal
 
@@ -58,6 +61,11 @@ def layer_assets(
         yield no_personal_data_result(gate, [])
 
     return layer
+
+
+def derived_among(stream: Stream, asked: Collection[str]) -> list[str]:
+    """The stream's derived datasets among those that the run makes."""
+    return [name for name in stream.derived if name in asked]
 
 
 def common_metadata(dataset: str, result: LayerResult) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from pii_pipeline.assets import columns
-from pii_pipeline.assets.layer import counts_metadata, layer_assets
+from pii_pipeline.assets.layer import counts_metadata, derived_among, layer_assets
 from pii_pipeline.assets.specs import asset_spec, cautions, version
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline.pseudonymize import CODE_VERSION, pseudonymize_hour
@@ -27,8 +27,8 @@ def pseudonymized_events_asset(stream: Stream) -> dg.AssetsDefinition:
         stream,
         [spec],
         gated=PSEUDONYMIZED_EVENTS,
-        work=lambda installation, hour, force, progress: pseudonymize_hour(
-            installation, stream, hour, force, progress
+        work=lambda installation, hour, force, progress, asked: pseudonymize_hour(
+            installation, stream, hour, force, progress, derived_among(stream, asked)
         ),
         describe=lambda _, result: counts_metadata(result),
     )

@@ -1,17 +1,20 @@
 """validated_events and bad_events: typed rows, and what was set aside with the reason."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from pii_pipeline.assets import columns
-from pii_pipeline.assets.layer import counts_metadata, layer_assets
+from pii_pipeline.assets.layer import counts_metadata, derived_among, layer_assets
 from pii_pipeline.assets.raw_events import NAME as RAW_EVENTS
 from pii_pipeline.assets.specs import asset_spec, version
-from pii_pipeline.ledger import VALIDATED_EVENTS
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline import bad_events
-from pii_pipeline.pipeline.layer import LayerResult
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.layer import LayerResult, Progress
+from pii_pipeline.pipeline.pseudonymize import pseudonymize_layer
 from pii_pipeline.pipeline.validate import BAD_EVENTS, CODE_VERSION, validate_hour
 from pii_pipeline.streams.model import Stream
 
@@ -43,11 +46,23 @@ def validated_events_assets(stream: Stream) -> dg.AssetsDefinition:
             ),
         ],
         gated=BAD_EVENTS,
-        work=lambda installation, hour, force, progress: validate_hour(
-            installation, stream, hour, force, progress
-        ),
+        work=partial(_work, stream),
         describe=_describe,
     )
+
+
+def _work(
+    stream: Stream,
+    installation: Installation,
+    hour: str,
+    force: bool,
+    progress: Progress,
+    asked: Collection[str],
+) -> LayerResult:
+    following = None
+    if PSEUDONYMIZED_EVENTS in asked:
+        following = pseudonymize_layer(installation, stream, derived_among(stream, asked))
+    return validate_hour(installation, stream, hour, force, progress, following)
 
 
 def _describe(dataset: str, result: LayerResult) -> Mapping[str, Any]:

@@ -96,6 +96,8 @@ def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], 
             if changed:
                 if opened.worth_workers([item.size for _, objects in changed for item in objects]):
                     opened.processes.start()
+                    if runner is None:
+                        _begin(opened, changed, hour, force)
                 runner = runner or stack.enter_context(_runner(opened))
                 for stream, _ in changed:
                     succeeded.forget(stream, hour)
@@ -108,6 +110,16 @@ def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], 
                 idle.append(hour)
             display.done()
     return trouble, idle
+
+
+def _begin(
+    opened: Installation, changed: list[tuple[Stream, list[ObjectInfo]]], hour: str, force: bool
+) -> None:
+    """Work for the worker processes while this one gets Dagster ready."""
+    from pii_pipeline.pipeline.seal import begin_hour
+
+    for stream, _ in changed:
+        begin_hour(opened, stream, hour, force)
 
 
 def _runner(opened: Installation) -> Runner:

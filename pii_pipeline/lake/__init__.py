@@ -1,6 +1,14 @@
 """Where files lie: the four zones, their layout, atomic writes, and Parquet in and out of them."""
 
-from pii_pipeline.lake.files import ObjectInfo, delete, list_objects, open_input, put, sweep_temporaries
+from pii_pipeline.lake.files import (
+    ObjectInfo,
+    delete,
+    list_objects,
+    open_input,
+    publish,
+    put,
+    sweep_temporaries,
+)
 from pii_pipeline.lake.layout import (
     LandingPath,
     data_file,
@@ -42,6 +50,7 @@ __all__ = [
     "open_input",
     "parse_hour",
     "parse_landing_path",
+    "publish",
     "put",
     "read_parquet",
     "sweep_temporaries",

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -109,15 +109,39 @@ def _sweep(temporary: Path) -> bool:
 @contextmanager
 def atomic_output(zone: Zone, path: str) -> Iterator[Any]:
     """A `pa.NativeFile` to write to; the object is there when the block ends, and not if it raises."""
+    with _output(zone, path, publish=True) as (sink, _):
+        yield sink
+
+
+@contextmanager
+def hidden_output(zone: Zone, path: str) -> Iterator[tuple[Any, str]]:
+    """A `pa.NativeFile` to write to, and the hidden path under which it lies until `publish`.
+
+    From the end of the block until then it is a leftover to any `sweep_temporaries`.
+    """
+    with _output(zone, path, publish=False) as (sink, temporary):
+        yield sink, str(PurePosixPath(path).with_name(temporary.name))
+
+
+def publish(zone: Zone, hidden: str, path: str) -> None:
+    """Gives what `hidden_output` wrote its name, in place of what has it. Raises FileNotFoundError."""
+    target = Path(zone.path(path))
+    Path(zone.path(hidden)).replace(target)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def _output(zone: Zone, path: str, publish: bool) -> Iterator[tuple[Any, Path]]:
     target = Path(zone.path(path))
     _make_folder(target.parent)
     temporary, descriptor = _create_temporary(target)
     try:
         with pa.OSFile(str(temporary), "wb") as sink:
-            yield sink
+            yield sink, temporary
         os.fsync(descriptor)
-        temporary.replace(target)
-        _sync_folder(target.parent)
+        if publish:
+            temporary.replace(target)
+            _sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

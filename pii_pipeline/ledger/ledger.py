@@ -28,7 +28,7 @@ from pii_pipeline.ledger.model import (
 )
 from pii_pipeline.ledger.tables import batches, commits, lock, now, objects
 
-DEFAULT_MAX_BATCH_BYTES = 128 * 1024 * 1024
+DEFAULT_MAX_BATCH_BYTES = 192 * 1024 * 1024
 DEFAULT_TTL = timedelta(seconds=60)
 
 _SEALING = "raw_events"

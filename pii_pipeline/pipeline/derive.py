@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -10,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.keys.keyring import DataKeys, Keyring
-from pii_pipeline.lake import data_file, read_parquet, write_parquet
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
+from pii_pipeline.lake import ParquetWriter, data_file, read_parquet, write_parquet
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.layer import Layer, LayerResult, Made, Progress, as_made, make_layer, silent
+from pii_pipeline.pipeline.layer import Layer, LayerResult, Progress, as_made, make_layer, silent
+from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
-from pii_pipeline.pipeline.sealing import ChunkOpener
+from pii_pipeline.pipeline.sealing import ChunkOpener, SealedRows
 from pii_pipeline.pipeline.subjects import windows
 from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
@@ -30,10 +34,13 @@ CODE_VERSION = "4"
 
 
 @dataclass(frozen=True, slots=True)
-class _Derived:
+class DerivedChunk:
+    """A chunk of the lake as the dataset has it: its rows, how many were withheld, bytes read, seconds."""
+
     table: pa.Table
     withheld: int
     bytes: int
+    seconds: float
 
 
 def derived_plan(stream: Stream, dataset: str) -> DerivedPlan:
@@ -52,19 +59,28 @@ def derive_hour(
     progress: Progress = silent,
 ) -> LayerResult:
     """Makes the hour's part of a derived dataset from what is in the lake."""
+    layer = Layer(
+        dataset,
+        "pseudonymized",
+        partial(derived_fingerprint, installation, stream, dataset),
+        partial(_derive_batch, stream, dataset),
+        as_made,
+    )
+    return make_layer(installation, stream, hour, layer, force, progress)
+
+
+def derived_fingerprint(
+    installation: Installation, stream: Stream, dataset: str, batch: Batch, upstream: Commit | str | None
+) -> str:
+    """What the dataset's part of a batch depends on; `upstream`: of the lake's part, or that fingerprint."""
     derived = derived_plan(stream, dataset)
     request = (
         f"{dataset} {derived.request.level} {sorted(derived.request.purposes)} {derived.joinable_with_lake}"
     )
-
-    def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
-        etags = [item.etag for item in batch.objects]
-        secret = installation.secret.version
-        above = upstream.fingerprint if upstream else None
-        return fingerprint(etags, f"{stream.contract.digest} {request}", CODE_VERSION, secret, above)
-
-    layer = Layer(dataset, "pseudonymized", fingerprint_of, partial(_derive_batch, stream, dataset), as_made)
-    return make_layer(installation, stream, hour, layer, force, progress)
+    etags = [item.etag for item in batch.objects]
+    secret = installation.secret.version
+    above = upstream.fingerprint if isinstance(upstream, Commit) else upstream
+    return fingerprint(etags, f"{stream.contract.digest} {request}", CODE_VERSION, secret, above)
 
 
 def _derive_batch(
@@ -77,38 +93,91 @@ def _derive_batch(
     progress: Progress,
 ) -> Made:
     assert upstream is not None
-    derived = derived_plan(stream, dataset)
-    path = data_file(stream.name, dataset, hour_start(batch.hour), batch.id, name)
-    derive = _Derivation(installation, stream, dataset, derived)
-    withheld = 0
     source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
-    dictionaries = [KEY_LINK, SUBJECT_TOKEN, *derived.plan.treated_texts(derived.plan.lake_schema())]
+    with derived_file(installation, stream, dataset, batch, name) as file:
+        for chunk in ordered_map(file.derive, file.chunks(source), installation.workers):
+            file.write(chunk, progress)
+    return file.made()
+
+
+@contextmanager
+def derived_file(
+    installation: Installation, stream: Stream, dataset: str, batch: Batch, name: str
+) -> Iterator[DerivedFile]:
+    """The file of one batch of a derived dataset, there when the block ends, and not if it raises."""
+    path = data_file(stream.name, dataset, hour_start(batch.hour), batch.id, name)
+    derived = derived_plan(stream, dataset)
     with write_parquet(installation.zones.consented, path, derived.schema()) as out:
-        chunks = read_parquet(installation.zones.lake, source, dictionaries=dictionaries)
-        for part in ordered_map(derive, chunks, installation.workers):
-            out.write(part.table)
-            withheld += part.withheld
-            progress(dataset, part.table.num_rows + part.withheld, part.bytes)
-    counts = {"pseudonymized": out.rows + withheld, "admitted": out.rows, "withheld": withheld}
-    return Made((CommittedFile(dataset, path, out.size, out.rows),), counts)
+        yield DerivedFile(installation, stream, dataset, derived, path, out)
 
 
-class _Derivation:
-    """From a chunk of the lake to a chunk of the dataset."""
+class DerivedFile:
+    """Chunks of the lake in, chunks of the dataset out and into its file. `seconds` it took so far."""
 
     def __init__(
-        self, installation: Installation, stream: Stream, dataset: str, derived: DerivedPlan
+        self,
+        installation: Installation,
+        stream: Stream,
+        dataset: str,
+        derived: DerivedPlan,
+        path: str,
+        out: ParquetWriter,
     ) -> None:
         self._installation = installation
+        self._stream = stream
         self._dataset = dataset
         self._derived = derived
-        self._stream = stream
+        self._path = path
+        self._out = out
+        self._withheld = 0
         self._salts: dict[bytes, bytes] = {}
+        self.seconds = 0.0
 
-    def __call__(self, batch: pa.RecordBatch) -> _Derived:
-        rows, size = batch.num_rows, batch.nbytes
-        table = pa.Table.from_batches([batch])
-        table = table.filter(pa.array(self._derived.request.admits(table[CONSENT].combine_chunks())))
+    def chunks(self, path: str) -> Iterator[pa.Table]:
+        """What is needed of a file of the lake."""
+        schema = self._derived.plan.lake_schema()
+        dictionaries = [KEY_LINK, SUBJECT_TOKEN, *self._derived.plan.treated_texts(schema)]
+        lake = self._installation.zones.lake
+        for batch in read_parquet(lake, path, columns=self._derived.needed, dictionaries=dictionaries):
+            yield pa.Table.from_batches([batch])
+
+    def derive(self, table: pa.Table, sealed: SealedRows | None = None) -> DerivedChunk:
+        """The dataset's part of a chunk of the lake (its columns that are needed, or more).
+
+        `sealed`: the chunk has not left this process; else its keys are asked of the store. Raises
+        `LeakError`. Several threads may be in here.
+        """
+        started = time.perf_counter()
+        rows, size = table.num_rows, table.nbytes
+        admitted = self._derived.request.admits(table[CONSENT].combine_chunks())
+        table = table.select(self._derived.needed).filter(pa.array(admitted))
+        if sealed is None:
+            table, row, opener = self._opened(table)
+        else:
+            row, opener = sealed.row[admitted], sealed.sealer.opener(self._dataset)
+        columns, leaks = derive_columns(table, self._derived, row, opener)
+        if leaks:
+            raise LeakError(leaks)
+        names = self._derived.schema().names
+        result = pa.table([columns[name] for name in names], names)
+        return DerivedChunk(result, rows - table.num_rows, size, time.perf_counter() - started)
+
+    def write(self, chunk: DerivedChunk, progress: Progress) -> None:
+        """Appends what `derive` made, in the order of the lake's chunks."""
+        started = time.perf_counter()
+        self._out.write(chunk.table)
+        self._withheld += chunk.withheld
+        self.seconds += chunk.seconds + time.perf_counter() - started
+        progress(self._dataset, chunk.table.num_rows + chunk.withheld, chunk.bytes)
+
+    def made(self) -> Made:
+        """Once the file is there."""
+        rows = self._out.rows
+        counts = {"pseudonymized": rows + self._withheld, "admitted": rows, "withheld": self._withheld}
+        return Made((MadeFile.of(self._dataset, self._path, self._out),), counts)
+
+    def _opened(self, table: pa.Table) -> tuple[pa.Table, np.ndarray, ChunkOpener]:
+        """The rows that can still be read, the data key of each, and what opens them."""
         days = windows(table[EVENT_TIME].combine_chunks()).days
         keyring = self._installation.keyring(self._stream, days)
         row, keys, known = self._data_keys(table, keyring)
@@ -116,13 +185,7 @@ class _Derivation:
             # Forgotten people and expired windows: nothing of theirs can be read, so nothing is admitted.
             table = table.filter(pa.array(known[row]))
             row, keys, _ = self._data_keys(table, keyring)
-        opener = ChunkOpener(keyring, self._dataset, keys)
-        columns, leaks = derive_columns(table, self._derived, row, opener)
-        if leaks:
-            raise LeakError(leaks)
-        names = self._derived.schema().names
-        result = pa.table([columns[name] for name in names], names)
-        return _Derived(result, rows - table.num_rows, size)
+        return table, row, ChunkOpener(keyring, self._dataset, keys)
 
     def _data_keys(self, table: pa.Table, keyring: Keyring) -> tuple[np.ndarray, DataKeys, np.ndarray]:
         """The data key of each row, those keys, and which of them still exist."""

@@ -20,6 +20,7 @@ from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
+from pii_pipeline.pipeline.made import MadeAhead
 from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
@@ -58,6 +59,10 @@ class Installation:
         self.settings = settings
         self.workers = settings.workers
         self.batch_bytes = batch_bytes
+        self.ahead: dict[tuple[str, str], MadeAhead] = {}
+        """What was made ahead and waits for its commit, by layer and batch."""
+        self.entered: dict[tuple[str, str], int] = {}
+        """New landing objects of a stream and hour that were entered ahead."""
         self._windows: dict[str, dict[date, bytes | None]] = {}
         self._windows_lock = Lock()
 
@@ -114,6 +119,13 @@ class Installation:
         """Processes that make whole batches, each with an installation of its own and one thread."""
         return Workers(self.workers, Installation, (replace(self.settings, workers=1),))
 
+    def forget_early_work(self) -> None:
+        """At the end of a run: what was made before its turn, and not asked for, nobody will ask for."""
+        self.ahead.clear()
+        self.entered.clear()
+        if "processes" in self.__dict__:
+            self.processes.withdraw()
+
     def worth_workers(self, sizes: Sequence[int]) -> bool:
         """Whether things of these `sizes` (bytes in landing) are worth making side by side."""
         return worth_workers(self.workers, sizes)
@@ -126,6 +138,11 @@ class Installation:
             if missing:
                 known.update(self.keys.window_keys(stream.name, missing))
             return Keyring(stream.name, self.secret.key, dict(known))
+
+    def forget_windows(self) -> None:
+        """Has window keys read again: some may have been destroyed."""
+        with self._windows_lock:
+            self._windows.clear()
 
     def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
         """Where the bad records of a batch are sealed."""

@@ -30,6 +30,11 @@ class Landed:
     new: bool
 
 
+def has_begun(hour: str) -> bool:
+    """Whether there is this hour ("2026-11-22T10"), now."""
+    return FIRST_HOUR <= hour <= hour_of(datetime.now(UTC))
+
+
 def land(landing: Zone, stream: str, hour: str, name: str, source: BinaryIO) -> Landed:
     """Copies `source` (seekable, from its start) to an object called `name` of `stream` and `hour`.
 
@@ -37,7 +42,7 @@ def land(landing: Zone, stream: str, hour: str, name: str, source: BinaryIO) -> 
     is taken goes beside it, its name made distinct by its digest, before the suffixes. Raises `NoSuchHour`
     for an hour before `FIRST_HOUR` or one that has not begun.
     """
-    if not FIRST_HOUR <= hour <= hour_of(datetime.now(UTC)):
+    if not has_begun(hour):
         raise NoSuchHour(f"{hour} is before {FIRST_HOUR}, the first hour there is, or has not begun")
     source.seek(0)
     digest = etag(source)

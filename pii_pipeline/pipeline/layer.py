@@ -6,14 +6,14 @@ import gc
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from pii_pipeline.lake import publish
 from pii_pipeline.ledger import (
     Batch,
     Commit,
     CommittedFile,
-    Counts,
     LeaseHeld,
     StaleHead,
     StaleUpstream,
@@ -21,7 +21,9 @@ from pii_pipeline.ledger import (
     upstream_of,
 )
 from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.memory import batch_memory
+from pii_pipeline.pipeline.workers import Key, Task
 from pii_pipeline.streams.model import Stream
 
 LEASE_PATIENCE = 600.0
@@ -40,15 +42,6 @@ class Progress(Protocol):
 
 def silent(layer: str, records: int, bytes: int) -> None:
     """No progress shown."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What making one batch in one layer gave, ready to be committed."""
-
-    files: tuple[CommittedFile, ...]
-    counts: Counts
-    expected_head: int | None = None
 
 
 P = TypeVar("P")
@@ -72,6 +65,10 @@ class Layer(Generic[P]):
     finish: Callable[[Batch, str, P], Made]
 
 
+Following = Callable[[Commit], Layer[Any] | None]
+"""The layer that will be asked for next, of a batch whose commit this is; None if that is not sure."""
+
+
 def as_made(batch: Batch, fingerprint: str, made: Made) -> Made:
     """The `finish` of a layer that has nothing to add."""
     return made
@@ -82,7 +79,8 @@ class LayerResult:
     """What a layer did for a stream and hour.
 
     `counts` are the sums over all committed batches, made now or before; `made` and `skipped` count
-    batches; `seconds`, `made_records` and `made_bytes` (of files written) are this run's.
+    batches; `made_records`, `made_bytes` (of files written) and `seconds` are this run's. Seconds are those
+    of the batches, added up: what is made side by side takes less.
     """
 
     stream: str
@@ -113,17 +111,18 @@ def make_layer(
     layer: Layer[Any],
     force: bool,
     progress: Progress,
+    following: Following | None = None,
 ) -> LayerResult:
     """Makes `layer` for every batch of the hour that is not made yet, or not from what is there now.
 
-    Nothing is visible before its commit. The lease keeps two runs from the same work; were it lost, they
-    would still meet in the ledger's transaction.
+    Nothing is visible before its commit. The lease keeps two runs from committing at once; were it lost, they
+    would still meet in the ledger's transaction. Worker processes that this layer has no more work for begin
+    with the one that `following` names.
     """
     ledger = installation.ledger
     result = LayerResult(stream.name, hour, layer.name)
     upstream_layer = upstream_of(layer.name)
     refused = False
-    started = time.perf_counter()
     with ExitStack() as stack:
         _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
         commits: dict[str, Commit | None] = {}
@@ -138,6 +137,7 @@ def make_layer(
                 jobs.append(_Job(batch, upstream, fingerprint, commit is not None))
             else:
                 result.skipped += 1
+        in_workers = installation.worth_workers([job.batch.bytes for job in jobs])
         results = stack.enter_context(closing(_work(installation, layer, jobs, progress)))
         for job, worked in zip(jobs, results, strict=True):
             try:
@@ -148,6 +148,10 @@ def make_layer(
                 continue
             commits[job.batch.id] = commit
             result.made += 1
+            result.seconds += commit.seconds
+            then = following(commit) if following and in_workers else None
+            if then and _is_due(installation, then, job.batch, commit, force):
+                _offer(installation, then, job.batch, commit)
             result.made_records += _number(commit.counts, layer.counted)
             result.made_bytes += sum(file.bytes for file in commit.files)
     for commit in commits.values():
@@ -156,64 +160,145 @@ def make_layer(
             result.files += commit.files
     if refused:
         raise InputsGone("; ".join(result.kept))  # after the other batches, which can be made
-    result.seconds = time.perf_counter() - started
     return result
 
 
-_Worked = tuple[Any, float] | InputsGone
-"""What `make` returned and the seconds it took."""
+@dataclass(frozen=True)
+class _Worked:
+    """What `make` returned and the seconds it took. If that was before the layer's turn, `losses` are those
+    of the key store when it began: of who was forgotten since, it may hold what it must not."""
+
+    made: Any
+    seconds: float
+    losses: int | None = None
 
 
 def _work(
     installation: Installation, layer: Layer[Any], jobs: Sequence[_Job], progress: Progress
-) -> Generator[_Worked]:
-    """What came of each job, in order; in worker processes where that is worth their start."""
-    if installation.worth_workers([job.batch.bytes for job in jobs]):
-        yield from installation.processes.run(
-            [(_make, (layer.make, job.batch, job.upstream, job.fingerprint)) for job in jobs], progress
+) -> Generator[_Worked | InputsGone]:
+    """What came of each job, in order: made ahead, or now; in worker processes where that is worth their
+    start."""
+    ahead = _taken_from_ahead(installation, layer.name, jobs)
+    now = [job for job in jobs if job.batch.id not in ahead]
+    if installation.worth_workers([job.batch.bytes for job in now]):
+        tasks: dict[Key, Task] = {
+            (layer.name, job.batch.id, job.fingerprint): (
+                _make,
+                (layer.make, job.batch, job.upstream, job.fingerprint),
+            )
+            for job in now
+        }
+        worked = installation.processes.run(tasks, progress)
+    else:
+        worked = (
+            _make(installation, layer.make, job.batch, job.upstream, job.fingerprint, progress) for job in now
         )
-        return
-    for job in jobs:
-        yield _make(installation, layer.make, job.batch, job.upstream, job.fingerprint, progress)
+    with closing(worked):
+        for job in jobs:
+            yield ahead.get(job.batch.id) or next(worked)
+
+
+def offer_layer(
+    installation: Installation, stream: Stream, hour: str, layer: Layer[Any], force: bool
+) -> None:
+    """To the workers, where they will be worth it: an hour's first layer, before it is asked for."""
+    batches = [
+        batch
+        for batch in installation.ledger.batches(stream.name, hour)
+        if _is_due(installation, layer, batch, None, force)
+    ]
+    if installation.worth_workers([batch.bytes for batch in batches]):
+        for batch in batches:
+            _offer(installation, layer, batch, None)
+
+
+def _is_due(
+    installation: Installation, layer: Layer[Any], batch: Batch, upstream: Commit | None, force: bool
+) -> bool:
+    commit = installation.ledger.commit_of(batch.id, layer.name)
+    return force or commit is None or commit.fingerprint != layer.fingerprint_of(batch, upstream)
+
+
+def _offer(installation: Installation, layer: Layer[Any], batch: Batch, upstream: Commit | None) -> None:
+    fingerprint = layer.fingerprint_of(batch, upstream)
+    task = _make_early, (layer.make, batch, upstream, fingerprint)
+    installation.processes.offer((layer.name, batch.id, fingerprint), task)
+
+
+def _taken_from_ahead(installation: Installation, layer: str, jobs: Sequence[_Job]) -> dict[str, _Worked]:
+    """By batch: what was made of these jobs ahead."""
+    found = [(job, installation.ahead.pop((layer, job.batch.id), None)) for job in jobs]
+    return {
+        job.batch.id: _Worked(item.made, item.seconds, item.losses)
+        for job, item in found
+        if item and item.fingerprint == job.fingerprint
+    }
+
+
+_MakeLayer = Callable[[Installation, Batch, Commit | None, str, Progress], Any]
 
 
 def _make(
     installation: Installation,
-    make: Callable[[Installation, Batch, Commit | None, str, Progress], Any],
+    make: _MakeLayer,
     batch: Batch,
     upstream: Commit | None,
     fingerprint: str,
     progress: Progress,
-) -> _Worked:
+) -> _Worked | InputsGone:
     started = time.perf_counter()
     try:
         with batch_memory(), _without_collections():
             made = make(installation, batch, upstream, fingerprint, progress)
     except InputsGone as gone:
         return gone
-    return made, time.perf_counter() - started
+    return _Worked(made, time.perf_counter() - started)
+
+
+def _make_early(
+    installation: Installation,
+    make: _MakeLayer,
+    batch: Batch,
+    upstream: Commit | None,
+    fingerprint: str,
+    progress: Progress,
+) -> _Worked:
+    losses = installation.keys.losses()
+    worked = _make(installation, make, batch, upstream, fingerprint, progress)
+    if isinstance(worked, InputsGone):
+        raise worked  # an offer that fails is made again in its turn
+    return replace(worked, losses=losses)
 
 
 def _commit(
-    installation: Installation, layer: Layer[Any], job: _Job, worked: _Worked, progress: Progress
+    installation: Installation,
+    layer: Layer[Any],
+    job: _Job,
+    worked: _Worked | InputsGone,
+    progress: Progress,
 ) -> Commit:
     """Commits what was made. If another run came first, what it was compared with, or made from, has changed:
-    it is finished, or made, again."""
+    it is finished, or made, again. So it is if it was made early and does not hold any more."""
     batch, upstream, fingerprint = job.batch, job.upstream, job.fingerprint
+    published: set[str] = set()
     while True:
         if isinstance(worked, InputsGone):
             raise worked
         started = time.perf_counter()
         with batch_memory():
-            made = layer.finish(batch, fingerprint, worked[0])
+            made = layer.finish(batch, fingerprint, worked.made)
+        seconds = worked.seconds + time.perf_counter() - started - sum(item.seconds for item in made.ahead)
+        if not _holds(installation, worked) or not _published(installation, made.files, published):
+            worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
+            continue
         try:
             done = installation.ledger.commit(
                 batch,
                 layer.name,
                 fingerprint,
-                made.files,
+                [item.file for item in made.files],
                 made.counts,
-                worked[1] + time.perf_counter() - started,
+                seconds,
                 expected_head=made.expected_head,
                 upstream=upstream.fingerprint if upstream else None,
             )
@@ -225,9 +310,31 @@ def _commit(
             fingerprint = layer.fingerprint_of(batch, upstream)
             worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
             continue
+        for item in made.ahead:
+            installation.ahead[item.layer, batch.id] = item
         for file in done.superseded:
             installation.delete(file)
         return done.commit
+
+
+def _holds(installation: Installation, worked: _Worked) -> bool:
+    if worked.losses in (None, installation.keys.losses()):
+        return True
+    installation.forget_windows()
+    return False
+
+
+def _published(installation: Installation, files: Sequence[MadeFile], published: set[str]) -> bool:
+    """Gives the files their names, those that have not got them yet. False if one is gone: what is finished
+    and not committed, any other run of the hour may have swept away."""
+    for item in files:
+        if item.hidden not in published:
+            try:
+                publish(installation.zone_holding(item.file.dataset), item.hidden, item.file.path)
+            except FileNotFoundError:
+                return False
+            published.add(item.hidden)
+    return True
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,25 +16,25 @@ from pii_pipeline.ledger import (
     VALIDATED_EVENTS,
     Batch,
     Commit,
-    CommittedFile,
     fingerprint,
     hour_start,
 )
 from pii_pipeline.pipeline import duplicates
+from pii_pipeline.pipeline.ahead import Ahead, Derived
 from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.layer import (
     InputsGone,
     Layer,
     LayerResult,
-    Made,
     Progress,
     as_made,
     make_layer,
     silent,
 )
+from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
-from pii_pipeline.pipeline.sealing import ChunkSealer
+from pii_pipeline.pipeline.sealing import ChunkSealer, SealedRows
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
 from pii_pipeline.privacy.consent import LEVELS, consent_levels
@@ -63,12 +63,27 @@ class _Treated:
     erased: int
     expired: int
     bytes: int
+    derived: Derived | Exception
 
 
 def pseudonymize_hour(
-    installation: Installation, stream: Stream, hour: str, force: bool = False, progress: Progress = silent
+    installation: Installation,
+    stream: Stream,
+    hour: str,
+    force: bool = False,
+    progress: Progress = silent,
+    ahead: Sequence[str] = (),
 ) -> LayerResult:
-    """Pseudonymizes what is validated of the hour and not, or not so, in the lake yet."""
+    """Pseudonymizes what is validated of the hour and not, or not so, in the lake yet.
+
+    `ahead`: derived datasets that will be asked for next; they are made on the way, and not committed.
+    """
+    layer = pseudonymize_layer(installation, stream, ahead)
+    return make_layer(installation, stream, hour, layer, force, progress)
+
+
+def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequence[str]) -> Layer[Made]:
+    """The layer, with derived datasets to be made ahead."""
 
     def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
@@ -76,14 +91,13 @@ def pseudonymize_hour(
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, stream.contract.digest, CODE_VERSION, secret, above)
 
-    layer = Layer(
-        PSEUDONYMIZED_EVENTS, "pseudonymized", fingerprint_of, partial(_pseudonymize_batch, stream), as_made
-    )
-    return make_layer(installation, stream, hour, layer, force, progress)
+    make = partial(_pseudonymize_batch, stream, tuple(ahead))
+    return Layer(PSEUDONYMIZED_EVENTS, "pseudonymized", fingerprint_of, make, as_made)
 
 
 def _pseudonymize_batch(
     stream: Stream,
+    datasets: Sequence[str],
     installation: Installation,
     batch: Batch,
     upstream: Commit | None,
@@ -93,16 +107,18 @@ def _pseudonymize_batch(
     assert upstream is not None
     plan = compile_plan(stream.contract)
     path = data_file(stream.name, PSEUDONYMIZED_EVENTS, hour_start(batch.hour), batch.id, name)
-    treat = _Treatment(installation, stream, plan)
+    ahead = Ahead(installation, stream, datasets, batch, name)
+    treat = _Treatment(installation, stream, plan, ahead)
     erased = expired = 0
     try:
-        with write_parquet(installation.zones.lake, path, plan.lake_schema()) as out:
+        with ahead, write_parquet(installation.zones.lake, path, plan.lake_schema()) as out:
             chunks = validated_chunks(installation, stream, batch, upstream, plan)
             for treated in ordered_map(treat, chunks, installation.workers):
                 out.write(treated.table)
                 erased += treated.erased
                 expired += treated.expired
                 progress(PSEUDONYMIZED_EVENTS, treated.table.num_rows, treated.bytes)
+                ahead.write(treated.derived, progress)
     except FileNotFoundError:
         raise InputsGone(f"batch {batch.id}: the validated events are not there any more") from None
     counts = {
@@ -111,7 +127,7 @@ def _pseudonymize_batch(
         "erased": erased,
         "expired": expired,
     }
-    return Made((CommittedFile(PSEUDONYMIZED_EVENTS, path, out.size, out.rows),), counts)
+    return Made((MadeFile.of(PSEUDONYMIZED_EVENTS, path, out),), counts, ahead=ahead.made())
 
 
 def validated_chunks(
@@ -148,12 +164,13 @@ def validated_chunks(
 class _Treatment:
     """From a chunk of validated rows to a chunk of the lake."""
 
-    def __init__(self, installation: Installation, stream: Stream, plan: Plan) -> None:
+    def __init__(self, installation: Installation, stream: Stream, plan: Plan, ahead: Ahead) -> None:
         self._installation = installation
         self._stream = stream
         self._plan = plan
         self._schema = plan.lake_schema()
         self._subjects = SubjectCache(installation.keys)
+        self._ahead = ahead
 
     def __call__(self, table: pa.Table) -> _Treated:
         size = table.nbytes
@@ -187,7 +204,9 @@ class _Treatment:
             ID_REUSED: table[ID_REUSED].combine_chunks(),
         }
         names = self._schema.names
-        return _Treated(pa.table([columns[name] for name in names], names), erased, expired, size)
+        lake = pa.table([columns[name] for name in names], names)
+        derived = self._ahead.derive(lake, SealedRows(keys.row, sealer))
+        return _Treated(lake, erased, expired, size, derived)
 
     def _erased(self, table: pa.Table, tags: list[bytes], subject: np.ndarray) -> np.ndarray:
         """Rows of people who were erased after them: event or arrival time at or before the erasure."""

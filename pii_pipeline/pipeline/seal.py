@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pii_pipeline.formats import etag
 from pii_pipeline.lake import hour_folder, landing_prefix, list_objects, open_input, sweep_temporaries
-from pii_pipeline.ledger import LandingObject, hour_start
+from pii_pipeline.ledger import LandingObject, LeaseHeld, hour_start
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
+from pii_pipeline.pipeline.landing import has_begun
+from pii_pipeline.pipeline.layer import offer_layer
+from pii_pipeline.pipeline.validate import validation
 from pii_pipeline.streams.model import LAYERS, Stream
 
 
@@ -26,7 +30,8 @@ class Sealed:
 def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC)."""
     started = time.perf_counter()
-    _sweep(installation, stream, hour)
+    if (stream.name, hour) not in installation.entered:  # or else this run has begun, and swept, already
+        sweep_hour(installation, stream, hour)
     landing = installation.zones.landing
     found = []
     for info in list_objects(landing, landing_prefix(stream.name, hour_start(hour))):
@@ -36,6 +41,7 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
         except FileNotFoundError:
             continue  # gone between listing and reading: it never was part of the hour
     new = installation.ledger.enter(stream.name, hour, found)
+    new += installation.entered.pop((stream.name, hour), 0)
     installation.ledger.seal(stream.name, hour, installation.batch_bytes)
     batches = installation.ledger.batches(stream.name, hour)
     return Sealed(
@@ -47,8 +53,30 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     )
 
 
+def begin_hour(installation: Installation, stream: Stream, hour: str, force: bool = False) -> None:
+    """Seals the hour for a run that is about to, and lets worker processes begin with what they are for.
+
+    What is made so is committed by the run, when it comes to that; `seal_hour` still says what came. Where
+    anything goes wrong here, the run meets it again, and says so.
+    """
+    if not has_begun(hour):
+        return
+    with suppress(Exception):
+        new = seal_hour(installation, stream, hour).new_objects
+        installation.entered[stream.name, hour] = new
+        offer_layer(installation, stream, hour, validation(installation, stream), force)
+
+
+def sweep_hour(installation: Installation, stream: Stream, hour: str) -> None:
+    """Removes what was written for this hour and never committed, by runs that were killed or whose later
+    steps never came. What a living process writes stays; what it has finished and not committed goes, unless
+    it is at work on the hour now, and is made again by it.
+    """
+    with suppress(LeaseHeld), installation.ledger.lease(stream.name, hour):
+        _sweep(installation, stream, hour)
+
+
 def _sweep(installation: Installation, stream: Stream, hour: str) -> None:
-    """Removes what killed runs of this hour left half-written; what a living one writes stays."""
     for dataset in (*LAYERS, EVENT_DIGESTS, *stream.derived):
         sweep_temporaries(
             installation.zone_holding(dataset), hour_folder(stream.name, dataset, hour_start(hour))

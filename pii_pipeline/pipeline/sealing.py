@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from pii_pipeline.keys.keyring import Column, DataKeys, Keyring
 from pii_pipeline.privacy.sealer import Index, SealedColumn
 
@@ -13,13 +16,36 @@ class ChunkSealer:
         self._keyring = keyring
         self._roots = keyring.pseudonym_roots(salts)
         self._data_keys = data_keys
+        self._sealed: list[tuple[SealedColumn, list[bytes]]] = []
 
     def pseudonyms(self, domain: str, values: list[bytes], subjects: Index | None) -> list[bytes]:
         roots = None if subjects is None else [self._roots[i] for i in subjects.tolist()]
         return self._keyring.pseudonyms(domain, values, roots)
 
     def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
-        return self._keyring.seal_columns(self._data_keys, _columns(columns))
+        sealed = self._keyring.seal_columns(self._data_keys, _columns(columns))
+        self._sealed += zip(columns, sealed, strict=True)
+        return sealed
+
+    def opener(self, dataset: str) -> ChunkOpener:
+        """Opens what was sealed here, from memory."""
+        return _RememberingOpener(self._keyring, dataset, self._data_keys, self._plaintexts)
+
+    @cached_property
+    def _plaintexts(self) -> dict[bytes, dict[bytes, bytes]]:
+        """Ciphertext → plaintext, by associated data: that of a field of the contract."""
+        return {
+            column.associated_data: dict(zip(sealed, column.values, strict=True))
+            for column, sealed in self._sealed
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRows:
+    """Whose rows those of a chunk are that is still in memory: row i is under the data key `row[i]`."""
+
+    row: Index
+    sealer: ChunkSealer
 
 
 class ChunkOpener:
@@ -38,6 +64,25 @@ class ChunkOpener:
 
     def outer_seal(self, associated_data: bytes, ciphertexts: list[bytes]) -> list[bytes]:
         return self._keyring.outer_seal(self._dataset, associated_data, ciphertexts)
+
+
+class _RememberingOpener(ChunkOpener):
+    """Knows the plaintexts: making the data keys once more would take most of the time."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        dataset: str,
+        data_keys: DataKeys,
+        plaintexts: dict[bytes, dict[bytes, bytes]],
+    ) -> None:
+        super().__init__(keyring, dataset, data_keys)
+        self._plaintexts = plaintexts
+
+    def open(self, columns: list[SealedColumn]) -> list[list[bytes]]:
+        return [
+            [self._plaintexts[column.associated_data][value] for value in column.values] for column in columns
+        ]
 
 
 def _columns(columns: list[SealedColumn]) -> list[Column]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,6 @@ from pii_pipeline.ledger import (
     VALIDATED_EVENTS,
     Batch,
     Commit,
-    CommittedFile,
     Counts,
     SealedObject,
     fingerprint,
@@ -30,7 +29,8 @@ from pii_pipeline.pipeline import bad_events, duplicates
 from pii_pipeline.pipeline.bad_events import BadRecord, bad_event_rows
 from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
-from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Made, Progress, make_layer, silent
+from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, make_layer, silent
+from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import Leak, LeakError
@@ -68,9 +68,28 @@ def validated_schema(stream: Stream) -> pa.Schema:
 
 
 def validate_hour(
-    installation: Installation, stream: Stream, hour: str, force: bool = False, progress: Progress = silent
+    installation: Installation,
+    stream: Stream,
+    hour: str,
+    force: bool = False,
+    progress: Progress = silent,
+    following: Layer[Any] | None = None,
 ) -> LayerResult:
-    """Validates every sealed batch of the hour that is new, changed, or forced."""
+    """Validates every sealed batch of the hour that is new, changed, or forced.
+
+    `following`: the layer that will be asked for next, unless there are too many bad events.
+    """
+
+    def then(commit: Commit) -> Layer[Any] | None:
+        records, bad = commit.counts["records"], commit.counts["bad"]
+        assert isinstance(records, int) and isinstance(bad, int)
+        return following if bad <= stream.bad_event_threshold * records else None
+
+    return make_layer(installation, stream, hour, validation(installation, stream), force, progress, then)
+
+
+def validation(installation: Installation, stream: Stream) -> Layer[_Validated]:
+    """The layer."""
     contract = stream.contract
 
     def fingerprint_of(batch: Batch, _: Commit | None) -> str:
@@ -78,21 +97,20 @@ def validate_hour(
         settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field}"
         return fingerprint(etags, f"{contract.digest} {settings}", CODE_VERSION, None)
 
-    layer = Layer(
+    return Layer(
         VALIDATED_EVENTS,
         "records",
         fingerprint_of,
         partial(_validate_batch, stream),
         partial(_tell_duplicates, installation, stream),
     )
-    return make_layer(installation, stream, hour, layer, force, progress)
 
 
 @dataclass(frozen=True, slots=True)
 class _Validated:
     """A batch after validation, redelivered events not told yet; `digests` of a stream with an event id."""
 
-    files: tuple[CommittedFile, ...]
+    files: tuple[MadeFile, ...]
     counts: Counts
     digests: pa.Table | None
 
@@ -165,8 +183,8 @@ def _validate_batch(
             progress(VALIDATED_EVENTS, result.records, result.bytes)
 
     files = (
-        CommittedFile(VALIDATED_EVENTS, validated_path, valid.size, valid.rows),
-        CommittedFile(BAD_EVENTS, bad_path, bad_file.size, bad_file.rows),
+        MadeFile.of(VALIDATED_EVENTS, validated_path, valid),
+        MadeFile.of(BAD_EVENTS, bad_path, bad_file),
     )
     return _Validated(
         files,
@@ -202,8 +220,7 @@ def _tell_duplicates(
         "duplicate": duplicate,
         "event_id_reused": int((verdict == duplicates.ID_REUSED).sum()),
     }
-    digests = CommittedFile(EVENT_DIGESTS, path, out.size, out.rows)
-    return Made((*done.files, digests), counts, earlier.head)
+    return Made((*done.files, MadeFile.of(EVENT_DIGESTS, path, out)), counts, earlier.head)
 
 
 def _opener(installation: Installation, item: SealedObject):  # noqa: ANN202

@@ -19,12 +19,11 @@ import threading
 import time
 import traceback
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pii_pipeline.process import ENVIRONMENT
 
@@ -43,6 +42,9 @@ _LAYERS = ("validate", "pseudonymize", "derive")
 WORTH_WORKERS = 32 << 20
 """Bytes in landing from which on worker processes are started: that takes them most of a second."""
 
+Key = Hashable
+"""By which two tasks are the same."""
+
 Crew = dict[Connection, "subprocess.Popen[bytes]"]
 """Worker processes by the pipe that leads to each."""
 
@@ -59,36 +61,64 @@ class WorkerFailed(Exception):
     """A worker process failed or is gone. The message names a type and a place, and quotes nothing."""
 
 
+class _Job(NamedTuple):
+    """What a worker is at; `offered`: it began with it before anybody asked."""
+
+    key: Key
+    offered: bool
+
+
 class Workers:
     """Up to `processes` processes, each with the state that `make_state(*arguments)` gave it when it started.
 
     They start at the first `run`, unless told to before, and end with the parent, however that ends: their
-    pipe closes, and they watch for a new parent. Used by several threads, calls take turns.
+    pipe closes, and they watch for a new parent. Used by several threads, runs take turns; offers are the
+    business of the thread whose turn it is.
     """
 
     def __init__(self, processes: int, make_state: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.processes = processes
         self._state = (make_state, arguments)
         self._workers: Crew = {}
-        self._busy: dict[Connection, int] = {}
+        self._asked: dict[Key, Task] = {}
+        self._offered: dict[Key, Task] = {}
+        self._busy: dict[Connection, _Job] = {}
+        self._answers: dict[Key, Any] = {}
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, stop, self._workers)
 
-    def run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
+    def run(self, tasks: Mapping[Key, Task], progress: Callable[..., None]) -> Generator[Any]:
         """The results of `tasks`, in their order; `progress` is called with what they report meanwhile.
 
         The first error ends all of them. Errors of this package come back as they are; any other as
-        `WorkerFailed`, because its message might quote data.
+        `WorkerFailed`, because its message might quote data. Tasks with the same key are the same task: what
+        came of it as an offer is not made again.
         """
         with self._lock:
+            missing = set(tasks)
             try:
-                yield from self._run(tasks, progress)
+                yield from self._run(tasks, missing, progress)
             except (OSError, EOFError) as error:
                 raise WorkerFailed(f"a worker process is gone ({type(error).__name__})") from None
             finally:
-                if self._busy:  # an error, or a caller who has had enough: their answers must reach nobody
-                    stop(self._workers)
-                    self._busy.clear()
+                self._asked.clear()
+                if missing:  # an error, or a caller who has had enough: their answers must reach nobody
+                    self._end()
+
+    def offer(self, key: Key, task: Task) -> None:
+        """A task that will be asked for later, for workers that would have nothing to do till then.
+
+        What fails, or costs a worker its life, is forgotten, and done again when asked for.
+        """
+        self._offered[key] = task
+        self._employ()
+
+    def withdraw(self) -> None:
+        """Forgets all offers, nobody will ask for them any more; workers that are at one are ended."""
+        for worker in [worker for worker, job in self._busy.items() if job.offered]:
+            self._dismiss(worker)
+        self._offered.clear()
+        self._answers.clear()
 
     def adopt(self, crew: Crew) -> None:
         """Takes processes that `start_processes` made before there was a `Workers`; leaves `crew` empty."""
@@ -104,34 +134,83 @@ class Workers:
     def close(self) -> None:
         """Ends the workers; the next call starts new ones."""
         with self._lock:
-            stop(self._workers)
+            self._end()
 
-    def _run(self, tasks: Sequence[Task], progress: Callable[..., None]) -> Generator[Any]:
-        self._start(min(self.processes, len(tasks)))
-        waiting = deque(enumerate(tasks))
-        results: dict[int, Any] = {}
-
-        def hand_out(worker: Connection) -> None:
-            if waiting:
-                self._busy[worker], task = waiting.popleft()
-                worker.send(task)
-
-        for worker in list(self._workers):
-            hand_out(worker)
-        for number in range(len(tasks)):
-            while number not in results:
+    def _run(
+        self, tasks: Mapping[Key, Task], missing: set[Key], progress: Callable[..., None]
+    ) -> Generator[Any]:
+        missing.difference_update(self._answers)
+        under_way = {job.key for job in self._busy.values()}
+        for key, task in tasks.items():
+            self._offered.pop(key, None)
+            if key in missing and key not in under_way:
+                self._asked[key] = task
+        for wanted in tasks:
+            while wanted not in self._answers:
+                self._start(min(self.processes, len(self._busy) + len(self._asked)))
+                self._employ()
+                assert self._busy, "nobody is at what is waited for"
                 for worker in wait(list(self._busy)):
                     assert isinstance(worker, Connection)
-                    kind, answer = worker.recv()
-                    if kind == "progress":
-                        progress(*answer)
-                        continue
-                    done = self._busy.pop(worker)
-                    if kind == "failed":
-                        raise answer
-                    results[done] = answer
-                    hand_out(worker)
-            yield results.pop(number)
+                    self._listen(worker, tasks, missing, progress)
+            yield self._answers.pop(wanted)
+
+    def _listen(
+        self,
+        worker: Connection,
+        tasks: Mapping[Key, Task],
+        missing: set[Key],
+        progress: Callable[..., None],
+    ) -> None:
+        job = self._busy[worker]
+        kind: str = "lost"
+        answer: Any = None
+        try:
+            kind, answer = worker.recv()
+        except (OSError, EOFError):
+            if not job.offered:
+                raise
+            self._dismiss(worker)
+        if kind == "progress":
+            progress(*answer)
+            return
+        self._busy.pop(worker, None)
+        if kind == "done":
+            self._answers[job.key] = answer
+            missing.discard(job.key)
+        elif not job.offered:
+            raise answer
+        elif job.key in missing:
+            self._asked[job.key] = tasks[job.key]
+        self._employ()
+
+    def _employ(self) -> None:
+        """Gives every worker that has nothing to do what was asked for, or else what was offered."""
+        for worker in [worker for worker in self._workers if worker not in self._busy]:
+            queue = self._asked or self._offered
+            if not queue:
+                return
+            offered = queue is self._offered
+            key = next(iter(queue))
+            try:
+                worker.send(queue[key])
+            except OSError:
+                if not offered:
+                    raise
+                self._dismiss(worker)
+                continue
+            del queue[key]
+            self._busy[worker] = _Job(key, offered)
+
+    def _dismiss(self, worker: Connection) -> None:
+        self._busy.pop(worker, None)
+        stop({worker: self._workers.pop(worker)})
+
+    def _end(self) -> None:
+        stop(self._workers)
+        self._busy.clear()
+        self._offered.clear()
+        self._answers.clear()
 
     def _start(self, count: int) -> None:
         while len(self._workers) < count:

@@ -31,6 +31,7 @@ from pii_pipeline.privacy.leak_gate import Leak, detector_leaks, form_leaks
 from pii_pipeline.privacy.nested import leaves, plain, transform
 from pii_pipeline.privacy.plan import (
     CONSENT,
+    EVENT_TIME,
     ID_REUSED,
     KEY_LINK,
     SUBJECT_TOKEN,
@@ -69,6 +70,12 @@ class DerivedPlan:
         if not self.joinable_with_lake:
             system = [field for field in system if field.name not in _LINKING]
         return pa.schema(system + [pa.field(name, self._type(step)) for name, step in self.columns])
+
+    @property
+    def needed(self) -> list[str]:
+        """The lake's columns that this dataset is made of."""
+        keys = (EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, CONSENT)
+        return list(dict.fromkeys([*keys, *self.schema().names]))
 
     def readable(self, leaf: Leaf) -> bool:
         """Whether this encrypted leaf is decrypted here."""

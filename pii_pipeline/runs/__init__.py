@@ -15,6 +15,7 @@ from pii_pipeline.partitions import HOURS, partition_of_hour
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.landing import FIRST_HOUR
 from pii_pipeline.pipeline.layer import Progress, silent
+from pii_pipeline.pipeline.seal import sweep_hour
 from pii_pipeline.runs.instance import open_instance, prepare_dagster_home
 from pii_pipeline.steps import FORCE_TAG
 
@@ -88,15 +89,20 @@ class Runner:
         everything = self._job.asset_layer.executable_asset_keys
         keys = [key for key in everything if streams is None or key.path[0] in streams]
         self._progress = progress
-        with _private_files():
-            result = self._job.execute_in_process(
-                instance=self._instance,
-                partition_key=partition,
-                asset_selection=None if streams is None else keys,
-                tags={FORCE_TAG: "true"} if force else None,
-                run_config=_QUIET,
-                raise_on_error=False,
-            )
+        try:
+            with _private_files():
+                result = self._job.execute_in_process(
+                    instance=self._instance,
+                    partition_key=partition,
+                    asset_selection=None if streams is None else keys,
+                    tags={FORCE_TAG: "true"} if force else None,
+                    run_config=_QUIET,
+                    raise_on_error=False,
+                )
+        finally:
+            self._installation.forget_early_work()
+        for name in sorted({key.path[0] for key in keys}):
+            sweep_hour(self._installation, self._installation.streams[name], hour)
         return _summary(result, hour, keys)
 
     def _told(self, layer: str, records: int, bytes: int) -> None:

@@ -19,6 +19,7 @@ from pii_pipeline.lake import (
     delete,
     list_objects,
     open_input,
+    publish,
     put,
     sweep_temporaries,
     write_parquet,
@@ -42,8 +43,9 @@ def test_files_are_0600_and_folders_0700_whatever_the_umask(lake, umask):
     before = os.umask(umask)
     try:
         put(lake, "a/b/raw", b"1")
-        with write_parquet(lake, "a/c/d.parquet", pa.schema([("x", pa.int64())])):
+        with write_parquet(lake, "a/c/d.parquet", pa.schema([("x", pa.int64())])) as out:
             pass
+        publish(lake, out.hidden, "a/c/d.parquet")
     finally:
         os.umask(before)
     assert modes(Path(lake.root)) == {

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import pickle
 import random
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pii_pipeline.lake import UnreadableFile, WrongKey, Zone, parquet, put, read_parquet, write_parquet
+from pii_pipeline.lake import (
+    UnreadableFile,
+    WrongKey,
+    Zone,
+    parquet,
+    publish,
+    put,
+    read_parquet,
+    write_parquet,
+)
+from pii_pipeline.lake.parquet import _differ_at_once
 
 KEY = bytes(range(32))
 SCHEMA = pa.schema(
@@ -40,8 +53,16 @@ def table(count: int = 100, start: int = 0) -> pa.Table:
     )
 
 
+@contextmanager
+def published(zone: Zone, path: str, schema: pa.Schema, **options: Any) -> Iterator[parquet.ParquetWriter]:
+    """Writes a file that is there at once."""
+    with write_parquet(zone, path, schema, **options) as writer:
+        yield writer
+    publish(zone, writer.hidden, path)
+
+
 def write(zone: Zone, path: str, *tables: pa.Table, key: bytes | None = None) -> bytes:
-    with write_parquet(zone, path, SCHEMA, key=key) as writer:
+    with published(zone, path, SCHEMA, key=key) as writer:
         for part in tables:
             writer.write(part)
     raw = Path(zone.path(path)).read_bytes()
@@ -114,7 +135,7 @@ def test_values_of_rows_that_were_filtered_out_do_not_reach_the_file(lake):
     schema = pa.schema([("x", pa.string())])
     text = pa.table({"x": pa.array(["erased-value", "kept"]).dictionary_encode()})
     left = text.filter(pa.array([False, True]))
-    with write_parquet(lake, "a.parquet", schema, compression="none") as writer:
+    with published(lake, "a.parquet", schema, compression="none") as writer:
         writer.write(left)
     raw = Path(lake.path("a.parquet")).read_bytes()
     assert b"kept" in raw
@@ -122,7 +143,7 @@ def test_values_of_rows_that_were_filtered_out_do_not_reach_the_file(lake):
 
 
 def test_a_batch_is_a_table_too(lake):
-    with write_parquet(lake, "a.parquet", SCHEMA) as writer:
+    with published(lake, "a.parquet", SCHEMA) as writer:
         writer.write(table(5).to_batches()[0])
     assert read(lake, "a.parquet").equals(table(5))
 
@@ -131,7 +152,7 @@ def test_other_columns_are_refused_and_nothing_is_left(lake):
     for other in (table(1).drop_columns(["id"]), table(1).cast(SCHEMA.set(0, pa.field("id", pa.int32())))):
         with (
             pytest.raises(TypeError, match="not those of the file's schema"),
-            write_parquet(lake, "a.parquet", SCHEMA) as writer,
+            published(lake, "a.parquet", SCHEMA) as writer,
         ):
             writer.write(table(1))
             writer.write(other)
@@ -195,17 +216,30 @@ def test_errors_travel_between_processes():
     assert str(pickle.loads(pickle.dumps(WrongKey("a")))) == "a"
 
 
-def test_a_dictionary_with_a_value_twice_leaves_no_memory_in_the_file(lake: Zone) -> None:
+@pytest.mark.parametrize("long", [True, False])
+def test_a_dictionary_with_a_value_twice_leaves_no_memory_in_the_file(lake: Zone, long: bool) -> None:
     """pyarrow 26 writes such a dictionary as a page that ends in whatever its memory held before."""
     schema = pa.schema([("x", pa.string())])
-    values = [f"{number:05}" * 8 for number in range(2000)]
+    values = [f"{number:05}" * 8 if long else f"{number:05}" for number in range(2000)]
     doubled = pa.DictionaryArray.from_arrays(pa.array(range(4000), pa.int32()), pa.array(values + values))
     plain = doubled.dictionary_decode()
     for path, column in (("doubled.parquet", doubled), ("plain.parquet", plain)):
-        with write_parquet(lake, path, schema, compression="none") as writer:
+        with published(lake, path, schema, compression="none") as writer:
             writer.write(pa.table({"x": column}))
     contents = [Path(lake.path(path)).read_bytes() for path in ("doubled.parquet", "plain.parquet")]
     assert contents[0] == contents[1]
+
+
+def test_texts_that_differ_late_differ() -> None:
+    """The first bytes are looked at first; a value more than once must be found wherever it lies."""
+    texts = pa.array([f"{number:016}" for number in range(100)])
+    assert _differ_at_once(texts)
+    assert _differ_at_once(texts[10:20])
+    assert not _differ_at_once(pa.concat_arrays([texts, texts[50:51]]))
+    assert not _differ_at_once(pa.array(["0123456789abcdef-a", "0123456789abcdef-b"])), "that is not certain"
+    assert not _differ_at_once(pa.array(["short", "and a long one of 16"]))
+    assert not _differ_at_once(pa.array(["0123456789abcdef", None]))
+    assert not _differ_at_once(pa.array([], pa.string()))
 
 
 def test_any_dictionary_is_written_as_its_values_and_nothing_else(lake: Zone) -> None:
@@ -218,13 +252,13 @@ def test_any_dictionary_is_written_as_its_values_and_nothing_else(lake: Zone) ->
         first = chance.randrange(len(codes))
         for part in (column, column.slice(first)):
             for path, same in (("encoded.parquet", part), ("plain.parquet", part.dictionary_decode())):
-                with write_parquet(lake, path, schema, compression="none") as writer:
+                with published(lake, path, schema, compression="none") as writer:
                     writer.write(pa.table({"x": same}))
             encoded, plain = (
                 Path(lake.path(f"{name}.parquet")).read_bytes() for name in ("encoded", "plain")
             )
             assert encoded == plain, "the order of the dictionary is the rows', whoever made it"
-        with write_parquet(lake, f"{round}.parquet", schema, compression="none") as writer:
+        with published(lake, f"{round}.parquet", schema, compression="none") as writer:
             writer.write(pa.table({"x": column.slice(first)}))
             writer.write(pa.table({"x": column}))
             writer.write(pa.table({"x": column.dictionary_decode()}))

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pii_pipeline.pipeline.layer import InputsGone
-from pii_pipeline.pipeline.workers import WorkerFailed, Workers
+from pii_pipeline.pipeline.workers import Task, WorkerFailed, Workers
 from pii_pipeline.privacy.leak_gate import Leak, LeakError
 
 # What the workers do. It is imported in them from here.
@@ -39,8 +39,8 @@ def silent(*_: object) -> None:
     pass
 
 
-def tasks(count: int, seconds: float = 0.0) -> list[tuple[Callable[..., object], tuple[object, ...]]]:
-    return [(answer, (number, seconds * (count - number))) for number in range(count)]
+def tasks(count: int, seconds: float = 0.0) -> dict[Hashable, Task]:
+    return {number: (answer, (number, seconds * (count - number))) for number in range(count)}
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def test_results_come_in_order_from_several_processes_with_their_progress(worker
 
 def test_errors_come_back_typed_and_without_values(workers: Workers) -> None:
     with pytest.raises(WorkerFailed, match=r"failed with builtins\.ValueError \(at ") as caught:
-        list(workers.run([(fail, ("other",)), *tasks(2)], silent))
+        list(workers.run({"first": (fail, ("other",)), **tasks(2)}, silent))
     assert "canary" not in str(caught.value)
     with pytest.raises(LeakError, match=r"leak gate: email: looks like email \(3 values\)") as refused:
-        list(workers.run([(fail, ("ours",)), *tasks(2)], silent))
+        list(workers.run({"first": (fail, ("ours",)), **tasks(2)}, silent))
     assert refused.value.leaks == [Leak("email", "looks like email", 3)]
     assert len(list(workers.run(tasks(3), silent))) == 3, "an error must not put answers out of step"
 
@@ -88,6 +88,83 @@ def test_a_lost_worker_is_reported_and_replaced(workers: Workers) -> None:
 def test_no_more_processes_than_tasks(workers: Workers) -> None:
     assert len({pid for *_, pid in workers.run(tasks(1), silent)}) == 1
     assert len(workers._workers) == 1
+
+
+def test_an_offer_is_done_by_who_has_nothing_else_to_do_and_only_once(workers: Workers) -> None:
+    results = workers.run(tasks(2, 0.1), silent)
+    next(results)
+    workers.offer("early", (answer, (7, 0.0)))
+    workers.offer("never asked for", (answer, (8, 0.0)))
+    list(results)
+    later: dict[Hashable, Task] = {"now": (answer, (9, 0.2)), "early": (fail, ("other",))}
+    assert [number for _, number, _ in workers.run(later, silent)] == [9, 7], (
+        "not what the key stands for now"
+    )
+    assert [number for _, number, _ in workers.run(tasks(3), silent)] == [0, 1, 2]
+
+
+def test_an_offer_that_fails_is_done_again_when_asked_for(workers: Workers) -> None:
+    results = workers.run(tasks(2, 0.1), silent)
+    next(results)
+    workers.offer("early", (fail, ("other",)))
+    list(results)
+    list(workers.run({"meanwhile": (answer, (1, 0.2))}, silent))
+    assert [number for _, number, _ in workers.run({"early": (answer, (2, 0.0))}, silent)] == [2]
+    workers.offer("early", (fail, ("ours",)))
+    with pytest.raises(LeakError):
+        list(workers.run({"early": (fail, ("ours",))}, silent))
+
+
+def test_offers_that_were_withdrawn_are_made_anew(workers: Workers) -> None:
+    results = workers.run(tasks(2, 0.1), silent)
+    next(results)
+    workers.offer("early", (answer, (7, 0.0)))
+    list(results)
+    list(workers.run({"meanwhile": (answer, (1, 0.2))}, silent))
+    workers.withdraw()
+    assert [number for _, number, _ in workers.run({"early": (answer, (2, 0.0))}, silent)] == [2]
+
+
+def record(name: str, path: str, seconds: float, progress: Callable[..., None]) -> int:
+    time.sleep(seconds)
+    with Path(path).open("a") as file:
+        print(os.getpid(), file=file)
+    return os.getpid()
+
+
+def begun(workers: Workers, key: str, task: Task) -> int:
+    """The process that is at the offer, while nothing else is to be done."""
+    list(workers.run(tasks(2), silent))
+    workers.offer(key, task)
+    (worker,) = workers._busy
+    return workers._workers[worker].pid
+
+
+def test_an_offer_that_is_under_way_is_waited_for(workers: Workers, tmp_path: Path) -> None:
+    task: Task = (record, (str(tmp_path / "log"), 0.3))
+    begun(workers, "early", task)
+    list(workers.run({"early": task}, silent))
+    assert len((tmp_path / "log").read_text().split()) == 1
+
+
+def test_a_worker_that_is_lost_at_an_offer_costs_nothing_else(workers: Workers, tmp_path: Path) -> None:
+    slow: Task = (record, (str(tmp_path / "log"), 30.0))
+    os.kill(begun(workers, "early", slow), signal.SIGKILL)
+    first, _ = workers.run({"early": (answer, (1, 0.0)), **tasks(1)}, silent)
+    assert first[1] == 1
+    for process in workers._workers.values():
+        process.kill()
+        process.wait()
+    workers.offer("early", slow)
+    workers.offer("later", slow)
+    assert len(list(workers.run(tasks(3), silent))) == 3
+
+
+def test_a_worker_that_is_at_a_withdrawn_offer_is_ended(workers: Workers, tmp_path: Path) -> None:
+    pid = begun(workers, "early", (record, (str(tmp_path / "log"), 30.0)))
+    workers.withdraw()
+    assert not alive(pid)
+    assert len(list(workers.run(tasks(3), silent))) == 3
 
 
 PARENT = """
