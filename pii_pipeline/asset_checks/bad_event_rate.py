@@ -31,7 +31,7 @@ def bad_event_rate_check(stream: Stream) -> dg.AssetChecksDefinition:
         counts = numbers(layer.counts) if layer else {}
         records, bad = counts.get("records", 0), counts.get("bad", 0)
         share = bad / records if records else 0.0
-        passed = share <= threshold
+        passed = stream.tolerates(records, bad)
         excess = f"{bad} of {records} records are bad, more than {threshold:.1%}"
         return dg.AssetCheckResult(
             passed=passed,

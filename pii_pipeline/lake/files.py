@@ -125,9 +125,7 @@ def hidden_output(zone: Zone, path: str) -> Iterator[tuple[Any, str]]:
 
 def publish(zone: Zone, hidden: str, path: str) -> None:
     """Gives what `hidden_output` wrote its name, in place of what has it. Raises FileNotFoundError."""
-    target = Path(zone.path(path))
-    Path(zone.path(hidden)).replace(target)
-    _sync_folder(target.parent)
+    _rename(Path(zone.path(hidden)), Path(zone.path(path)))
 
 
 @contextmanager
@@ -140,8 +138,7 @@ def _output(zone: Zone, path: str, publish: bool) -> Iterator[tuple[Any, Path]]:
             yield sink, temporary
         os.fsync(descriptor)
         if publish:
-            temporary.replace(target)
-            _sync_folder(target.parent)
+            _rename(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -159,6 +156,11 @@ def _create_temporary(target: Path) -> tuple[Path, int]:
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # a sweep came between creating and locking
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    temporary.replace(target)
+    _sync_folder(target.parent)
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Derived datasets made ahead: of a batch's rows while they are in memory on their way into the lake.
 
-Made later by its own step the lake's file must be read again, its people and keys looked up again and
-its ciphertexts decrypted, which is two thirds of the work. The files and rows are the same. Nothing of it is
-committed before the dataset's own step asks for it: a check that fails in between stops that as ever.
+Made later, by a dataset's own step, they cost about twice as much: the lake's file has to be read again, its
+people and keys looked up again, its ciphertexts decrypted. The files are the same, to the byte. Nothing of it
+is committed before the dataset's own step asks for it: a check that fails in between stops that as ever.
 """
 
 from __future__ import annotations

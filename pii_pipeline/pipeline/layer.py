@@ -131,10 +131,9 @@ def make_layer(
             upstream = ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
             if upstream_layer and upstream is None:
                 continue  # not made upstream: nothing to make it from
-            fingerprint = layer.fingerprint_of(batch, upstream)
             commit = commits[batch.id] = ledger.commit_of(batch.id, layer.name)
-            if commit is None or commit.fingerprint != fingerprint or force:
-                jobs.append(_Job(batch, upstream, fingerprint, commit is not None))
+            if job := _due(layer, batch, upstream, commit, force):
+                jobs.append(job)
             else:
                 result.skipped += 1
         in_workers = installation.worth_workers([job.batch.bytes for job in jobs])
@@ -150,8 +149,10 @@ def make_layer(
             result.made += 1
             result.seconds += commit.seconds
             then = following(commit) if following and in_workers else None
-            if then and _is_due(installation, then, job.batch, commit, force):
-                _offer(installation, then, job.batch, commit)
+            if then:
+                before = ledger.commit_of(job.batch.id, then.name)
+                if next_job := _due(then, job.batch, commit, before, force):
+                    _offer(installation, then, next_job)
             result.made_records += _number(commit.counts, layer.counted)
             result.made_bytes += sum(file.bytes for file in commit.files)
     for commit in commits.values():
@@ -182,11 +183,7 @@ def _work(
     now = [job for job in jobs if job.batch.id not in ahead]
     if installation.worth_workers([job.batch.bytes for job in now]):
         tasks: dict[Key, Task] = {
-            (layer.name, job.batch.id, job.fingerprint): (
-                _make,
-                (layer.make, job.batch, job.upstream, job.fingerprint),
-            )
-            for job in now
+            _key(layer, job): (_make, (layer.make, job.batch, job.upstream, job.fingerprint)) for job in now
         }
         worked = installation.processes.run(tasks, progress)
     else:
@@ -202,27 +199,35 @@ def offer_layer(
     installation: Installation, stream: Stream, hour: str, layer: Layer[Any], force: bool
 ) -> None:
     """To the workers, where they will be worth it: an hour's first layer, before it is asked for."""
-    batches = [
-        batch
-        for batch in installation.ledger.batches(stream.name, hour)
-        if _is_due(installation, layer, batch, None, force)
+    ledger = installation.ledger
+    jobs = [
+        job
+        for batch in ledger.batches(stream.name, hour)
+        if (job := _due(layer, batch, None, ledger.commit_of(batch.id, layer.name), force))
     ]
-    if installation.worth_workers([batch.bytes for batch in batches]):
-        for batch in batches:
-            _offer(installation, layer, batch, None)
+    if installation.worth_workers([job.batch.bytes for job in jobs]):
+        for job in jobs:
+            _offer(installation, layer, job)
 
 
-def _is_due(
-    installation: Installation, layer: Layer[Any], batch: Batch, upstream: Commit | None, force: bool
-) -> bool:
-    commit = installation.ledger.commit_of(batch.id, layer.name)
-    return force or commit is None or commit.fingerprint != layer.fingerprint_of(batch, upstream)
+def _offer(installation: Installation, layer: Layer[Any], job: _Job) -> None:
+    task = _make_early, (layer.make, job.batch, job.upstream, job.fingerprint)
+    installation.processes.offer(_key(layer, job), task)
 
 
-def _offer(installation: Installation, layer: Layer[Any], batch: Batch, upstream: Commit | None) -> None:
+def _key(layer: Layer[Any], job: _Job) -> Key:
+    """By this a step finds what was made of the job before its turn."""
+    return layer.name, job.batch.id, job.fingerprint
+
+
+def _due(
+    layer: Layer[Any], batch: Batch, upstream: Commit | None, commit: Commit | None, force: bool
+) -> _Job | None:
+    """What there is to do for a batch whose part of the layer was last committed as `commit`, if anything."""
     fingerprint = layer.fingerprint_of(batch, upstream)
-    task = _make_early, (layer.make, batch, upstream, fingerprint)
-    installation.processes.offer((layer.name, batch.id, fingerprint), task)
+    if commit is None or commit.fingerprint != fingerprint or force:
+        return _Job(batch, upstream, fingerprint, commit is not None)
+    return None
 
 
 def _taken_from_ahead(installation: Installation, layer: str, jobs: Sequence[_Job]) -> dict[str, _Worked]:
@@ -235,12 +240,9 @@ def _taken_from_ahead(installation: Installation, layer: str, jobs: Sequence[_Jo
     }
 
 
-_MakeLayer = Callable[[Installation, Batch, Commit | None, str, Progress], Any]
-
-
 def _make(
     installation: Installation,
-    make: _MakeLayer,
+    make: Callable[[Installation, Batch, Commit | None, str, Progress], Any],
     batch: Batch,
     upstream: Commit | None,
     fingerprint: str,
@@ -255,16 +257,10 @@ def _make(
     return _Worked(made, time.perf_counter() - started)
 
 
-def _make_early(
-    installation: Installation,
-    make: _MakeLayer,
-    batch: Batch,
-    upstream: Commit | None,
-    fingerprint: str,
-    progress: Progress,
-) -> _Worked:
+def _make_early(installation: Installation, *work: Any) -> _Worked:
+    """As `_make`, before the layer's turn."""
     losses = installation.keys.losses()
-    worked = _make(installation, make, batch, upstream, fingerprint, progress)
+    worked = _make(installation, *work)
     if isinstance(worked, InputsGone):
         raise worked  # an offer that fails is made again in its turn
     return replace(worked, losses=losses)

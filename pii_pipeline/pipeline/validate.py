@@ -83,7 +83,7 @@ def validate_hour(
     def then(commit: Commit) -> Layer[Any] | None:
         records, bad = commit.counts["records"], commit.counts["bad"]
         assert isinstance(records, int) and isinstance(bad, int)
-        return following if bad <= stream.bad_event_threshold * records else None
+        return following if stream.tolerates(records, bad) else None
 
     return make_layer(installation, stream, hour, validation(installation, stream), force, progress, then)
 

@@ -92,3 +92,7 @@ class Stream(StreamSettings):
     folder: Path
     contract: Contract
     warnings: tuple[Caution, ...] = ()
+
+    def tolerates(self, records: int, bad: int) -> bool:
+        """Whether so many bad ones among so many records are no more than `bad_event_threshold`."""
+        return not records or bad / records <= self.bad_event_threshold
