@@ -42,7 +42,7 @@ def asset_spec(
         deps=[dg.AssetKey([stream.name, upstream])] if upstream else [],
         description=f"{what}\n\n{_READERS[zone]}\n\nContract: {contract}. {stream.description}",
         group_name=stream.name,
-        kinds={"python", stream.format if zone == "landing" else "parquet"},
+        kinds={"python", stream.format.name if zone == "landing" else "parquet"},
         owners=list(stream.owners),
         tags={"zone": zone, "personal_data": "no" if zone == "lake" else "yes"},
         partitions_def=HOURS,

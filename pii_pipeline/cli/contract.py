@@ -197,8 +197,7 @@ def _after_erasure(treatment: Treatment) -> str:
     if isinstance(treatment, Encrypt):
         return "can never be opened"
     if isinstance(treatment, Pseudonymize):
-        linkable = treatment.joinable or treatment.domain == "none"
-        return "still linkable: the same for other people" if linkable else "noise"
+        return "still linkable: the same for other people" if treatment.outlives_erasure else "noise"
     if isinstance(treatment, Url):
         return (
             "path and kept parameters readable, the rest noise"

@@ -87,7 +87,7 @@ def linkable_after_erasure(contract: Contract) -> list[str]:
     return [
         path
         for path, _, treatment in _leaves(contract)
-        if isinstance(treatment, Pseudonymize) and (treatment.joinable or treatment.domain == "none")
+        if isinstance(treatment, Pseudonymize) and treatment.outlives_erasure
     ]
 
 

@@ -107,6 +107,8 @@ class Contract(Model):
     state: Literal["draft", "in_review", "approved", "active", "archived"]
     schema_file: str = Field(alias="schema")
     time_field: str
+    time_format: str | None = None
+    time_zone: str = "UTC"
     max_age: Duration = timedelta(days=7)
     key_field: str
     data_subject: DataSubject | None = None

@@ -1,21 +1,23 @@
-"""What a contract can have done to a field: seven treatments, each a small frozen model.
+"""What a contract can have done to a field: eight treatments, each a small frozen model.
 
 In YAML a treatment is its bare name (``keep``) or its name with settings (``{encrypt: {level: 2}}``).
 """
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
 Detector = Literal["email", "ip", "phone", "card", "iban"]
+HashFunction = Literal["MD5", "SHA-1", "SHA-256", "SHA-384", "SHA-512"]
 Allowed = Literal[Detector, "original"]
 
 
 class Treatment(BaseModel, frozen=True, extra="forbid"):
-    """Base of the seven; `name` is the word used in YAML."""
+    """Base of the eight; `name` is the word used in YAML."""
 
     name: str
 
@@ -41,13 +43,27 @@ class Pseudonymize(Treatment, frozen=True):
     `domain`: values under one domain get equal pseudonyms; default is the contract's path of the field, so
     that two fields never join by accident; the word ``none`` is HMAC(secret, value) without any derivation
     (GitLab's form). `joinable`: the same value gives the same pseudonym across people; otherwise only
-    within one person. `reversible`: the original is kept, sealed, for the vault.
+    within one person. `reversible`: the original is kept, sealed, for the vault. `hash`: no HMAC but
+    hash(value ‖ salt), the form of Snowplow's PII enrichment, with the salt of PII_SNOWPLOW_SALT; the same
+    across people.
     """
 
     name: Literal["pseudonymize"] = "pseudonymize"
     domain: str | None = Field(default=None, min_length=1)
     joinable: bool = False
     reversible: bool = False
+    hash: HashFunction | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Pseudonymize:
+        if self.hash is not None and (self.domain is not None or self.joinable):
+            raise ValueError("`hash` is Snowplow's own form; remove `domain` and `joinable`, or `hash`")
+        return self
+
+    @property
+    def outlives_erasure(self) -> bool:
+        """Whether the pseudonyms are the same across people, so that no salt dies with anyone."""
+        return self.joinable or self.domain == "none" or self.hash is not None
 
 
 class Encrypt(Treatment, frozen=True):
@@ -95,6 +111,25 @@ class Mask(Treatment, frozen=True):
     keep_last: int = Field(default=0, ge=0)
 
 
+CRITERION = re.compile(
+    r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/"
+    r"([1-9][0-9]*|\*)-(0|[1-9][0-9]*|\*)-(0|[1-9][0-9]*|\*)"
+)
+"""Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``, the last three also ``*``."""
+
+
+class SelfDescribing(Treatment, frozen=True):
+    """Self-describing JSON (Snowplow's contexts and unstructured events): each entity by its schema.
+
+    `entities`: schema criterion → path inside the entity's data → treatment. In YAML the criteria stand right
+    below the treatment's name. Whatever no criterion and path names is treated by the contract's default,
+    values of any type, down to the leaves; names that are not listed are pseudonymized too.
+    """
+
+    name: Literal["self_describing"] = "self_describing"
+    entities: dict[str, dict[str, AnyTreatment]] = {}
+
+
 TREATMENTS: dict[str, type[Treatment]] = {
     "keep": Keep,
     "drop": Drop,
@@ -103,6 +138,7 @@ TREATMENTS: dict[str, type[Treatment]] = {
     "generalize": Generalize,
     "url": Url,
     "mask": Mask,
+    "self_describing": SelfDescribing,
 }
 
 
@@ -122,7 +158,11 @@ def _from_yaml(value: Any) -> Any:
         near = get_close_matches(name, TREATMENTS, n=1) if isinstance(name, str) else []
         mend = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(TREATMENTS)}"
         raise ValueError(f"unknown treatment `{name}`; {mend}")
+    if model is SelfDescribing:
+        settings = {"entities": {} if settings is None else settings}
     return model.model_validate({} if settings is None else settings)
 
 
 AnyTreatment = Annotated[SerializeAsAny[Treatment], BeforeValidator(_from_yaml)]
+
+SelfDescribing.model_rebuild()

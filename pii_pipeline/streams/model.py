@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from pii_pipeline.contracts.errors import Caution
 from pii_pipeline.contracts.model import Contract, Duration, Model
@@ -67,12 +67,62 @@ class Derived(Model):
     joinable_with_lake: JoinableWithLake | None = None
 
 
+class Json(Model):
+    """JSON lines, or one JSON array."""
+
+    name: Literal["json"] = "json"
+
+
+class Csv(Model):
+    """RFC 4180 with a header that names the columns; an empty field is a missing one."""
+
+    name: Literal["csv"] = "csv"
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    encoding: str = "utf-8"
+
+
+class SnowplowEnrichedTsv(Model):
+    """Snowplow's enriched events: 131 columns, no header, no quoting."""
+
+    name: Literal["snowplow_enriched_tsv"] = "snowplow_enriched_tsv"
+
+
+class Avro(Model):
+    """Avro object container files."""
+
+    name: Literal["avro"] = "avro"
+
+
+FORMATS: dict[str, type[Json | Csv | SnowplowEnrichedTsv | Avro]] = {
+    "json": Json,
+    "csv": Csv,
+    "snowplow_enriched_tsv": SnowplowEnrichedTsv,
+    "avro": Avro,
+}
+
+
+def _format(value: object) -> object:
+    """A format is its bare name, or its name with settings: ``{csv: {delimiter: ";"}}``."""
+    if isinstance(value, BaseModel):
+        return value
+    name, settings = value, None
+    if isinstance(value, dict) and len(value) == 1:
+        name, settings = next(iter(value.items()))
+    model = FORMATS.get(name) if isinstance(name, str) else None
+    if model is None:
+        raise ValueError(f"unknown format `{name}`; one of {', '.join(FORMATS)}")
+    return model.model_validate(settings or {})
+
+
+AnyFormat = Annotated[Json | Csv | SnowplowEnrichedTsv | Avro, BeforeValidator(_format)]
+
+
 class StreamSettings(Model):
     """The keys of ``stream.yaml``."""
 
     description: str = Field(min_length=1)
     owners: tuple[Annotated[str, BeforeValidator(_owner)], ...] = ()
-    format: Literal["json"] = "json"
+    format: AnyFormat = Json()
     contracts: tuple[str, ...] = Field(default=("contract.yaml",), min_length=1)
     contract_field: str | None = None
     bad_event_threshold: float = Field(default=0.05, ge=0, le=1)
