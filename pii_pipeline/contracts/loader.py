@@ -21,6 +21,7 @@ from pii_pipeline.contracts.names import sounds_personal, takes_few_values
 from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, walk
 from pii_pipeline.contracts.schema import CompiledSchema, SchemaError, compile_schema
 from pii_pipeline.contracts.source import Location, Source, nearest, read_json, read_yaml
+from pii_pipeline.contracts.time_format import EPOCH_UNITS, TimeFormat
 from pii_pipeline.contracts.treatments import (
     Encrypt,
     Generalize,
@@ -176,6 +177,7 @@ class _Checker:
         if contract.time_field != ARRIVAL:
             mend = f"name a string or integer field outside lists, or {ARRIVAL}"
             self._one_value(contract.time_field, ("time_field",), mend)
+        self._time_format(contract)
         self._one_value(contract.key_field, ("key_field",))
         if contract.event_id_field is not None:
             self._one_value(contract.event_id_field, ("event_id_field",))
@@ -221,6 +223,24 @@ class _Checker:
         node = self._find(path, location)
         if node is not None and (_inside_list(path) or node not in (Scalar("string"), Scalar("integer"))):
             self.source.add(location, f"`{path}` is {_described(node, path)}", mend)
+
+    def _time_format(self, contract: Contract) -> None:
+        """The time's type must be one that can be written so."""
+        if contract.time_format is None:
+            return
+        location = ("time_format",)
+        if contract.time_field == ARRIVAL:
+            problem = f"`{ARRIVAL}` is not written in the events"
+            self.source.add(location, problem, "remove it, or name the field of the event's time")
+            return
+        counted = TimeFormat.parse(contract.time_format).unit is not None
+        node = self.nodes.get(contract.time_field)
+        if counted and node == Scalar("string"):
+            problem = f"`{contract.time_format}` is for integer fields, `{contract.time_field}` is a string"
+            self.source.add(location, problem, "declare it an integer in the schema, or write %Y-%m-%d …")
+        elif not counted and node == Scalar("integer"):
+            problem = f"a text format is for string fields, `{contract.time_field}` is an integer"
+            self.source.add(location, problem, f"one of {', '.join(EPOCH_UNITS)}")
 
     def _consent(self, path: str) -> None:
         location = ("consent", "field")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pii_pipeline.contracts.record_type import Record
+from pii_pipeline.contracts.time_format import TimeFormat
 from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, Treatment
 
 ARRIVAL = "$arrival"
@@ -38,6 +41,21 @@ def parse_duration(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+def _time_format(text: str) -> str:
+    TimeFormat.parse(text)
+    return text
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones
+        near = get_close_matches(name, available_timezones(), n=1)
+        mend = f"did you mean `{near[0]}`?" if near else "write its IANA name: Europe/Amsterdam"
+        raise ValueError(f"unknown time zone `{name}`; {mend}") from None
+    return name
 
 
 class Model(BaseModel):
@@ -107,8 +125,8 @@ class Contract(Model):
     state: Literal["draft", "in_review", "approved", "active", "archived"]
     schema_file: str = Field(alias="schema")
     time_field: str
-    time_format: str | None = None
-    time_zone: str = "UTC"
+    time_format: Annotated[str, AfterValidator(_time_format)] | None = None
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     max_age: Duration = timedelta(days=7)
     key_field: str
     data_subject: DataSubject | None = None

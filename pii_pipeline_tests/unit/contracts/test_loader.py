@@ -675,3 +675,50 @@ def test_digest_sees_the_schema(tmp_path):
     )
     order = {**SCHEMA, "properties": dict(reversed(SCHEMA["properties"].items()))}
     assert first != digest(tmp_path / "d", schema=order)
+
+
+# --- written times ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "time_format: '%d/%m/%Y %H:%M'\ntime_zone: Europe/Amsterdam",
+        "time_format: '%Y-%m-%d%z'",
+        "time_zone: UTC",
+    ],
+)
+def test_written_time(tmp_path, lines):
+    assert load(tmp_path, changed("time_field: ts", f"time_field: ts\n{lines}")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("time_format: '%d/%m/%y'", "time_format: unknown directive `%y` — one of %Y %m %d "),
+        ("time_format: '%d/%m'", "time_format: `%Y` is missing — a format names year, month and day"),
+        ("time_format: epoch_s", "time_format: `epoch_s` is for integer fields, `ts` is a string — declare"),
+        (
+            "time_zone: Europe/Amstrdam",
+            "time_zone: unknown time zone `Europe/Amstrdam` — did you mean `Europe/Am",
+        ),
+        ("time_zone: Europe", "time_zone: unknown time zone `Europe` — "),
+        ("time_zone: ../x", "time_zone: unknown time zone `../x` — "),
+    ],
+)
+def test_written_time_refused(tmp_path, line, problem):
+    text = problem_of(tmp_path, changed("time_field: ts", f"time_field: ts\n{line}"))
+    assert text.startswith(f"contract.yaml:5: {problem}")
+
+
+def test_written_time_of_another_type(tmp_path):
+    counted = changed("time_field: ts", "time_field: created_ms\ntime_format: '%Y-%m-%d'")
+    assert problem_of(tmp_path, counted) == (
+        "contract.yaml:5: time_format: a text format is for string fields, `created_ms` is an integer — "
+        "one of epoch_s, epoch_ms, epoch_us"
+    )
+    arrival = changed("time_field: ts", "time_field: $arrival\ntime_format: epoch_s")
+    assert problem_of(tmp_path, arrival) == (
+        "contract.yaml:5: time_format: `$arrival` is not written in the events — "
+        "remove it, or name the field of the event's time"
+    )
