@@ -9,6 +9,7 @@ FailureType = Literal[
     "too_large",
     "not_utf8",
     "not_json",
+    "malformed_record",
     "unknown_contract",
     "schema_violation",
     "unrepresentable",
@@ -17,7 +18,8 @@ FailureType = Literal[
 ]
 """In the order in which they are looked for: a record gets the first that applies.
 
-Two exceptions, where a later step cannot be taken at all: a record that is no JSON object is a
+`malformed_record` is of delimited records alone: as many fields as there are columns cannot be made out. Two
+exceptions, where a later step cannot be taken at all: a record that is no JSON object is a
 `schema_violation` before its contract is looked at, and a number beyond the range of a double is
 `unrepresentable` before the schema is.
 """

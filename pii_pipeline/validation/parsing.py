@@ -58,17 +58,23 @@ def parse_record(raw: bytes) -> dict[str, Any]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Rejected("not_utf8", "", "encoding", f"not UTF-8 at byte {error.start}") from None
-    try:
-        record = _decode(text, _DECODER)
-        suspect = text.count("[") + text.count("{") > MAX_DEPTH or _HALF.search(text)
-    except _Infinite:  # there may be worse behind that number, or nothing but that number
-        record = _decode(text, _WIDE_DECODER)
-        suspect = not isinstance(record, float)
-    if suspect:
-        _inspect(record)
+    record = parse_text(text)
     if not isinstance(record, dict):
         raise Rejected("schema_violation", "", "type", "a record is a JSON object")
     return record
+
+
+def parse_text(text: str) -> Any:
+    """The value of one JSON text. Raises Rejected: not_json, unrepresentable."""
+    try:
+        value = _decode(text, _DECODER)
+        suspect = text.count("[") + text.count("{") > MAX_DEPTH or _HALF.search(text)
+    except _Infinite:  # there may be worse behind that number, or nothing but that number
+        value = _decode(text, _WIDE_DECODER)
+        suspect = not isinstance(value, float)
+    if suspect:
+        _inspect(value)
+    return value
 
 
 def _decode(text: str, decoder: json.JSONDecoder) -> Any:

@@ -93,6 +93,30 @@ def compile_plan(record: Record, schema: dict[str, Any], dialect: Dialect) -> Le
         return None
 
 
+def field_checks(
+    record: Record, schema: dict[str, Any], dialect: Dialect
+) -> tuple[dict[str, tuple[Check, ...] | None], tuple[str, ...]] | None:
+    """For the scalars at the top of a record: the checks that stand for what the schema says of each (None:
+    beyond any check); and the names that are required. None if it says more than that about whole records."""
+    compiler = _Compiler(schema, dialect)
+    try:
+        whole = compiler.resolve(schema, at_root=True)
+        if not whole.keys() <= _HANDLED or whole.get("additionalProperties", True) is not True:
+            return None
+        if compiler.listed(whole) is not None:
+            return None
+    except _Opaque:
+        return None
+    found: dict[str, tuple[Check, ...] | None] = {}
+    for name, node in record.fields:
+        if isinstance(node, Scalar) and node.kind != "json":
+            try:
+                found[name] = tuple(compiler.place(node, whole["properties"][name]).checks)
+            except _Opaque:
+                found[name] = None
+    return found, tuple(whole.get("required", ()))
+
+
 class _Compiler:
     def __init__(self, root: dict[str, Any], dialect: Dialect) -> None:
         self.root = root

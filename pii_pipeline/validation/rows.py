@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, escape, join
 from pii_pipeline.validation.failures import Rejected
 
@@ -14,19 +16,22 @@ Undeclared = dict[str, Any]
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
-_Convert = Callable[[Any, str, Undeclared], Any]
+Convert = Callable[[Any, str, Undeclared], Any]
 
 
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values: sorted keys, no spaces, no escapes but the necessary."""
-    return _ENCODER.encode(value)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # a whole number beyond 64 bits, or nested deeper than that one goes
+        return _ENCODER.encode(value)
 
 
 class RowMaker:
     """Makes rows of one record type."""
 
     def __init__(self, record: Record) -> None:
-        self._convert = _converter(record, "")
+        self._convert = converter(record, "")
 
     def make(self, record: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         """The row and, as canonical JSON text, what the schema does not declare (None: nothing).
@@ -38,7 +43,7 @@ class RowMaker:
         return row, canonical(undeclared) if undeclared else None
 
 
-def _converter(node: Node, path: str) -> _Convert:
+def converter(node: Node, path: str) -> Convert:
     """Converts values of `node`, at the schema's `path`; its second argument is the place in the record."""
     if isinstance(node, Record):
         return _record(node, path)
@@ -47,8 +52,8 @@ def _converter(node: Node, path: str) -> _Convert:
     return _scalar(node, path)
 
 
-def _record(node: Record, path: str) -> _Convert:
-    fields = [(name, escape(name), _converter(child, join(path, name))) for name, child in node.fields]
+def _record(node: Record, path: str) -> Convert:
+    fields = [(name, escape(name), converter(child, join(path, name))) for name, child in node.fields]
     declared = {name for name, _ in node.fields}
 
     def convert(value: Any, place: str, undeclared: Undeclared) -> Any:
@@ -68,8 +73,8 @@ def _record(node: Record, path: str) -> _Convert:
     return convert
 
 
-def _list(node: ListOf, path: str) -> _Convert:
-    element = _converter(node.element, path + "[]")
+def _list(node: ListOf, path: str) -> Convert:
+    element = converter(node.element, path + "[]")
 
     def convert(value: Any, place: str, undeclared: Undeclared) -> Any:
         if value is None:
@@ -81,7 +86,7 @@ def _list(node: ListOf, path: str) -> _Convert:
     return convert
 
 
-def _scalar(node: Scalar, path: str) -> _Convert:
+def _scalar(node: Scalar, path: str) -> Convert:
     store = _STORE[node.kind]
 
     def convert(value: Any, place: str, undeclared: Undeclared) -> Any:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pii_pipeline.contracts.model import ARRIVAL, Contract
 from pii_pipeline.contracts.record_type import Node
-from pii_pipeline.validation import times
 from pii_pipeline.validation.columns import Steps, split, value_at
 from pii_pipeline.validation.failures import Rejected, and_more
 from pii_pipeline.validation.parsing import parse_record
 from pii_pipeline.validation.rows import RowMaker
 from pii_pipeline.validation.rules import ValueRule
 from pii_pipeline.validation.schema_check import SchemaCheck
+from pii_pipeline.validation.text_fields import to_values
+from pii_pipeline.validation.times import Times
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,16 +44,30 @@ class StrictPath:
         self._subject_steps = split(subject.field) if subject else None
         self._key_steps = fields[contract.key_field][0]
         self._time_steps = None if contract.time_field == ARRIVAL else fields[contract.time_field][0]
+        self._times = Times(contract.time_format, contract.time_zone)
         self._schema = SchemaCheck(contract.json_schema, contract.record)
         self._rows = RowMaker(contract.record)
         self._rules = rules
 
     def judge(self, raw: bytes, arrival: int, earliest: int, latest: int) -> Judged:
-        """The record as a row; times are µs since 1970 (UTC). Raises Rejected with the first reason."""
-        record = parse_record(raw)
+        """A JSON record as a row; times are µs since 1970 (UTC). Raises Rejected with the first reason."""
+        return self._judge(parse_record(raw), len(raw), arrival, earliest, latest)
+
+    def judge_texts(
+        self, texts: Mapping[str, str | None], size: int, arrival: int, earliest: int, latest: int
+    ) -> Judged:
+        """The same of a delimited record of `size` bytes, by the texts of its fields."""
+        try:
+            record = to_values(texts, self._contract.record)
+        except Rejected as rejected:
+            rejected.subject = self._subject(texts)
+            raise
+        return self._judge(record, size, arrival, earliest, latest)
+
+    def _judge(self, record: dict[str, Any], size: int, arrival: int, earliest: int, latest: int) -> Judged:
         try:
             self._check_contract(record)
-            self._schema.check(record, len(raw))
+            self._schema.check(record, size)
             row, unlisted = self._rows.make(record)
             if value_at(record, self._key_steps) in (None, ""):
                 raise Rejected("empty_key", self._contract.key_field, "key_field", "the key field is empty")
@@ -72,9 +88,9 @@ class StrictPath:
         broken = [(rule.path, rule.kind, rule.message) for rule in self._rules if not rule.holds(record)]
         time: int | None = arrival
         if self._time_steps is not None:
-            time = times.parse(value_at(record, self._time_steps))
+            time = self._times.parse(value_at(record, self._time_steps))
             if time is None:
-                message = "neither an RFC 3339 time nor epoch milliseconds"
+                message = self._times.expected
                 broken.append((self._contract.time_field, "time_format", message))
             elif not earliest <= time <= latest:
                 message = "too long before its arrival" if time < earliest else "after its arrival"
@@ -84,7 +100,7 @@ class StrictPath:
             raise Rejected("rule_violation", path, rule, and_more(message, len(broken) - 1))
         return time
 
-    def _subject(self, record: dict[str, Any]) -> str | None:
+    def _subject(self, record: Mapping[str, Any]) -> str | None:
         value = value_at(record, self._subject_steps) if self._subject_steps else None
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             return None

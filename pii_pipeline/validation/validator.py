@@ -7,9 +7,10 @@ verdicts are the strict path's, and the speed, as long as most records are plain
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from pii_pipeline.contracts.record_type import arrow_type
 from pii_pipeline.contracts.schema import dialect
 from pii_pipeline.validation import checks, times
 from pii_pipeline.validation.columns import column, steps_by_path
-from pii_pipeline.validation.failures import Failure, Rejected
+from pii_pipeline.validation.failures import Failure, FailureType, Rejected
 from pii_pipeline.validation.plan import compile_plan
 from pii_pipeline.validation.rules import compile_rules
 from pii_pipeline.validation.screen import Screen, masked
 from pii_pipeline.validation.strict import Judged, StrictPath
+from pii_pipeline.validation.text_fields import Fault, TextFields, TextScreen
+from pii_pipeline.validation.times import Times
 
 EVENT_TIME = "_event_time"
 UNLISTED = "_unlisted"
@@ -50,12 +53,13 @@ class Validated:
 
 @dataclass(frozen=True, repr=False)
 class _Screened:
-    """Typed rows, as many as records or none, and their event times (µs, int64); those not in `rows` (int64,
-    ascending) mean nothing."""
+    """Typed rows, as many as records or none, their event times (µs, int64) and what is undeclared in them;
+    those not in `rows` (int64, ascending) mean nothing."""
 
     rows: np.ndarray
     values: pa.StructArray
     times: np.ndarray
+    unlisted: pa.Array
 
 
 class Validator:
@@ -79,8 +83,11 @@ class Validator:
         earliest: datetime,
         latest: datetime,
         arrival: pa.Array,
+        fields: TextFields | None = None,
     ) -> Validated:
         """Validates `records` (binary or large_binary, one raw record each).
+
+        `fields`: delimited records taken apart; without them each record is a JSON text.
 
         `too_large`: which of them (bool) were cut off and are bad for that. `earliest` and `latest`:
         inclusive bounds of the event time; a `time_field` of $arrival takes the time from `arrival`
@@ -91,11 +98,15 @@ class Validator:
         cut = np.zeros(size, bool) if too_large is None else np.asarray(too_large, bool)
         arrivals = arrival.cast(times.TIMESTAMP).cast(pa.int64()).to_numpy(zero_copy_only=False)
         bounds = times.microseconds(earliest), times.microseconds(latest)
-        fast = self._screened(records, ~cut, arrivals, bounds)
-        undecided = np.ones(size, bool)
+        faults = [] if fields is None else fields.faults
+        wanted = ~cut
+        wanted[[fault.row for fault in faults]] = False
+        fast = self._screened(records, wanted, arrivals, bounds, fields)
+        undecided = wanted.copy()
         undecided[fast.rows] = False
-        undecided[cut] = False
-        slow_rows, judged, failures = self._judged(records, np.flatnonzero(undecided), arrivals, bounds)
+        raw = _RawRecords(records, fields)
+        slow_rows, judged, failures = self._judged(raw, np.flatnonzero(undecided), arrivals, bounds)
+        failures += [_failure(fault) for fault in faults]
         failures += [
             Failure(int(row), "too_large", "", "max_record_bytes", "longer than a record may be")
             for row in np.flatnonzero(cut)
@@ -128,19 +139,37 @@ class Validator:
     def _type(self) -> pa.StructType:
         return arrow_type(self._contract.record)
 
+    @cached_property
+    def _text_screen(self) -> TextScreen:
+        return TextScreen(self._contract)
+
+    @cached_property
+    def _times(self) -> Times:
+        return Times(self._contract.time_format, self._contract.time_zone)
+
     def _screened(
-        self, records: pa.Array, wanted: np.ndarray, arrivals: np.ndarray, bounds: tuple[int, int]
+        self,
+        records: pa.Array,
+        wanted: np.ndarray,
+        arrivals: np.ndarray,
+        bounds: tuple[int, int],
+        fields: TextFields | None,
     ) -> _Screened:
-        nothing = _Screened(np.zeros(0, np.int64), pa.array([], self._type), np.zeros(0, np.int64))
-        if self._screen is None:
-            return nothing
-        text = pa.large_string() if pa.types.is_large_binary(records.type) else pa.string()
-        found = self._screen.run(masked(records, text, wanted & ~_not_utf8(records)))
+        unlisted = pa.nulls(len(records), pa.string())
+        if fields is not None:
+            found = self._text_screen.run(fields.columns, len(records))
+            unlisted = unlisted if found is None else found.unlisted
+        elif self._screen is not None:
+            text = pa.large_string() if pa.types.is_large_binary(records.type) else pa.string()
+            found = self._screen.run(masked(records, text, wanted & ~_not_utf8(records)))
+        else:
+            found = None
         if found is None:
-            return nothing
+            none = np.zeros(0, np.int64)
+            return _Screened(none, pa.array([], self._type), none, unlisted.slice(0, 0))
         values = found.values.cast(self._type)
         accepted, event_times = self._keeps_rules(values, arrivals, bounds)
-        return _Screened(np.flatnonzero(accepted & found.accepted), values, event_times)
+        return _Screened(np.flatnonzero(accepted & found.accepted & wanted), values, event_times, unlisted)
 
     def _keeps_rules(
         self, values: pa.StructArray, arrivals: np.ndarray, bounds: tuple[int, int]
@@ -156,20 +185,21 @@ class Validator:
         if self._contract.time_field == ARRIVAL:
             return accepted, arrivals
         written = column(values, self._fields[self._contract.time_field][0])[0]
-        event_times, sure = times.screen(written)
+        event_times, sure = self._times.screen(written)
         accepted &= sure & (event_times >= bounds[0]) & (event_times <= bounds[1])
         return accepted, event_times
 
     def _judged(
-        self, records: pa.Array, rows: np.ndarray, arrivals: np.ndarray, bounds: tuple[int, int]
+        self, records: _RawRecords, rows: np.ndarray, arrivals: np.ndarray, bounds: tuple[int, int]
     ) -> tuple[list[int], list[Judged], list[Failure]]:
         accepted: list[int] = []
         judged: list[Judged] = []
         failures: list[Failure] = []
-        raw = records.take(pa.array(rows)).to_pylist()
-        for row, record, arrived in zip(rows.tolist(), raw, arrivals[rows].tolist(), strict=True):
+        for row, judge, arrived in zip(
+            rows.tolist(), records.judges(self._strict, rows), arrivals[rows].tolist(), strict=True
+        ):
             try:
-                judged.append(self._strict.judge(record, arrived, *bounds))
+                judged.append(judge(arrived, *bounds))
                 accepted.append(row)
             except Rejected as rejected:
                 failures.append(rejected.at(row))
@@ -183,7 +213,7 @@ class Validator:
         order = np.argsort(rows)
         # Where they lie in what the screen made, with what was judged behind it: rows are copied once.
         places = np.concatenate([fast.rows, len(fast.values) + np.arange(len(judged))])[order]
-        values, unlisted = fast.values, pa.nulls(len(fast.values), pa.string())
+        values, unlisted = fast.values, fast.unlisted
         if judged:
             values = pa.concat_arrays([values, pa.array([j.row for j in judged], self._type)])
             unlisted = pa.concat_arrays([unlisted, pa.array([j.unlisted for j in judged], pa.string())])
@@ -194,6 +224,33 @@ class Validator:
         columns[EVENT_TIME] = pa.array(event_times, times.TIMESTAMP)
         columns[UNLISTED] = unlisted
         return Validated(rows[order], pa.table(columns), failures)
+
+
+@dataclass(frozen=True, repr=False)
+class _RawRecords:
+    """Records as they came: JSON texts, or the texts of their fields."""
+
+    records: pa.Array
+    fields: TextFields | None
+
+    def judges(self, strict: StrictPath, rows: np.ndarray) -> Iterator[Callable[[int, int, int], Judged]]:
+        """For each of `rows`: what gives the verdict on it, told arrival, earliest and latest time (µs)."""
+        chosen = pa.array(rows)
+        if self.fields is None:
+            for raw in self.records.take(chosen).to_pylist():
+                yield partial(strict.judge, raw)
+            return
+        sizes = pc.binary_length(self.records).take(chosen).to_pylist()
+        columns = {name: texts.take(chosen).to_pylist() for name, texts in self.fields.columns.items()}
+        for number, size in enumerate(sizes):
+            texts = {name: column[number] for name, column in columns.items()}
+            yield partial(strict.judge_texts, texts, size)
+
+
+def _failure(fault: Fault) -> Failure:
+    """A record that could not be taken apart."""
+    type: FailureType = "not_utf8" if fault.rule == "encoding" else "malformed_record"
+    return Failure(fault.row, type, "", fault.rule, fault.message)
 
 
 def _not_utf8(records: pa.Array) -> np.ndarray:

@@ -121,7 +121,11 @@ def test_names(tmp_path, name):
             "web",
             "stream.yaml:2: owners[0]: `web` is no owner — write team:web or an e-mail address",
         ),
-        ("[team:web]", "[team:web]\nformat: xml", "stream.yaml:3: format: unknown format `xml` — one of json, csv, snowplow_enriched_tsv, avro"),
+        (
+            "[team:web]",
+            "[team:web]\nformat: xml",
+            "stream.yaml:3: format: unknown format `xml` — one of json, csv, snowplow_enriched_tsv, avro",
+        ),
         (
             "[team:web]",
             "[team:web]\ndedupe_window: 1w",
