@@ -115,7 +115,7 @@ CRITERION = re.compile(
     r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/"
     r"([1-9][0-9]*|\*)-(0|[1-9][0-9]*|\*)-(0|[1-9][0-9]*|\*)"
 )
-"""Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` for any of these."""
+"""Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` is any number."""
 
 
 class SelfDescribing(Treatment, frozen=True):

@@ -1,9 +1,9 @@
 """Event times, as text or as whole numbers, to microseconds since 1970 (UTC), two ways.
 
 `Times.parse` decides; `Times.screen` does the common forms a column at a time and leaves out what it is not
-sure of. Digits beyond microseconds are cut off; a leap second is the next second. Text without an offset is in
-the contract's time zone: what comes twice there, as clocks go back, is the first; what is skipped, as they go
-forward, is as much later (as in `zoneinfo`, and in Java).
+sure of. Digits beyond microseconds are cut off; a leap second is the next second. Text without an offset is
+in the contract's time zone: what comes twice there, as clocks go back, is the first; what is skipped, as they
+go forward, is as much later (as in `zoneinfo`, and in Java).
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Times:
 
 
 _STRETCH = 900_000_000
-"""Microseconds within which a zone's clock is looked at twice; changes of recent decades fall between them."""
+"""Microseconds within which a zone's clocks are looked at twice; today's changes fall between them."""
 
 
 def _offsets(local: np.ndarray, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
