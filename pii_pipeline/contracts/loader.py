@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pii_pipeline.contracts import avro, simple_schema
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
 from pii_pipeline.contracts.model import ARRIVAL, Contract, Rule
 from pii_pipeline.contracts.names import sounds_personal, takes_few_values
@@ -119,23 +120,46 @@ def _read(source: Source, written: dict[str, Any]) -> tuple[Contract | None, lis
 
 
 def _load_schema(source: Source, name: str) -> tuple[dict[str, Any], CompiledSchema]:
-    """The schema `name` beside the contract."""
+    """The schema `name` beside the contract, as JSON Schema: what kind it is, its suffix says."""
     file = source.file.parent / name
     if not file.is_file():
-        beside = [path.name for path in sorted(source.file.parent.glob("*.json"))]
-        near = nearest(name, beside)
-        mend = f"did you mean `{near}`?" if near else "put the JSON Schema beside the contract"
+        beside = [path.name for path in sorted(source.file.parent.iterdir()) if path.suffix in _SCHEMAS]
+        near = nearest(name, [other for other in beside if other != source.file.name])
+        mend = f"did you mean `{near}`?" if near else "put the schema beside the contract"
         raise ConfigurationError(
             [Problem(source.file, source.line(("schema",)), "schema", f"there is no file `{name}`", mend)]
         )
-    schema = read_json(file)
+    return read_schema(file)
+
+
+def read_schema(file: Path) -> tuple[dict[str, Any], CompiledSchema]:
+    """A schema's file as JSON Schema: Avro's ``.avsc``, Simple Schema's ``.yaml``, else JSON Schema itself.
+
+    Raises ConfigurationError with every problem of the file.
+    """
+    read, convert = _SCHEMAS.get(file.suffix, _SCHEMAS[".json"])
+    source = read(file)
+    source.raise_problems()
     try:
-        return schema.data, compile_schema(schema.data)
+        schema = convert(source.data)
+        return schema, compile_schema(schema)
     except SchemaError as error:
         for found in error.problems:
-            schema.add(found.location, found.problem, found.mend)
-        schema.raise_problems()
+            source.add(found.location, found.problem, found.mend)
+        source.raise_problems()
         raise
+
+
+def _as_it_is(schema: Any) -> Any:
+    return schema
+
+
+_SCHEMAS: dict[str, tuple[Callable[[Path], Source], Callable[[Any], Any]]] = {
+    ".json": (read_json, _as_it_is),
+    ".avsc": (read_json, avro.json_schema),
+    ".yaml": (read_yaml, simple_schema.json_schema),
+    ".yml": (read_yaml, simple_schema.json_schema),
+}
 
 
 def _digest(contract: Contract, compiled: CompiledSchema, schema: Any) -> str:

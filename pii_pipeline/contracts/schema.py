@@ -26,10 +26,17 @@ _META: dict[Dialect, str] = {
     "2020-12": "https://json-schema.org/draft/2020-12/schema",
     "draft-04": "http://json-schema.org/draft-04/schema",
 }
+DIALECT = _META["2020-12"]
 _SELF_DESCRIBING = "iglucentral.com/schemas/com.snowplowanalytics.self-desc/schema/jsonschema/"
 
 MAX_NODES = 10_000
 """More places than that in one record type is a mistake (definitions that refer to each other crosswise)."""
+
+TOO_MANY_FIELDS = (
+    f"more than {MAX_NODES:,} fields",
+    "leave deep parts undeclared: an object without properties is stored as JSON text",
+)
+"""Problem and mend."""
 
 _SCALARS: dict[str, ScalarKind] = {
     "string": "string",
@@ -106,6 +113,13 @@ def compile_schema(schema: Any) -> CompiledSchema:
         if not problems:
             return CompiledSchema(record, compiler.parts)
     raise SchemaError(*problems)
+
+
+def reserved(name: str) -> tuple[str, str] | None:
+    """Problem and mend if no property at the top level may be called `name`."""
+    if name.startswith("_"):
+        return f"the property {name!r} starts with `_`, as the pipeline's own columns do", "rename it"
+    return None
 
 
 def resolve(schema: Any, root: dict[str, Any]) -> Any:
@@ -247,9 +261,8 @@ class _Compiler:
             here = (*location, "properties", name)
             if not name or name.endswith("[]"):
                 self._add(here, f"no path can name the property {name!r}", "rename it")
-            elif not path and name.startswith("_"):
-                problem = f"the property {name!r} starts with `_`, as the pipeline's own columns do"
-                self._add(here, problem, "rename it")
+            elif not path and (wrong := reserved(name)):
+                self._add(here, *wrong)
             else:
                 fields.append((name, self._node(child, here, join(path, name), followed)))
         return Record(tuple(fields))
@@ -257,8 +270,7 @@ class _Compiler:
     def _node(self, schema: Any, location: Location, path: str, followed: frozenset[str]) -> Node:
         self._nodes += 1
         if self._nodes == MAX_NODES:
-            mend = "leave deep parts undeclared: an object without properties is stored as JSON text"
-            self._add((), f"more than {MAX_NODES:,} fields", mend)
+            self._add((), *TOO_MANY_FIELDS)
         found = _follow(schema, location, self.schema, self.dialect, followed)
         if found is None or self._nodes >= MAX_NODES:
             self.parts[path] = {}
