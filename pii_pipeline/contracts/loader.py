@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pii_pipeline.contracts import avro, simple_schema
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
-from pii_pipeline.contracts.model import ARRIVAL, Contract, Rule
+from pii_pipeline.contracts.model import ARRIVAL, Consent, Contract, Rule
 from pii_pipeline.contracts.names import sounds_personal, takes_few_values
 from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, walk
 from pii_pipeline.contracts.schema import CompiledSchema, SchemaError, compile_schema
@@ -208,7 +208,7 @@ class _Checker:
         if contract.data_subject is not None:
             self._one_value(contract.data_subject.field, ("data_subject", "field"))
         if contract.consent is not None:
-            self._consent(contract.consent.field)
+            self._consent(contract.consent)
         if isinstance(contract.default, Generalize | Url | Mask):
             problem = f"`{contract.default.name}` does not fit every field"
             self.source.add(("default",), problem, "one of pseudonymize, encrypt, drop, keep")
@@ -266,12 +266,18 @@ class _Checker:
             problem = f"a text format is for string fields, `{contract.time_field}` is an integer"
             self.source.add(location, problem, f"one of {', '.join(EPOCH_UNITS)}")
 
-    def _consent(self, path: str) -> None:
-        location = ("consent", "field")
+    def _consent(self, consent: Consent) -> None:
+        path, location = consent.field, ("consent", "field")
+        if path is None:
+            return
         node = self._find(path, location)
-        allowed = (ListOf(Scalar("integer")), Scalar("integer"), Scalar("string"))
-        if node is not None and (_inside_list(path) or node not in allowed):
+        if consent.values is None:
+            allowed = (ListOf(Scalar("integer")), Scalar("integer"), Scalar("string"))
             mend = "name a list of integers, an integer or a string, outside lists"
+        else:
+            allowed = (Scalar("string"), Scalar("integer"), Scalar("boolean"))
+            mend = "with `values`, name a string, an integer or a boolean, outside lists"
+        if node is not None and (_inside_list(path) or node not in allowed):
             self.source.add(location, f"`{path}` is {_described(node, path)}", mend)
 
     def _treatment(self, path: str, node: Node, treatment: Treatment, location: Location) -> None:

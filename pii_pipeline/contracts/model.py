@@ -71,11 +71,31 @@ class DataSubject(Model):
     namespace: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
 
 
-class Consent(Model):
-    """Where an event says what its data subject agreed to; missing or malformed means no consent."""
+Level = Annotated[int, Field(ge=0, le=1_000_000)]
 
-    field: str
+
+class Consent(Model):
+    """What the data subject of an event agreed to: levels of one scale, or purposes.
+
+    `field`: where the event says so, in numbers; with `values`, in words, and what each word means.
+    `default`: what holds for an event that says nothing (null or absent). What is malformed, or a word that
+    is not listed, is no consent, as is saying nothing where there is no default.
+    """
+
     type: Literal["cumulative", "granular"]
+    field: str | None = None
+    values: dict[str, tuple[Level, ...]] | None = Field(default=None, min_length=1)
+    default: tuple[Level, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Consent:
+        if self.field is None and self.values is not None:
+            raise ValueError("`values` are of no field; add `field:`, the events' own field of consent")
+        if self.field is None and self.default is None:
+            raise ValueError(
+                "says nobody's consent; add `field:`, or `default: [1]` for consent of all events"
+            )
+        return self
 
 
 class Rule(Model):

@@ -37,7 +37,7 @@ from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkSealer, SealedRows
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
-from pii_pipeline.privacy.consent import LEVELS, consent_levels
+from pii_pipeline.privacy.consent import LEVELS, consent_column
 from pii_pipeline.privacy.distinct import numbered
 from pii_pipeline.privacy.encodings import base64_array, uuid_array
 from pii_pipeline.privacy.leak_gate import LeakError, inspect
@@ -246,7 +246,8 @@ class _Treatment:
         consent = self._stream.contract.consent
         if consent is None:
             return pa.nulls(table.num_rows, LEVELS)
-        return consent_levels(column_at(table, consent.field))
+        values = None if consent.field is None else column_at(table, consent.field)
+        return consent_column(consent, values, table.num_rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ No consent never admits; consent beyond what was requested never widens (STRM Pr
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pii_pipeline.contracts.model import Consent
 
 _LIST = re.compile(r"\s*\[?\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)?\s*\]?\s*")
 LEVELS = pa.list_(pa.int32())
@@ -49,9 +52,35 @@ class ConsentRequest:
         return admitted
 
 
+def consent_column(consent: Consent, values: pa.Array | None, rows: int) -> pa.Array:
+    """What the events of `rows` rows consent to, as a column of `LEVELS`; null is no consent.
+
+    `values` is the column of the contract's consent field, if it has one. Where it is null the contract's
+    default holds; a value that says something else than a consent is none.
+    """
+    default = pa.array([consent.default], LEVELS)
+    if values is None:
+        return default.take(pa.array(np.zeros(rows, np.int32)))
+    levels = consent_levels(values) if consent.values is None else _by_value(values, consent.values)
+    if consent.default is None or not values.null_count:
+        return levels
+    chosen = np.where(values.is_null().to_numpy(zero_copy_only=False), rows, np.arange(rows))
+    return pa.concat_arrays([levels, default]).take(pa.array(chosen))
+
+
+def _by_value(values: pa.Array, meaning: Mapping[str, Sequence[int]]) -> pa.Array:
+    """The levels that each value means: texts as they are, numbers in digits, booleans true or false."""
+    texts = values if pa.types.is_dictionary(values.type) else values.cast(pa.string())
+    encoded = pc.dictionary_encode(texts)
+    lists = pa.array([meaning.get(text) for text in encoded.dictionary.to_pylist()], LEVELS)
+    return lists.take(encoded.indices)
+
+
 def consent_levels(values: pa.Array) -> pa.Array:
-    """A contract's consent field as lists of levels: a list of integers, an integer, or text such as
-    ``[1,2]`` or ``1``. What is missing, malformed, negative or beyond 32 bits is no consent (null)."""
+    """A consent field as lists of levels: a list of integers, an integer, or text such as ``[1,2]`` or ``1``.
+
+    What is missing, malformed, negative or beyond 32 bits is no consent (null).
+    """
     kind = values.type
     if pa.types.is_list(kind):
         elements = values.flatten()

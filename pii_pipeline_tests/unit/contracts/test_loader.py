@@ -722,3 +722,58 @@ def test_written_time_of_another_type(tmp_path):
         "contract.yaml:5: time_format: `$arrival` is not written in the events — "
         "remove it, or name the field of the event's time"
     )
+
+
+# --- consent ------------------------------------------------------------------------------------------------
+
+FIELD = "consent: {field: levels, type: granular}"
+
+
+@pytest.mark.parametrize(
+    "consent",
+    [
+        "consent: {type: granular, default: [2]}",
+        "consent: {type: cumulative, field: levels, default: [0, 2]}",
+        "consent: {type: granular, field: email, values: {'yes': [1, 2], 'no': []}, default: [1]}",
+        "consent: {type: granular, field: premium, values: {'true': [1]}}",
+        "consent: {type: granular, field: quantity, values: {'1': [1]}}",
+    ],
+)
+def test_consent(tmp_path, consent):
+    assert load(tmp_path, changed(FIELD, consent)).contract.consent is not None
+
+
+@pytest.mark.parametrize(
+    ("consent", "problem"),
+    [
+        (
+            "{type: granular}",
+            "consent: says nobody's consent — add `field:`, or `default: [1]` for consent of all",
+        ),
+        ("{type: granular, default: []}", "consent.default: Tuple should have at least 1 item"),
+        ("{type: granular, default: [-1]}", "consent.default[0]: Input should be greater than or equal to 0"),
+        (
+            "{type: granular, values: {a: [1]}}",
+            "consent: `values` are of no field — add `field:`, the events' own",
+        ),
+        (
+            "{type: granular, field: email, values: {}}",
+            "consent.values: Dictionary should have at least 1 item",
+        ),
+        (
+            "{type: granular, field: email, values: {yes: [1]}}",
+            "consent.values.yes: a key that YAML does not read",
+        ),
+        (
+            "{type: granular, field: levels, values: {a: [1]}}",
+            "consent.field: `levels` is a list — with `values`, name",
+        ),
+        (
+            "{type: granular, field: premium}",
+            "consent.field: `premium` is a boolean — name a list of integers",
+        ),
+    ],
+)
+def test_consent_refused(tmp_path, consent, problem):
+    found = problems_of(tmp_path, changed(FIELD, f"consent: {consent}"))
+    assert any(str(one).startswith(f"{tmp_path}/contract.yaml:8: {problem}") for one in found)

@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from pii_pipeline.privacy.consent import LEVELS, ConsentRequest, consent_levels
+from pii_pipeline.contracts.model import Consent
+from pii_pipeline.privacy.consent import LEVELS, ConsentRequest, consent_column, consent_levels
 
 CONSENTS = [None, [], [0], [1], [2], [3], [1, 2], [1, 3], [2, 3], [1, 2, 3]]
 
@@ -66,3 +67,40 @@ def test_a_sliced_column_is_read_from_its_own_rows():
     consents = pa.array([[9], [1], None, [2], [1, 2]], LEVELS).slice(1)
     assert ConsentRequest(purposes=frozenset({1})).admits(consents).tolist() == [True, False, False, True]
     assert ConsentRequest(level=2).admits(consents).tolist() == [False, False, True, True]
+
+
+# --- what a contract says about consent ---------------------------------------------------------------------
+
+
+def column(array: pa.Array | None, rows: int = 0, **consent) -> list:
+    rows = rows if array is None else len(array)
+    return consent_column(Consent(type="granular", **consent), array, rows).to_pylist()
+
+
+def test_the_default_is_for_events_that_say_nothing():
+    texts = pa.array(["[1]", None, "", "[]", "yes", "[3"])
+    assert column(texts, field="c") == [[1], None, [], [], None, None]
+    assert column(texts, field="c", default=(2,)) == [[1], [2], [], [], None, None]
+    lists = pa.array([[1], None, [], [None], [-1]], pa.list_(pa.int64()))
+    assert column(lists, field="c", default=(2, 3)) == [[1], [2, 3], [], None, None]
+    assert column(pa.array([1, None, -1]), field="c", default=(2,)) == [[1], [2], None]
+
+
+def test_a_default_alone_holds_for_all_events():
+    assert column(None, rows=3, default=(2,)) == [[2], [2], [2]]
+    assert column(None, rows=0, default=(2,)) == []
+
+
+def test_values_that_mean_levels():
+    meaning = {"yes": (1, 2), "no": (), "1": (7,), "true": (9,)}
+    texts = pa.array(["yes", "no", "Yes", "maybe", "", None, "yes"])
+    assert column(texts, field="c", values=meaning) == [[1, 2], [], None, None, None, None, [1, 2]]
+    assert column(texts, field="c", values=meaning, default=(0,))[4:6] == [None, [0]]
+    assert column(texts.dictionary_encode(), field="c", values=meaning, default=(0,))[:2] == [[1, 2], []]
+    assert column(pa.array([1, 2, None]), field="c", values=meaning) == [[7], None, None]
+    assert column(pa.array([True, False, None]), field="c", values=meaning) == [[9], None, None]
+
+
+def test_a_default_under_a_dictionary_and_in_a_slice():
+    texts = pa.array(["x", "[1]", None, "[1]", None]).dictionary_encode().slice(1)
+    assert column(texts, field="c", default=(2,)) == [[1], [2], [1], [2]]
