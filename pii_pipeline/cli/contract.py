@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import click
 from rich.table import Table
 
-from pii_pipeline.cli.common import console, json_option, plural, print_json, unknown_stream
-from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
+from pii_pipeline.cli import contract_export, contract_import
+from pii_pipeline.cli.common import console, json_option, plural, print_json
+from pii_pipeline.cli.loading import error_entry, load_named, warning_entry
+from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, walk
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Keep, Pseudonymize, Treatment, Url
 from pii_pipeline.privacy.plan import UNLISTED
-from pii_pipeline.settings import read_settings
-from pii_pipeline.streams.loader import STREAM_FILE, load_stream, load_streams
 from pii_pipeline.streams.model import Stream
 
 
 @click.group()
 def command() -> None:
-    """Check, list and show the streams' contracts.
+    """Check, list and show the streams' contracts; import and export them.
 
     \b
     Example:
       pii contract check
       pii contract show webshop
     """
+
+
+command.add_command(contract_import.command, "import")
+command.add_command(contract_export.command, "export")
 
 
 @command.command()
@@ -45,15 +49,15 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     streams: list[Stream] = []
     problems: tuple[Problem, ...] = ()
     try:
-        streams = _load(names)
+        streams = load_named(names)
     except ConfigurationError as error:
         problems = error.problems
     cautions = [caution for stream in streams for caution in stream.warnings]
     if as_json:
         print_json(
             {
-                "errors": [_entry(problem, problem.problem) | {"mend": problem.mend} for problem in problems],
-                "warnings": [_entry(caution, caution.message) for caution in cautions],
+                "errors": [error_entry(problem) for problem in problems],
+                "warnings": [warning_entry(caution) for caution in cautions],
             }
         )
     else:
@@ -77,7 +81,7 @@ def list_contracts(as_json: bool) -> None:
     Example:
       pii contract list --json
     """
-    streams = _load(())
+    streams = load_named(())
     if as_json:
         print_json(
             [
@@ -112,7 +116,7 @@ def show(name: str, as_json: bool) -> None:
     Example:
       pii contract show webshop
     """
-    stream = _load((name,))[0]
+    stream = load_named((name,))[0]
     contract = stream.contract
     fields = list(_fields(contract))
     if as_json:
@@ -138,25 +142,6 @@ def show(name: str, as_json: bool) -> None:
     console().print(f"{contract.contract} ({contract.state}), {stream.folder}")
     console().print(table)
     console().print(f"Undeclared keys: {_undeclared(contract)}")
-
-
-def _load(names: Sequence[str]) -> list[Stream]:
-    """All streams, or only those named: another one that is broken does not matter then."""
-    folders = read_settings().streams
-    if not names:
-        return list(load_streams(folders).values())
-    loaded = []
-    for name in dict.fromkeys(names):
-        found = [folder / name for folder in folders if (folder / name).is_dir()]
-        if not found:
-            known = [path.parent.name for folder in folders for path in folder.glob(f"*/{STREAM_FILE}")]
-            raise unknown_stream(name, known)
-        loaded.append(load_stream(found[0]))
-    return loaded
-
-
-def _entry(item: Problem | Caution, message: str) -> dict[str, Any]:
-    return {"file": str(item.file), "line": item.line, "field": item.field, "message": message}
 
 
 def _fields(contract: Contract) -> Iterator[dict[str, Any]]:

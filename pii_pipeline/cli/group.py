@@ -19,7 +19,7 @@ COMMANDS = {
     "status": "Show what came and what was made of it.",
     "query": "Ask the lake in SQL.",
     "sample": "Generate invented events for a stream.",
-    "contract": "Check, list and show the streams' contracts.",
+    "contract": "Check, list and show the streams' contracts; import and export them.",
     "init": "Start a new stream.",
 }
 

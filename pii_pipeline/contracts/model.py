@@ -48,7 +48,8 @@ def _time_format(text: str) -> str:
     return text
 
 
-def _time_zone(name: str) -> str:
+def known_time_zone(name: str) -> str:
+    """`name` if it is an IANA name of a time zone. Raises ValueError, problem and mend, for others."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones
@@ -146,7 +147,7 @@ class Contract(Model):
     schema_file: str = Field(alias="schema")
     time_field: str
     time_format: Annotated[str, AfterValidator(_time_format)] | None = None
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    time_zone: Annotated[str, AfterValidator(known_time_zone)] = "UTC"
     max_age: Duration = timedelta(days=7)
     key_field: str
     data_subject: DataSubject | None = None

@@ -1,4 +1,4 @@
-"""A new stream to start from, for ``pii init``."""
+"""New folders of streams: a small one to start from, for ``pii init``, and what others write."""
 
 from __future__ import annotations
 
@@ -69,10 +69,23 @@ _SCHEMA = """\
 def new_stream(folder: Path, name: str) -> list[Path]:
     """Writes a small stream that loads as it is into ``folder/name``; returns the files written.
 
+    Raises ConfigurationError as `write_new` does.
+    """
+    contents = {
+        STREAM_FILE: _STREAM,
+        "contract.yaml": _CONTRACT.replace("@HANDLE@", name.replace("_", "-")),
+        "event.schema.json": _SCHEMA,
+    }
+    return write_new(folder, name, contents)
+
+
+def write_new(folder: Path, name: str, contents: dict[str, str], prefix: str = "") -> list[Path]:
+    """Writes files into the new folder ``folder/prefix+name`` of the stream `name`; returns them.
+
     Raises ConfigurationError if `name` cannot be a stream's, or if there is such a folder already: nothing
     is ever overwritten.
     """
-    target = folder / name
+    target = folder / (prefix + name)
     if problem := name_problem(name):
         raise ConfigurationError([Problem(target, 1, "", problem, "choose another name: webshop")])
     try:
@@ -80,11 +93,6 @@ def new_stream(folder: Path, name: str) -> list[Path]:
     except FileExistsError:
         mend = "choose another name, or remove what is there"
         raise ConfigurationError([Problem(target, 1, "", "exists already", mend)]) from None
-    contents = {
-        STREAM_FILE: _STREAM,
-        "contract.yaml": _CONTRACT.replace("@HANDLE@", name.replace("_", "-")),
-        "event.schema.json": _SCHEMA,
-    }
     for file, text in contents.items():
         (target / file).write_text(text, encoding="utf-8")
     return [target / file for file in contents]
