@@ -34,9 +34,16 @@ _REF = re.compile(r"[a-z0-9_-]+/[a-z0-9_-]+/\d+\.\d+\.\d+")
 
 
 def contract_of(source: Source) -> Message:
-    """The contract in a file; the platform answers it within an object."""
+    """The contract in a file; the platform answers it within an object.
+
+    Raises ConfigurationError if the file has none.
+    """
     whole = Message(source, source.data if isinstance(source.data, dict) else {})
-    return whole.message("data_contract") or whole.message("event_contract") or whole
+    contract = whole.message("data_contract") or whole.message("event_contract") or whole
+    if not contract.message("ref"):
+        contract.add("ref", "there is none, so this is no data contract", "give the JSON of one")
+        source.raise_problems()
+    return contract
 
 
 def contract_name(contract: Message) -> tuple[str, str]:
