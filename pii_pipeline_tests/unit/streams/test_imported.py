@@ -109,7 +109,8 @@ def test_the_stock_for_snowplow():
         "user_id", "domain_userid", "network_userid", "user_fingerprint", "domain_sessionid", "useragent",
         "refr_domain_userid", "ip_organization", "ip_domain", "ip_isp", "tr_orderid", "ti_orderid", "txn_id",
         "mkt_clickid", "page_title", "page_urlquery", "page_urlfragment", "refr_urlquery", "refr_term",
-        "mkt_term", "mkt_content", "se_category", "se_action", "se_label", "se_property", "se_value", "event_fingerprint",
+        "mkt_term", "mkt_content", "se_category", "se_action", "se_label", "se_property", "se_value",
+        "event_fingerprint",
     ):  # fmt: skip
         assert treatments[name] == Pseudonymize(), name
     assert all(isinstance(treatments[name], Url) for name in ("page_url", "page_referrer", "page_urlpath"))
