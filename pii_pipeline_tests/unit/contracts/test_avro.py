@@ -5,6 +5,7 @@ import textwrap
 
 import jsonschema
 import pytest
+from fastavro.utils import generate_many
 
 from pii_pipeline.contracts.avro import json_schema
 from pii_pipeline.contracts.errors import ConfigurationError
@@ -104,6 +105,27 @@ def test_doc_and_logical_type_are_described():
 
 def test_aliases_are_ignored():
     assert converted("string") == json_schema(record(field("string", aliases=["old"])))["properties"]["value"]
+
+
+EVERYTHING = record(
+    *(field(kind, kind) for kind in ("null", "boolean", "int", "long", "double", "bytes", "string")),
+    field({"type": "enum", "name": "Colour", "symbols": ["RED", "BLUE"]}, "colour"),
+    field({"type": "fixed", "name": "Hash", "size": 4}, "hash"),
+    field(["null", "Colour"], "maybe"),
+    field({"type": "map", "values": ["null", "Hash"]}, "map"),
+    field({"type": "array", "items": {"type": "array", "items": "long"}}, "lists"),
+    field(["null", {"type": "record", "name": "Inner", "fields": [field("string", "text")]}], "inner"),
+    field(["int", "string", "Inner"], "any"),
+    namespace="a.b",
+)
+
+
+def test_whatever_avro_can_hold_is_valid():
+    compile_schema(json_schema(EVERYTHING))
+    validator = jsonschema.Draft202012Validator(json_schema(EVERYTHING))
+    for event in generate_many(EVERYTHING, 50):
+        text = json.dumps(event, default=lambda value: value.decode("latin-1"))
+        validator.validate(json.loads(text))
 
 
 # --- names --------------------------------------------------------------------------------------------------
