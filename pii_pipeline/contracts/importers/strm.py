@@ -142,7 +142,7 @@ class _Importer:
         message = self.contract.message("ref")
         ref = "/".join(message.take(part, str, "") for part in ("handle", "name", "version"))
         if not _REF.fullmatch(ref):
-            mend = "handle, name and version, the version like 1.0.0, the others of a–z, 0–9, - and _"  # noqa: RUF001
+            mend = "handle and name of lower-case letters, digits, - and _, and a version like 1.0.0"
             self.contract.add("ref", f"`{ref}` names no contract", mend)
         elif self.job is not None:
             self.job.check_ref(ref)
