@@ -1,7 +1,7 @@
 """The main job on webshop events, end to end, beside two baselines in the same run.
 
-    python benchmarks/webshop.py --events 1000000
-    python benchmarks/webshop.py --events 1000000 4000000      # is memory flat?
+    python -m benchmarks.webshop --events 1000000
+    python -m benchmarks.webshop --events 1000000 4000000      # is memory flat?
 
 floor      DuckDB `read_json` (declared columns) → zstd Parquet: reading and writing, no privacy work at all;
            like the job a fresh process, its start included
@@ -26,10 +26,7 @@ import ipaddress
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -44,13 +41,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from benchmarks.measuring import print_figures, seconds_of, whole_job
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Mask, Url
 from pii_pipeline.samples.generate import generate
 from pii_pipeline.settings import project_root
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import Stream
 
-HOUR = "2026-11-22T10"
 END = datetime(2026, 11, 22, 10, 59, 59, tzinfo=UTC)
 OBJECT_BYTES = 32 << 20
 PER_ROW_SAMPLE = 20_000
@@ -95,7 +92,7 @@ def duckdb_type(kind: Any) -> str:
 def floor(stream: Stream, files: list[Path], folder: Path) -> float:
     """Seconds for DuckDB to turn the objects into Parquet, on all cores, without looking at anything."""
     columns = {name: duckdb_type(part) for name, part in stream.contract.json_schema["properties"].items()}
-    program = (
+    return seconds_of(
         "import duckdb; duckdb.execute('SET enable_progress_bar = false'); duckdb.execute("
         + repr(
             f"COPY (SELECT * FROM read_json({[str(file) for file in files]!r}, columns={columns!r},"
@@ -104,9 +101,6 @@ def floor(stream: Stream, files: list[Path], folder: Path) -> float:
         )
         + ")"
     )
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True)
-    return time.perf_counter() - started
 
 
 class PerRow:
@@ -220,57 +214,6 @@ class PerRow:
         return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
 
 
-def whole_job(files: list[Path], folder: Path) -> tuple[float, int, dict[str, Any]]:
-    """Seconds and peak memory (MiB, all processes together) of `pii run` on the landed objects."""
-    environment = {
-        **os.environ,
-        "PII_STORAGE_URI": str(folder / "storage"),
-        "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
-        "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'kek'}",
-        "DAGSTER_HOME": str(folder / "dagster"),
-    }
-    pii = str(Path(sys.executable).parent / "pii")
-    landed = [pii, "land", "webshop", "--hour", HOUR, *map(str, files)]
-    subprocess.run(landed, env=environment, check=True, stdout=subprocess.DEVNULL)
-    started = time.perf_counter()
-    job = subprocess.Popen(
-        [pii, "run", "webshop", "--hour", HOUR, "--json"], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    peak = [0]
-    watch = threading.Thread(target=_watch_memory, args=(job.pid, peak), daemon=True)
-    watch.start()
-    output, _ = job.communicate()
-    seconds = time.perf_counter() - started
-    if job.returncode:
-        raise SystemExit(f"pii run failed with exit code {job.returncode}:\n{output}")
-    return seconds, peak[0], json.loads(output)
-
-
-def _watch_memory(root: int, peak: list[int]) -> None:
-    """Samples the resident memory of a process and its children (Linux only) until it ends."""
-    while Path(f"/proc/{root}").exists():
-        total = 0
-        for process in _tree(root):
-            try:
-                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-            except (OSError, IndexError):
-                continue
-            total += pages * os.sysconf("SC_PAGE_SIZE")
-        peak[0] = max(peak[0], total >> 20)
-        time.sleep(0.25)
-
-
-def _tree(root: int) -> list[int]:
-    found = [root]
-    for process in found:
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            try:
-                found += map(int, children.read_text().split())
-            except OSError:
-                continue
-    return found
-
-
 def measure(stream: Stream, events: int, seed: int, rounds: int) -> dict[str, Any]:
     """What is told of so many events."""
     floors: list[float] = []
@@ -287,7 +230,7 @@ def measure(stream: Stream, events: int, seed: int, rounds: int) -> dict[str, An
             loops.append(PerRow(stream).seconds(files[0], min(events, PER_ROW_SAMPLE), folder) * events)
             job = folder / f"job-{number}"
             job.mkdir()
-            seconds, peak, _ = whole_job(files, job)
+            seconds, peak, _ = whole_job("webshop", files, job)
             shutil.rmtree(job)
             floors.append((before + floor(stream, files, folder)) / 2)
             jobs.append(seconds)
@@ -322,8 +265,7 @@ def main() -> None:
     for events in arguments.events:
         results.append(measure(stream, events, arguments.seed, arguments.rounds))
         if not arguments.json:
-            print("\n".join(f"{name:28}{value:>14,}" for name, value in results[-1].items()), flush=True)
-            print()
+            print_figures(results[-1])
     if arguments.json:
         print(json.dumps(results, indent=2))
 

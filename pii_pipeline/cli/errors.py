@@ -51,8 +51,8 @@ def as_failures() -> Iterator[None]:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pii"
         raise Failure(f"{error.format_message().rstrip('.')} (see `{path} --help`)", 2) from None
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
-        raise
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise  # a pipe that nobody reads any more (`pii status | head`) is click's to end quietly
     except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
         raise failure_of(error) from None
 

@@ -13,7 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import arrow_type
-from pii_pipeline.formats import ObjectFault, ObjectProblem, ObjectSource, RecordChunk, etag, read_chunks
+from pii_pipeline.formats import (
+    DelimitedText,
+    ObjectFault,
+    ObjectProblem,
+    ObjectSource,
+    RecordChunk,
+    etag,
+    read_chunks,
+    split_fields,
+)
 from pii_pipeline.lake import data_file, open_input, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     VALIDATED_EVENTS,
@@ -37,7 +46,7 @@ from pii_pipeline.privacy.leak_gate import Leak, LeakError
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.validation import Validated, Validator
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 BAD_EVENTS = "bad_events"
 ARRIVAL_TIME = "_arrival_time"
 
@@ -94,7 +103,7 @@ def validation(installation: Installation, stream: Stream) -> Layer[_Validated]:
 
     def fingerprint_of(batch: Batch, _: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
-        settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field}"
+        settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field} {stream.format}"
         return fingerprint(etags, f"{contract.digest} {settings}", CODE_VERSION, None)
 
     return Layer(
@@ -161,7 +170,8 @@ def _validate_batch(
             counts["bad"] += len(bad)
             reasons.update(item.type for item in bad)
 
-        for result in ordered_map(check, read_chunks(sources, stream.max_record_bytes), installation.workers):
+        chunks = read_chunks(sources, stream.max_record_bytes, stream.format.form)
+        for result in ordered_map(check, chunks, installation.workers):
             if isinstance(result, ObjectProblem):
                 _refuse_if_gone(result, made_before, seen, batch)
                 set_aside(
@@ -245,12 +255,16 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
     earliest, latest = start - contract.max_age, start + timedelta(hours=2)
     arrivals = pa.array([item.arrival for item in batch.objects], pa.timestamp("us", "UTC"))
     seed = installation.digest_seed
+    form = stream.format.form
 
     def check(chunk: RecordChunk | ObjectProblem) -> _Checked | ObjectProblem:
         if isinstance(chunk, ObjectProblem):
             return chunk
         arrival = arrivals.take(pa.array(chunk.object))
-        validated: Validated = validator.validate(chunk.records, chunk.too_large, earliest, latest, arrival)
+        fields = split_fields(chunk, form) if isinstance(form, DelimitedText) else None
+        validated: Validated = validator.validate(
+            chunk.records, chunk.too_large, earliest, latest, arrival, fields
+        )
         rows = pa.array(validated.rows)
         table = validated.table.append_column(ARRIVAL_TIME, arrival.take(rows))
         digests = None

@@ -11,6 +11,14 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from pii_pipeline.contracts.errors import Caution
 from pii_pipeline.contracts.model import Contract, Duration, Model
+from pii_pipeline.formats import (
+    SNOWPLOW_ENRICHED_TSV,
+    AvroContainer,
+    DelimitedText,
+    Format,
+    JsonText,
+    unknown_encoding,
+)
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a stream or a derived dataset may be called: it becomes an asset key, a folder and an SQL name."""
@@ -67,10 +75,21 @@ class Derived(Model):
     joinable_with_lake: JoinableWithLake | None = None
 
 
+def _encoding(value: object) -> object:
+    if isinstance(value, str) and unknown_encoding(value):
+        raise ValueError(f"unknown encoding `{value}`; write utf-8, utf-16, windows-1252 or another of Python's")
+    return value
+
+
 class Json(Model):
     """JSON lines, or one JSON array."""
 
     name: Literal["json"] = "json"
+
+    @property
+    def form(self) -> Format:
+        """The form of the records, for those who read them."""
+        return JsonText()
 
 
 class Csv(Model):
@@ -78,7 +97,12 @@ class Csv(Model):
 
     name: Literal["csv"] = "csv"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
-    encoding: str = "utf-8"
+    encoding: Annotated[str, BeforeValidator(_encoding)] = "utf-8"
+
+    @property
+    def form(self) -> Format:
+        """The form of the records, for those who read them."""
+        return DelimitedText(self.delimiter, quoted=True, encoding=self.encoding)
 
 
 class SnowplowEnrichedTsv(Model):
@@ -86,11 +110,21 @@ class SnowplowEnrichedTsv(Model):
 
     name: Literal["snowplow_enriched_tsv"] = "snowplow_enriched_tsv"
 
+    @property
+    def form(self) -> Format:
+        """The form of the records, for those who read them."""
+        return SNOWPLOW_ENRICHED_TSV
+
 
 class Avro(Model):
     """Avro object container files."""
 
     name: Literal["avro"] = "avro"
+
+    @property
+    def form(self) -> Format:
+        """The form of the records, for those who read them."""
+        return AvroContainer()
 
 
 FORMATS: dict[str, type[Json | Csv | SnowplowEnrichedTsv | Avro]] = {

@@ -1,5 +1,8 @@
 """Whatever goes wrong: one line, the right exit code, and no text that might quote data."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,13 @@ def test_unknown_commands_and_options(pii: Pii):
         result = pii(*arguments)
         assert result.exit_code == 2
         assert result.stderr.count("\n") == 1
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    pii = [sys.executable, "-m", "pii_pipeline.cli", "contract", "list", "--json"]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as unread:
+        ended = subprocess.run(pii, stdout=unread, stderr=subprocess.PIPE, check=False)
+    assert ended.stderr == b""
+    assert ended.returncode == 1
