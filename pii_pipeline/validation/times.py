@@ -38,6 +38,8 @@ _COMMON = (
 )
 _ZONED = _COMMON + r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\z"
 _UNZONED = _COMMON + r"\z"
+_LONG_FRACTION = r"(\.[0-9]{6})[0-9]{1,3}($|[Z+-])", r"\1\2"
+"""More digits than the cast takes, and what is left of them."""
 
 
 def microseconds(moment: datetime) -> int:
@@ -82,6 +84,13 @@ class Times:
             return self._screen_numbers(values)
         if self._format is not None:
             values = self._format.column_to_iso(values)
+        times, sure = self._screen_texts(values)
+        if not sure.all():
+            rest = pc.replace_substring_regex(values.filter(pa.array(~sure)), *_LONG_FRACTION)
+            times[~sure], sure[~sure] = self._screen_texts(rest)
+        return times, sure
+
+    def _screen_texts(self, values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         times = np.zeros(len(values), np.int64)
         sure = np.zeros(len(values), bool)
         for pattern, type in ((_ZONED, TIMESTAMP), (_UNZONED, pa.timestamp("us"))):

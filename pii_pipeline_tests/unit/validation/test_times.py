@@ -47,6 +47,16 @@ def test_what_names_no_time(text: str):
     assert not PLAIN.screen(pa.array([text]))[1][0]
 
 
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+def test_the_screen_knows_nanoseconds(zone: str):
+    texts = [f"2026-11-22 12:00:00.{'123456789'[:digits]}{zone}" for digits in range(1, 10)] + ["soon", None]
+    screened, sure = PLAIN.screen(pa.array(texts))
+    assert sure.tolist() == [True] * 9 + [False] * 2
+    assert screened[:9].tolist() == [PLAIN.parse(text) for text in texts[:9]]
+    assert screened[8] == NOON + 123_456
+    assert not PLAIN.screen(pa.array([f"2026-11-22 12:00:00.1234567890{zone}"]))[1][0]
+
+
 def test_milliseconds_since_1970_and_their_limits():
     values = [0, 1_795_348_800_000, -1, 253_402_300_799_999, 253_402_300_800_000, -(2**63), 2**63 - 1, None]
     screened, sure = PLAIN.screen(pa.array(values, pa.int64()))
