@@ -20,6 +20,12 @@ WORTH_A_LOOK = (
     r"|[0-9](?:[ -]?[0-9]){12}|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}"
 )
 _WORTH_A_LOOK = re.compile(WORTH_A_LOOK)
+# Whole texts whose form says what their digits are: some times have digits like a phone's, as have some UUIDs.
+NO_LOOKS = (
+    r"^(?:[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+    r"|[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](?:\.[0-9]{1,9})?"
+    r"(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?)$"
+)
 _EMAIL = re.compile(r"[^\s@<>()\[\],;:\"]+@[^\s@.,;:]+(?:\.[^\s@.,;:]+)+")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _IPV6 = re.compile(r"(?<![\w:])[0-9A-Fa-f:]{2,39}(?![\w:])")
@@ -93,8 +99,10 @@ def detect(values: pa.Array, skip: Sequence[str] = ()) -> dict[Detector, int]:
     if not possible:
         return {}
     distinct = pc.unique(values).drop_null()
+    suspect = pc.filter(distinct, pc.match_substring_regex(distinct, WORTH_A_LOOK))
+    suspect = pc.filter(suspect, pc.invert(pc.match_substring_regex(suspect, NO_LOOKS)))
     found: dict[Detector, int] = {}
-    for text in pc.filter(distinct, pc.match_substring_regex(distinct, WORTH_A_LOOK)).to_pylist():
+    for text in suspect.to_pylist():
         for name in possible:
             if DETECTORS[name](text):
                 found[name] = found.get(name, 0) + 1
