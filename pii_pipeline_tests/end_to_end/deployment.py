@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pii_pipeline.settings import project_root
+
 HOUR = "2026-11-22T10"
 
 # `pii`, but every landing object is a batch of its own, and WORTH_WORKERS says from how many bytes on
@@ -47,13 +49,14 @@ class Deployment:
             "DAGSTER_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
             "PII_WORKERS": "2",
+            "PYTHONPATH": str(project_root()),  # this checkout, wherever the installed one is
         }
         if streams:
             self.environment["PII_STREAMS_DIR"] = str(streams)
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         """`pii` with `arguments`, running."""
-        command = [str(Path(sys.executable).parent / "pii")]
+        command = [sys.executable, "-m", "pii_pipeline.cli"]
         if self.worth_workers is not None:
             command = [sys.executable, "-c", _SMALL_BATCHES, str(self.worth_workers)]
         return subprocess.Popen(
