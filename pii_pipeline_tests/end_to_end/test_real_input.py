@@ -63,6 +63,10 @@ def test_real_order_lines(tmp_path: Path):
     assert {len(found) for found in (*days.values(), *links.values())} == {1}
     assert len(links) == 647
 
+    admitted = deployment.query("SELECT CustomerID, Quantity, InvoiceDate FROM retail.customer_orders")
+    assert [row["CustomerID"] for row in admitted] == [line["CustomerID"] for line in known]
+    assert status["derived"]["customer_orders"] == {"admitted": len(known), "withheld": 0}
+
 
 @pytest.mark.parametrize(
     ("name", "good", "malformed"),
