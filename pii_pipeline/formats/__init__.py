@@ -1,20 +1,37 @@
-"""Bytes to records: decompression, cutting and packing of landing objects.
+"""Bytes to records: decompression, cutting and packing of landing objects; records of text to columns.
 
 Pure functions over binary file objects. Nothing here knows about storage, contracts or keys, and no message
 carries a byte of the input.
 """
 
+from pii_pipeline.formats.encoding import unknown_encoding
+from pii_pipeline.formats.fields import FieldRule, Fields, RecordFault, split_fields
+from pii_pipeline.formats.kinds import (
+    SNOWPLOW_ENRICHED_TSV,
+    DelimitedText,
+    Format,
+    JsonText,
+)
 from pii_pipeline.formats.problems import ObjectFault, ObjectProblem, ProblemType
 from pii_pipeline.formats.reading import ObjectSource, etag, read_chunks, read_records
 from pii_pipeline.formats.records import RecordChunk
 
 __all__ = [
+    "SNOWPLOW_ENRICHED_TSV",
+    "DelimitedText",
+    "FieldRule",
+    "Fields",
+    "Format",
+    "JsonText",
     "ObjectFault",
     "ObjectProblem",
     "ObjectSource",
     "ProblemType",
     "RecordChunk",
+    "RecordFault",
     "etag",
     "read_chunks",
     "read_records",
+    "split_fields",
+    "unknown_encoding",
 ]

@@ -13,6 +13,8 @@ import xxhash
 
 from pii_pipeline.formats.cutting import RecordCutter
 from pii_pipeline.formats.decompression import decompressed
+from pii_pipeline.formats.delimited import delimited_records
+from pii_pipeline.formats.kinds import JSON, DelimitedText, Format, JsonText
 from pii_pipeline.formats.problems import ObjectFault, ObjectProblem
 from pii_pipeline.formats.records import RecordChunk
 
@@ -21,6 +23,7 @@ BLOCK_SIZE = 1 << 18  # stays in the processor's cache
 # costs a quarter of the validation of larger chunks.
 MAX_CHUNK_RECORDS = 16_384
 MAX_CHUNK_BYTES = 16 << 20
+MAX_CHUNK_FIELDS = 1 << 23  # many names and short records would make columns far larger than the records
 
 
 class Readable(Protocol):
@@ -52,16 +55,29 @@ def etag(file: Readable) -> str:
 
 
 def read_records(
-    source: Readable, name: str, max_record_bytes: int, *, block_size: int = BLOCK_SIZE
+    source: Readable,
+    name: str,
+    max_record_bytes: int,
+    format: Format = JSON,
+    *,
+    block_size: int = BLOCK_SIZE,
 ) -> Iterator[RecordChunk]:
     """The records of one object, from the raw bytes of `source`, in chunks of no particular size.
 
     Raises `ObjectFault` after the last record: object_empty (no bytes, or nothing but whitespace),
     object_truncated, object_malformed.
     """
+    blocks = decompressed(source.read, name, block_size)
+    match format:
+        case JsonText():
+            return _json_records(blocks, max_record_bytes)
+        case DelimitedText():
+            return delimited_records(blocks, format, max_record_bytes)
+
+
+def _json_records(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[RecordChunk]:
     cutter = RecordCutter(max_record_bytes)
     fault: ObjectFault | None = None
-    blocks = decompressed(source.read, name, block_size)
     while True:
         try:
             block = next(blocks, None)
@@ -83,6 +99,7 @@ def read_records(
 def read_chunks(
     objects: Sequence[ObjectSource],
     max_record_bytes: int,
+    format: Format = JSON,
     *,
     max_chunk_records: int = MAX_CHUNK_RECORDS,
     max_chunk_bytes: int = MAX_CHUNK_BYTES,
@@ -90,16 +107,16 @@ def read_chunks(
 ) -> Iterator[RecordChunk | ObjectProblem]:
     """The records of `objects`, in order, packed into chunks across the borders of objects.
 
-    A chunk is full when the next record would make it more than `max_chunk_records` records or
-    `max_chunk_bytes` bytes; where chunks end depends on the records alone. An object has at most one
-    problem, which comes after all of its records. An object whose bytes are not those of its etag any more
-    has the problem object_changed, whatever else is wrong with it: its records, which came before, are not
-    those that were sealed.
+    A chunk is full when the next record would make it more than `max_chunk_records` records,
+    `max_chunk_bytes` bytes or MAX_CHUNK_FIELDS fields, or has other column names; where chunks end depends on
+    the records alone. An object has at most one problem, which comes after all of its records. An object
+    whose bytes are not those of its etag any more has the problem object_changed, whatever else is wrong with
+    it: its records, which came before, are not those that were sealed.
     """
     packer = _Packer(max_chunk_records, max_chunk_bytes)
     problems: list[ObjectProblem] = []
     for index, source in enumerate(objects):
-        reading = _read_object(index, source, max_record_bytes, block_size)
+        reading = _read_object(index, source, max_record_bytes, format, block_size)
         while True:
             try:
                 records = next(reading, None)
@@ -118,7 +135,7 @@ def read_chunks(
 
 
 def _read_object(
-    index: int, source: ObjectSource, max_record_bytes: int, block_size: int
+    index: int, source: ObjectSource, max_record_bytes: int, format: Format, block_size: int
 ) -> Iterator[RecordChunk]:
     try:
         file = source.open()
@@ -128,7 +145,8 @@ def _read_object(
         hashing = _Hashing(file)
         fault: ObjectFault | None = None
         try:
-            for records in read_records(hashing, source.name, max_record_bytes, block_size=block_size):
+            reading = read_records(hashing, source.name, max_record_bytes, format, block_size=block_size)
+            for records in reading:
                 yield replace(records, object=np.full(len(records), index, np.int32))
         except ObjectFault as error:
             fault = error
@@ -164,15 +182,20 @@ class _Packer:
     """
 
     def __init__(self, max_records: int, max_bytes: int) -> None:
-        self._max_records = max_records
+        self._most_records = self._max_records = max_records
         self._max_bytes = max_bytes
         self._buffer: Any = None  # a pa.Buffer from the first record of a chunk on
         self._columns: list[tuple[npt.NDArray[Any], ...]] = []
+        self._names: tuple[str, ...] = ()
         self._records = 0
         self._bytes = 0
 
     def add(self, records: RecordChunk) -> Iterator[RecordChunk]:
         """Takes `records`; gives the chunks that became full."""
+        if records.names != self._names:
+            yield from self.flush()
+            self._names = records.names
+            self._max_records = min(self._most_records, MAX_CHUNK_FIELDS // max(1, len(self._names)))
         bounds = records.bounds()
         ends = bounds[1:]
         at = 0
@@ -204,7 +227,7 @@ class _Packer:
         """What was gathered, if anything."""
         if not self._columns:
             return
-        *columns, sizes = (np.concatenate(parts) for parts in zip(*self._columns, strict=True))
+        *places, sizes = (np.concatenate(parts) for parts in zip(*self._columns, strict=True))
         bounds = np.zeros(self._records + 1, np.int64)
         np.cumsum(sizes, out=bounds[1:])
         records = pa.LargeBinaryArray.from_buffers(
@@ -213,4 +236,4 @@ class _Packer:
             [None, pa.py_buffer(bounds), self._buffer.slice(0, self._bytes)],
         )
         self._buffer, self._columns, self._records, self._bytes = None, [], 0, 0
-        yield RecordChunk(records, *columns)
+        yield RecordChunk(records, *places, names=self._names)

@@ -11,13 +11,16 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class RecordChunk:
-    """n records as they came, with the place each came from. All columns have length n.
+    """n records as they came, with the place each came from. All arrays have length n.
 
-    records: raw bytes (`pa.LargeBinaryArray`, no nulls), without surrounding JSON whitespace
+    records: raw bytes (`pa.LargeBinaryArray`, no nulls), without what separates them: JSON whitespace, an
+        end of a line
     object: index into the batch's objects
     number: 0-based number of the record in its object; blank lines have none
-    offset: byte offset of the record in the decompressed object
+    offset: byte offset of the record in the decompressed object; in Avro files, of its block
     too_large: the record is longer than allowed, and only its first bytes are here
+    names: of the records' columns, where the format has columns; the same for all records of a chunk. They
+        come from the object, so anything may be in them
     """
 
     records: pa.LargeBinaryArray
@@ -25,6 +28,7 @@ class RecordChunk:
     number: npt.NDArray[np.int64]
     offset: npt.NDArray[np.int64]
     too_large: npt.NDArray[np.bool_]
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.number)
@@ -37,6 +41,7 @@ class RecordChunk:
             self.number[start:stop],
             self.offset[start:stop],
             self.too_large[start:stop],
+            self.names,
         )
 
     def bounds(self) -> npt.NDArray[np.int64]:

@@ -69,3 +69,68 @@ def _elements(content: bytes, begin: int) -> tuple[list[tuple[int, int]], int, b
             spans.append((start, at))
             start = at + 1
     return [*spans, (start, len(content))], len(content), True
+
+
+def cut_delimited(content: bytes, delimiter: bytes, quoted: bool, max_record_bytes: int) -> list[Cut]:
+    """The records of the decompressed `content` of delimited text, header included."""
+    at = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    cuts: list[Cut] = []
+    while at < len(content):
+        end = _line_end(content, at, delimiter, quoted)
+        record = content[at:end].removesuffix(b"\r")
+        if record:
+            cuts.append(Cut(record[:max_record_bytes], at, len(record) > max_record_bytes))
+        at = end + 1
+    return cuts
+
+
+def _line_end(content: bytes, at: int, delimiter: bytes, quoted: bool) -> int:
+    state = "field begins"
+    while at < len(content):
+        byte = content[at : at + 1]
+        if state == "in quotes":
+            if byte == b'"' and content[at + 1 : at + 2] == b'"':
+                at += 1
+            elif byte == b'"':
+                state = "in field"
+        elif byte == b"\n":
+            break
+        elif byte == delimiter:
+            state = "field begins"
+        elif byte == b'"' and quoted and state == "field begins":
+            state = "in quotes"
+        else:
+            state = "in field"
+        at += 1
+    return at
+
+
+def split(record: bytes, delimiter: bytes, quoted: bool) -> tuple[list[bytes], str | None]:
+    """The fields of one record of delimited text, and what is wrong with its quotes."""
+    fields = [b""]
+    state = "field begins"
+    at = 0
+    while at < len(record):
+        byte = record[at : at + 1]
+        if state == "in quotes":
+            if byte != b'"':
+                fields[-1] += byte
+            elif record[at + 1 : at + 2] == b'"':
+                fields[-1] += b'"'
+                at += 1
+            else:
+                state = "behind quotes"
+        elif byte == delimiter:
+            fields.append(b"")
+            state = "field begins"
+        elif state == "behind quotes":
+            return [], "text behind a closing quote"
+        elif byte == b'"' and quoted and state == "field begins":
+            state = "in quotes"
+        elif byte == b'"' and quoted:
+            return [], "a quote inside a field without quotes"
+        else:
+            fields[-1] += byte
+            state = "in field"
+        at += 1
+    return fields, "a quoted field is not closed" if state == "in quotes" else None

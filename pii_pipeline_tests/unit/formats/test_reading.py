@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_pipeline.formats import ObjectFault, ObjectProblem, ObjectSource, RecordChunk, etag, read_chunks
+from pii_pipeline.formats import (
+    DelimitedText,
+    ObjectFault,
+    ObjectProblem,
+    ObjectSource,
+    RecordChunk,
+    etag,
+    read_chunks,
+)
 from pii_pipeline_tests.unit.formats.compressions import COMPRESSIONS
 
 
@@ -96,6 +104,61 @@ def test_every_record_comes_once_in_order_in_chunks_that_depend_on_records_alone
 def test_thousands_of_small_objects_share_a_chunk():
     chunks, problems = read([source(b'{"a":1}')] * 3000, max_records=65536, max_bytes=1 << 20)
     assert (len(chunks), len(chunks[0]), problems) == (1, 3000, [])
+
+
+@given(
+    objects=st.lists(st.tuples(st.sampled_from(["k,v", "v,k", '"k",v']), st.integers(0, 9)), max_size=8),
+    max_records=st.integers(1, 9),
+    block_size=st.integers(1, 64),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_chunk_holds_records_of_one_header_only(objects, max_records, block_size):
+    sources = [
+        source((header + "\n" + "".join(f"{n},{index}\n" for n in range(count))).encode())
+        for index, (header, count) in enumerate(objects)
+    ]
+    expected: list[tuple[tuple[str, ...], list[Row]]] = []
+    for index, (header, count) in enumerate(objects):
+        names = tuple(header.replace('"', "").split(","))
+        for number in range(count):
+            if not expected or expected[-1][0] != names or len(expected[-1][1]) == max_records:
+                expected.append((names, []))
+            expected[-1][1].append((index, number, f"{number},{index}".encode(), False))
+    chunks = [
+        (item.names, rows(item))
+        for item in read_chunks(
+            sources,
+            100,
+            DelimitedText(",", quoted=True),
+            max_chunk_records=max_records,
+            block_size=block_size,
+        )
+        if isinstance(item, RecordChunk)
+    ]
+    assert chunks == expected
+
+
+def test_a_chunk_has_fewer_records_where_they_have_very_many_columns():
+    header = b",".join(b"%d" % n for n in range(10_000))
+    format = DelimitedText(",", quoted=True)
+    chunks = read_chunks([source(header + b"\n1" * 2000)], 1 << 20, format, block_size=1 << 16)
+    sizes = [len(chunk) for chunk in chunks if isinstance(chunk, RecordChunk)]
+    assert sizes == [838, 838, 324]  # 2**23 fields
+
+
+def test_a_header_that_cannot_be_used_costs_no_other_object():
+    items = list(
+        read_chunks(
+            [source(b"k,v\n1,2"), source(b"k,\n3,4"), source(b""), source(b"k,v\n5,6")],
+            100,
+            DelimitedText(",", quoted=True),
+        )
+    )
+    assert [item.type if isinstance(item, ObjectProblem) else rows(item) for item in items] == [
+        [(0, 0, b"1,2", False), (3, 0, b"5,6", False)],
+        "object_malformed",
+        "object_empty",
+    ]
 
 
 def test_a_missing_object_costs_its_neighbours_nothing():
