@@ -8,6 +8,7 @@ from pii_pipeline.formats.encoding import unknown_encoding
 from pii_pipeline.formats.fields import FieldRule, Fields, RecordFault, split_fields
 from pii_pipeline.formats.kinds import (
     SNOWPLOW_ENRICHED_TSV,
+    AvroContainer,
     DelimitedText,
     Format,
     JsonText,
@@ -18,6 +19,7 @@ from pii_pipeline.formats.records import RecordChunk
 
 __all__ = [
     "SNOWPLOW_ENRICHED_TSV",
+    "AvroContainer",
     "DelimitedText",
     "FieldRule",
     "Fields",

@@ -32,7 +32,7 @@ def decompressed(read: Callable[[int], bytes], name: str, block_size: int) -> It
     Raises `ObjectFault` after the last good block: object_empty (not one raw byte), object_malformed (not
     what the name says, or corrupt), object_truncated (compressed data ends early).
     """
-    raw = _Raw(read, min(block_size, _RAW_READ))
+    raw = Raw(read, min(block_size, _RAW_READ))
     head = raw.peek(4)
     if not head:
         raise ObjectFault("object_empty", "the object has no records")
@@ -44,7 +44,7 @@ def decompressed(read: Callable[[int], bytes], name: str, block_size: int) -> It
     elif suffix in ("zst", "zstd"):
         if not (_begins(head, _ZSTD) or _is_skippable(head)):
             raise ObjectFault("object_malformed", "the name says Zstandard, the content is something else")
-        blocks = _unzstd(raw)
+        blocks = unzstd(raw)
     else:
         for magic, what in ((_GZIP, "gzip"), (_ZSTD, "Zstandard")):
             if head.startswith(magic):
@@ -54,7 +54,7 @@ def decompressed(read: Callable[[int], bytes], name: str, block_size: int) -> It
     yield from _joined(blocks, block_size)
 
 
-class _Raw:
+class Raw:
     """Exact reads from a source that may give fewer bytes than asked."""
 
     def __init__(self, read: Callable[[int], bytes], read_size: int) -> None:
@@ -97,7 +97,7 @@ def _is_skippable(head: bytes) -> bool:
     return 0x50 <= head[0] <= 0x5F and _begins(head[1:], _ZSTD_SKIPPABLE)
 
 
-def _plain(raw: _Raw, read: Callable[[int], bytes], block_size: int) -> Iterator[bytes]:
+def _plain(raw: Raw, read: Callable[[int], bytes], block_size: int) -> Iterator[bytes]:
     yield raw.rest()
     while block := read(block_size):
         yield block
@@ -131,7 +131,7 @@ _CORRUPT = "the compressed data is corrupt"
 _TRUNCATED = "the compressed data ends early"
 
 
-def _gunzip(raw: _Raw, block_size: int) -> Iterator[bytes]:
+def _gunzip(raw: Raw, block_size: int) -> Iterator[bytes]:
     data = raw.rest()
     while True:
         member = zlib.decompressobj(wbits=31)
@@ -171,7 +171,7 @@ def _gunzip_to_the_fault(member: zlib._Decompress, data: bytes, block_size: int)
         return
 
 
-def _unzstd(raw: _Raw) -> Iterator[bytes]:
+def unzstd(raw: Raw) -> Iterator[bytes]:
     """Frames block by block, walking the container format of RFC 8878 ourselves.
 
     `zstandard` has neither a limit on a call's output (4 bytes can stand for 128 KiB) nor a way to keep what
@@ -187,13 +187,13 @@ def _unzstd(raw: _Raw) -> Iterator[bytes]:
         yield from _unzstd_frame(raw)
 
 
-def _skip(raw: _Raw) -> None:
+def _skip(raw: Raw) -> None:
     size = int.from_bytes(_exactly(raw, 8)[4:], "little")
     while size:
         size -= len(_exactly(raw, min(size, _RAW_READ)))
 
 
-def _unzstd_frame(raw: _Raw) -> Iterator[bytes]:
+def _unzstd_frame(raw: Raw) -> Iterator[bytes]:
     try:
         header = raw.peek(_ZSTD_MAX_HEADER)
         if len(header) < 5 or len(header) < (size := zstandard.frame_header_size(header)):
@@ -217,7 +217,7 @@ def _unzstd_frame(raw: _Raw) -> Iterator[bytes]:
         raise ObjectFault("object_malformed", _CORRUPT) from None
 
 
-def _exactly(raw: _Raw, count: int) -> bytes:
+def _exactly(raw: Raw, count: int) -> bytes:
     part = raw.take(count)
     if len(part) < count:
         raise ObjectFault("object_truncated", _TRUNCATED)

@@ -30,7 +30,12 @@ class DelimitedText:
             raise ValueError("the delimiter is one ASCII character, and no quote or end of a line")
 
 
-Format = JsonText | DelimitedText
+@dataclass(frozen=True, slots=True)
+class AvroContainer:
+    """An Avro object container file."""
+
+
+Format = JsonText | DelimitedText | AvroContainer
 
 JSON = JsonText()
 

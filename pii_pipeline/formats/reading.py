@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
+from pii_pipeline.formats.avro import avro_records
 from pii_pipeline.formats.cutting import RecordCutter
 from pii_pipeline.formats.decompression import decompressed
 from pii_pipeline.formats.delimited import delimited_records
-from pii_pipeline.formats.kinds import JSON, DelimitedText, Format, JsonText
+from pii_pipeline.formats.kinds import JSON, AvroContainer, DelimitedText, Format, JsonText
 from pii_pipeline.formats.problems import ObjectFault, ObjectProblem
 from pii_pipeline.formats.records import RecordChunk
 
@@ -73,6 +74,8 @@ def read_records(
             return _json_records(blocks, max_record_bytes)
         case DelimitedText():
             return delimited_records(blocks, format, max_record_bytes)
+        case AvroContainer():
+            return avro_records(blocks, max_record_bytes)
 
 
 def _json_records(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[RecordChunk]:

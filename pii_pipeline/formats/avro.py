@@ -1,0 +1,512 @@
+"""Avro object container files: their records as JSON text, so that all behind reads them as JSON.
+
+Values are left as they are stored: logical types are ignored, bytes and fixed are text by ISO 8859-1 (as in
+Avro's JSON encoding), a union's value stands alone. What JSON cannot hold stays visible, and makes a record
+that validation refuses: NaN and infinities are written as such, text that is not UTF-8 keeps its bytes.
+
+The file comes from a stranger, and so does its schema. fastavro decodes values; the container, whose lengths
+and counts may be any number, is walked here. A schema is refused by which a few bytes could become values
+without bound, or levels that fastavro's C code has no stack for.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import lzma
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn
+
+import fastavro
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from pii_pipeline.formats.decompression import Raw, unzstd
+from pii_pipeline.formats.problems import ObjectFault
+from pii_pipeline.formats.records import RecordChunk
+
+_MAGIC = b"Obj\x01"
+_SYNC_BYTES = 16
+_MAX_HEADER = 4 << 20
+_PIECE = 1 << 16
+_WINDOW = 1 << 18
+_PASSED_OVER = 8
+"""… times as long as a record that is decoded may be one whose end is looked for."""
+_MAX_SNAPPY = 64 << 20
+_MAX_XZ_MEMORY = 128 << 20
+_CHUNK_BYTES = 1 << 18
+
+_SCHEMA_KEYS = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
+"""What decoding needs: no logical types, no defaults for fastavro to judge, none of its own marks."""
+_MAX_LEVELS = 200
+_MAX_FREE_VALUES = 1000
+_VALUES_PER_BYTE = 4
+_FEWEST_BYTES = {"null": 0, "float": 4, "double": 8}
+"""… of a value of a primitive type; of the others, 1."""
+
+_ROW = "row"
+_NOTHING = {"type": "record", "name": "pii_pipeline_row", "fields": []}
+"""A reader's schema that passes over the whole of a record."""
+
+_Pieces = Iterator[bytes]
+"""Content in parts of any size, none of them empty."""
+
+
+class _Row(NamedTuple):
+    """A record: the offset of its block, its JSON text, or only the first bytes of it."""
+
+    offset: int
+    text: bytes
+    too_large: bool
+
+
+def avro_records(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[RecordChunk]:
+    """The records of one object from its decompressed content; `object` is 0, `offset` is their block's.
+
+    A record is too large by its JSON text. One whose Avro encoding alone is far larger than a record may be
+    is not decoded: its first bytes are those of the encoding.
+
+    Raises `ObjectFault` after the last whole record: object_empty, object_truncated, object_malformed.
+    """
+    number = 0
+    rows: list[_Row] = []
+    size = 0
+    fault: ObjectFault | None = None
+    reading = _rows(_File(blocks), max_record_bytes)
+    while True:
+        try:
+            row = next(reading, None)
+        except ObjectFault as error:
+            fault, row = error, None
+        if rows and (row is None or size >= _CHUNK_BYTES):
+            yield _chunk(rows, number)
+            number += len(rows)
+            rows, size = [], 0
+        if row is None:
+            break
+        rows.append(row)
+        size += len(row.text)
+    if fault is not None:
+        raise fault
+
+
+def _chunk(rows: list[_Row], number: int) -> RecordChunk:
+    offsets, texts, too_large = zip(*rows, strict=True)
+    return RecordChunk(
+        records=pa.array(texts, pa.large_binary()),
+        object=np.zeros(len(rows), np.int32),
+        number=np.arange(number, number + len(rows)),
+        offset=np.array(offsets, np.int64),
+        too_large=np.array(too_large, np.bool_),
+    )
+
+
+def _rows(file: _File, max_record_bytes: int) -> Iterator[_Row]:
+    metadata = _metadata(file)
+    sync = file.exactly(_SYNC_BYTES)
+    codec = _CODECS.get(metadata.get("avro.codec", b"null"))
+    if codec is None:
+        names = ", ".join(name.decode() for name in _CODECS)
+        raise ObjectFault("object_malformed", f"the codec of the Avro file is none of {names}")
+    decoder = _Decoder(metadata.get("avro.schema", b""), max_record_bytes)
+    while not file.at_end():
+        offset = file.position
+        count, size = file.long(), file.long()
+        if count < 0 or size < 0:
+            raise ObjectFault("object_malformed", "an Avro block has a negative length")
+        for text, too_large in decoder.records(codec(file.pieces(size)), count):
+            yield _Row(offset, text, too_large)
+        if file.exactly(_SYNC_BYTES) != sync:
+            raise ObjectFault("object_malformed", "an Avro block does not end where it says")
+
+
+def _metadata(file: _File) -> dict[str, bytes]:
+    if file.at_end():
+        raise ObjectFault("object_empty", "the object has no records")
+    head = file.peek(_MAX_HEADER)
+    if not _MAGIC.startswith(head[: len(_MAGIC)]):
+        raise ObjectFault("object_malformed", "not an Avro object container file")
+    view = io.BytesIO(head)
+    view.seek(len(_MAGIC))
+    try:
+        metadata: Any = fastavro.schemaless_reader(view, {"type": "map", "values": "bytes"}, None)
+    except (EOFError, IndexError):
+        if len(head) < _MAX_HEADER:
+            file.truncated()
+        raise ObjectFault("object_malformed", "the header of the Avro file is too long") from None
+    except UnicodeDecodeError:
+        raise ObjectFault("object_malformed", "the header of the Avro file is corrupt") from None
+    file.exactly(view.tell())
+    return metadata
+
+
+class _File:
+    """The bytes of the object. Where a fault of the object ends them, it is raised when they are missed."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._fault: ObjectFault | None = None
+        self._raw = Raw(self._read, 1)
+        self.position = 0
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return b"" if self._fault else next(self._blocks, b"")
+        except ObjectFault as error:
+            self._fault = error
+            return b""
+
+    def truncated(self) -> NoReturn:
+        raise self._fault or ObjectFault("object_truncated", "the Avro file ends early")
+
+    def at_end(self) -> bool:
+        if self._raw.peek(1):
+            return False
+        if self._fault:
+            raise self._fault
+        return True
+
+    def peek(self, count: int) -> bytes:
+        return self._raw.peek(count)
+
+    def exactly(self, count: int) -> bytes:
+        part = self._raw.take(count)
+        self.position += len(part)
+        if len(part) < count:
+            self.truncated()
+        return part
+
+    def pieces(self, size: int) -> _Pieces:
+        """The next `size` bytes; as many as there are, if there are fewer, before the fault."""
+        while size:
+            part = self._raw.take(min(size, _PIECE))
+            self.position += len(part)
+            if part:
+                yield part
+            if len(part) < min(size, _PIECE):
+                self.truncated()
+            size -= len(part)
+
+    def long(self) -> int:
+        """A number in zigzag and variable length."""
+        bits = 0
+        for shift in range(0, 64, 7):
+            (byte,) = self.exactly(1)
+            bits |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return bits >> 1 ^ -(bits & 1)
+        raise ObjectFault("object_malformed", "a length in the Avro file is no number")
+
+
+class _Window:
+    """A part of a block's content, from which records are decoded."""
+
+    def __init__(self, pieces: _Pieces) -> None:
+        self._pieces = pieces
+        self._fault: ObjectFault | None = None
+        self._content = b""
+        self.view = io.BytesIO()
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def at_end(self) -> bool:
+        """Whether all of the block's content is decoded."""
+        return self.view.tell() == len(self) and not self.extend(len(self), 1)
+
+    def extend(self, begin: int, size: int) -> bool:
+        """Drops what lies before `begin` and takes in content up to `size` bytes; false if there is none."""
+        parts = [self._content[begin:]]
+        held = len(parts[0])
+        try:
+            while self._fault is None and held < size and (piece := next(self._pieces, b"")):
+                parts.append(piece)
+                held += len(piece)
+        except ObjectFault as error:
+            self._fault = error  # what came before it is decoded first
+        if len(parts) == 1 and self._fault is not None:
+            raise self._fault
+        self._content = b"".join(parts)
+        self.view = io.BytesIO(self._content)
+        return len(parts) > 1
+
+
+class _Exact(io.BytesIO):
+    """Raises EOFError at its end: fastavro would not notice it where it passes over values."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        part = super().read(size)
+        if len(part) != size:
+            raise EOFError
+        return part
+
+
+class _Decoder:
+    """Decodes the records of blocks, holding a window of a block's content that grows to hold one record."""
+
+    def __init__(self, schema: bytes, max_record_bytes: int) -> None:
+        self._max = max_record_bytes
+        # Nothing gets shorter in JSON than a double: its 8 bytes may be four characters with their comma.
+        self._max_decoded = 2 * max_record_bytes + _PIECE
+        self._schema, self._has_floats = _parsed(schema)
+
+    def records(self, pieces: _Pieces, count: int) -> Iterator[tuple[bytes, bool]]:
+        """The JSON texts of a block's `count` records; only the first bytes of one that is too large."""
+        window = _Window(pieces)
+        for _ in range(count):
+            yield self._record(window)
+        if not window.at_end():
+            raise ObjectFault("object_malformed", "an Avro block is longer than its records")
+
+    def _record(self, window: _Window) -> tuple[bytes, bool]:
+        begin = window.view.tell()
+        while (value := self._read(window.view, None)) is None:
+            held = len(window) - begin
+            if held > self._max_decoded:
+                return self._passed_over(window, begin)
+            if not window.extend(begin, max(_WINDOW, min(2 * held, self._max_decoded + 1))):
+                raise ObjectFault("object_malformed", "an Avro block is shorter than its records")
+            begin = 0
+        if window.view.tell() == begin:
+            raise ObjectFault("object_malformed", "the records of the Avro file take no bytes")
+        text = self._text(value[_ROW])
+        return text[: self._max], len(text) > self._max
+
+    def _passed_over(self, window: _Window, begin: int) -> tuple[bytes, bool]:
+        """The first bytes of a record that is too large to be decoded, as they are in the file."""
+        while True:
+            content = window.view.getvalue()
+            view = _Exact(content)
+            view.seek(begin)
+            if self._read(view, _NOTHING) is not None:
+                window.view.seek(view.tell())
+                return content[begin : begin + self._max], True
+            held = len(content) - begin
+            if held > _PASSED_OVER * self._max_decoded or not window.extend(begin, 2 * held):
+                raise ObjectFault("object_malformed", "the end of a record of the Avro file is not found")
+            begin = 0
+
+    def _read(self, view: io.BytesIO, reader_schema: Any) -> Any:
+        """The next record; None if `view` ends within it."""
+        try:
+            return fastavro.schemaless_reader(
+                view, self._schema, reader_schema, handle_unicode_errors="surrogateescape"
+            )
+        except (EOFError, IndexError):
+            return None
+        except Exception:  # noqa: BLE001 - fastavro raises what it comes upon, and quotes data and schema
+            raise ObjectFault("object_malformed", "a record of the Avro file cannot be decoded") from None
+
+    def _text(self, value: Any) -> bytes:
+        try:
+            text = orjson.dumps(value, default=_latin_1)
+            if not (self._has_floats and b"null" in text and not _is_finite(value)):
+                return text
+        except orjson.JSONEncodeError:  # text that was not UTF-8
+            pass
+        lenient = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_latin_1)
+        return lenient.encode("utf-8", "surrogateescape")
+
+
+def _latin_1(value: bytes) -> str:
+    return value.decode("iso-8859-1")
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _parsed(text: bytes) -> tuple[Any, bool]:
+    """The schema of a record whose one field is the file's record; and whether there are floats in it."""
+    named: dict[str, Any] = {}
+    try:
+        row = {**_NOTHING, "fields": [{"name": _ROW, "type": _bare(json.loads(text), 0)}]}
+        schema: Any = fastavro.parse_schema(row, named)
+        resolver = _Resolver(named)
+        free_values, levels = resolver.record(schema)
+    except ObjectFault:
+        raise
+    except Exception:  # noqa: BLE001 - of json's and fastavro's many, some with the schema's text
+        raise ObjectFault("object_malformed", "the schema of the Avro file is none") from None
+    if levels > _MAX_LEVELS:
+        raise _refused("has too many levels")
+    if free_values > _MAX_FREE_VALUES:
+        raise _refused("has too many values that take no bytes")
+    # Definitions stand in place of all names: fastavro need not gather them again for every record.
+    return {**schema, "__named_schemas": {}}, bool(resolver.kinds & {"float", "double"})
+
+
+def _refused(what: str) -> ObjectFault:
+    return ObjectFault("object_malformed", f"the schema of the Avro file {what}")
+
+
+def _bare(schema: Any, level: int) -> Any:
+    """`schema` with nothing but what decoding needs."""
+    if level > _MAX_LEVELS:
+        raise _refused("has too many levels")
+    if isinstance(schema, list):
+        return [_bare(part, level + 1) for part in schema]
+    if isinstance(schema, dict):
+        return {key: _bare(schema[key], level + 1) for key in schema if key in _SCHEMA_KEYS}
+    return schema
+
+
+class _Resolver:
+    """Puts definitions in the place of names, in place, and finds how much can come of how few bytes.
+
+    That is the most values, in excess of `_VALUES_PER_BYTE` for every byte, that a type can have. If it is
+    above 0 for the elements of a list, no number of bytes bounds the list; for a record it is what may come
+    on top. fastavro goes as many levels deep as a schema has: where it refers to itself, as deep as data say.
+    """
+
+    def __init__(self, named: dict[str, Any]) -> None:
+        self._named = named
+        self._records: dict[str, tuple[int, int] | None] = {}  # None: within it now
+        self.kinds: set[str] = set()
+
+    def record(self, schema: dict[str, Any]) -> tuple[int, int]:
+        """The excess and the levels of a record."""
+        name = schema["name"]
+        if name in self._records:
+            known = self._records[name]
+            if known is None:
+                raise _refused("refers to itself")
+            return known
+        self._records[name] = None
+        names = [field["name"] for field in schema["fields"]]
+        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            raise _refused("has a record with two fields of one name")
+        excess, levels = 1, 0
+        for field in schema["fields"]:
+            field["type"], more, below = self._resolve(field["type"])
+            excess += more
+            levels = max(levels, below)
+        self._records[name] = excess, levels + 1
+        return excess, levels + 1
+
+    def _resolve(self, schema: Any) -> tuple[Any, int, int]:
+        if isinstance(schema, list):
+            branches = [self._resolve(branch) for branch in schema]
+            most = max((excess for _, excess, _ in branches), default=0)
+            levels = max((levels for _, _, levels in branches), default=0)
+            return [branch for branch, _, _ in branches], most - _VALUES_PER_BYTE, levels + 1
+        if isinstance(schema, str):
+            schema = self._named.get(schema, schema)
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        self.kinds.add(kind)
+        if kind in ("record", "error"):
+            return schema, *self.record(schema)
+        if kind in ("array", "map"):
+            part = "items" if kind == "array" else "values"
+            schema[part], excess, levels = self._resolve(schema[part])
+            if excess > (0 if kind == "array" else _VALUES_PER_BYTE):
+                raise _refused("has lists of values that take no bytes")
+            return schema, 1 - _VALUES_PER_BYTE, levels + 1
+        size = schema["size"] if kind == "fixed" else _FEWEST_BYTES.get(kind, 1)
+        return schema, 1 - _VALUES_PER_BYTE * size, 0
+
+
+def _corrupt() -> ObjectFault:
+    return ObjectFault("object_malformed", "the compressed data of an Avro block is corrupt")
+
+
+def _too_large() -> ObjectFault:
+    return ObjectFault("object_malformed", f"a snappy block has more than {_MAX_SNAPPY >> 20} MiB")
+
+
+def _decompressed(stream: Any, part: bytes) -> bytes:
+    """What `stream` makes of `part`, `_PIECE` bytes at most."""
+    try:
+        return stream.decompress(part, _PIECE)
+    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError):
+        raise _corrupt() from None
+
+
+def _deflate(pieces: _Pieces) -> _Pieces:
+    stream = zlib.decompressobj(wbits=-15)
+    for part in pieces:
+        block = b""
+        while part or len(block) == _PIECE:
+            if block := _decompressed(stream, part):
+                yield block
+            part = stream.unconsumed_tail
+    if not stream.eof:  # behind it, fastavro's writer leaves a part of zlib's checksum
+        raise _corrupt()
+
+
+def _streaming(stream: Any, pieces: _Pieces) -> _Pieces:
+    for part in pieces:
+        while part or not (stream.needs_input or stream.eof):
+            if block := _decompressed(stream, part):
+                yield block
+            part = b""
+    if not stream.eof or stream.unused_data:
+        raise _corrupt()
+
+
+def _bzip2(pieces: _Pieces) -> _Pieces:
+    return _streaming(bz2.BZ2Decompressor(), pieces)
+
+
+def _xz(pieces: _Pieces) -> _Pieces:
+    return _streaming(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY), pieces)
+
+
+def _zstandard(pieces: _Pieces) -> _Pieces:
+    ended = False
+
+    def read(_: int) -> bytes:
+        nonlocal ended
+        part = next(pieces, b"")
+        ended = not part
+        return part
+
+    try:
+        yield from unzstd(Raw(read, _PIECE))
+    except ObjectFault:
+        if ended:  # the block's data, not those of the object
+            raise _corrupt() from None
+        raise
+
+
+def _snappy(pieces: _Pieces) -> _Pieces:
+    """Snappy has no stream: the block is held as a whole. Its length comes first, behind it a checksum."""
+    data = bytearray()
+    for part in pieces:
+        data += part
+        if len(data) > _MAX_SNAPPY:
+            raise _too_large()
+    compressed, checksum = bytes(data[:-4]), bytes(data[-4:])
+    size = 0
+    for place, byte in enumerate(compressed[:5]):
+        size |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            break
+    if size > _MAX_SNAPPY:
+        raise _too_large()
+    try:
+        content = pa.decompress(compressed, decompressed_size=size, codec="snappy", asbytes=True)
+    except (pa.ArrowException, OSError):
+        raise _corrupt() from None
+    if zlib.crc32(content).to_bytes(4, "big") != checksum:
+        raise _corrupt()
+    for at in range(0, size, _PIECE):
+        yield content[at : at + _PIECE]
+
+
+_CODECS: dict[bytes, Callable[[_Pieces], _Pieces]] = {
+    b"null": iter,
+    b"deflate": _deflate,
+    b"bzip2": _bzip2,
+    b"snappy": _snappy,
+    b"xz": _xz,
+    b"zstandard": _zstandard,
+}
