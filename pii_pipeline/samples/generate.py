@@ -1,4 +1,7 @@
-"""Sample events for every stream: ``webshop`` and ``logins`` have a generator each, all others share one."""
+"""Sample events for every stream, in its own format.
+
+The web shop and the log-ins have a generator each; all others share one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from pii_pipeline.contracts.model import Contract
+from pii_pipeline.formats.kinds import JSON, Format, JsonText
 from pii_pipeline.samples.generic import generate_generic
 from pii_pipeline.samples.logins import generate_logins
 from pii_pipeline.samples.planted import Planted
@@ -21,35 +25,41 @@ def generate(
     end: datetime,
     planted: Planted | None = None,
     max_record_bytes: int = MAX_RECORD_BYTES,
+    format: Format = JSON,
 ) -> Iterator[bytes]:
-    """Blocks of JSON lines, `events` records of `contract` in all; the same for the same arguments.
+    """Blocks of an object in `format` of `events` records of `contract`; the same for the same arguments.
 
     `end` is the moment at which the sample arrives, with a time zone: event times lie in the hour before.
     Event ids differ from one `seed` or `end` to another, people do not. `planted`, if given, counts what was
     generated. `max_record_bytes` is the stream's: records made too large are just beyond it.
 
-    Which generator depends on the contract's handle and name. Raises ValueError for a negative number or a
-    time without zone, and while iterating UnsatisfiableError (see `generic`).
+    Which generator depends on the format, and on the contract's handle and name. Raises ValueError for a
+    negative number or a time without zone, and while iterating UnsatisfiableError (see `generic`).
     """
     if events < 0 or seed < 0:
         raise ValueError("events and seed cannot be negative")
     if end.tzinfo is None:
         raise ValueError("end needs a time zone")
     planted = Planted() if planted is None else planted
-    match contract.contract.rpartition("/")[0]:
-        case "acme/webshop-click":
+    match contract.contract.rpartition("/")[0], format:
+        case "acme/webshop-click", JsonText():
             return generate_webshop(events, seed, end, planted, max_record_bytes)
-        case "acme/login":
+        case "acme/login", JsonText():
             return generate_logins(events, seed, end, planted)
         case _:
-            return generate_generic(contract, events, seed, end, planted)
+            return generate_generic(contract, events, seed, end, planted, format)
 
 
 def expected_counts(
-    contract: Contract, events: int, seed: int, end: datetime, max_record_bytes: int = MAX_RECORD_BYTES
+    contract: Contract,
+    events: int,
+    seed: int,
+    end: datetime,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+    format: Format = JSON,
 ) -> Planted:
     """What `generate` plants for the same arguments."""
     planted = Planted()
-    for _ in generate(contract, events, seed, end, planted, max_record_bytes):
+    for _ in generate(contract, events, seed, end, planted, max_record_bytes, format):
         pass
     return planted

@@ -13,15 +13,18 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import orjson
 
 from pii_pipeline.contracts.model import Contract, Rule
 from pii_pipeline.contracts.record_type import join
 from pii_pipeline.contracts.schema import VALIDATORS, dialect, resolve
 from pii_pipeline.contracts.treatments import Keep
+from pii_pipeline.formats.kinds import Format
+from pii_pipeline.samples.errors import UnsatisfiableError
 from pii_pipeline.samples.patterns import TooHardError, compile_pattern
 from pii_pipeline.samples.people import USER_AGENTS, addresses, people, user_ids
 from pii_pipeline.samples.planted import Planted
+from pii_pipeline.samples.times import written
+from pii_pipeline.samples.writing import Writer, writer_of
 
 SLICE = 5_000
 _TRIES = 50
@@ -31,43 +34,38 @@ _WORDS = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "grove", "harbou
 _PRIVATE_WORDS = ("anchor", "beacon", "castle", "dragon", "falcon", "garnet", "hazel", "ivory", "jasper")
 
 
-class UnsatisfiableError(ValueError):
-    """No valid value could be made for a field; says which field and which of its demands."""
-
-    def __init__(self, path: str, demand: str) -> None:
-        super().__init__(
-            f"field `{path}`: no sample value for {demand}; give its schema `enum`, `const` or `examples`"
-        )
-
-
 def generate_generic(
-    contract: Contract, events: int, seed: int, end: datetime, planted: Planted
+    contract: Contract, events: int, seed: int, end: datetime, planted: Planted, format: Format
 ) -> Iterator[bytes]:
-    """Blocks of JSON lines, `events` valid records in all; the same for the same arguments.
+    """Blocks of an object in `format`, `events` valid records in all; the same for the same arguments.
 
-    Times lie in the hour before `end`, in order. Raises UnsatisfiableError.
+    Times lie in the hour before `end`, in order, and none is older than the contract allows. Raises
+    UnsatisfiableError.
     """
-    maker = _Maker(contract, Random(f"{seed} {events} {end.timestamp()}"), max(1, events // 8))
+    writer = writer_of(contract, format)
+    maker = _Maker(contract, Random(f"{seed} {events} {end.timestamp()}"), max(1, events // 8), writer)
     valid = VALIDATORS[dialect(contract.json_schema)](contract.json_schema)
+    span = min(timedelta(hours=1), contract.max_age)
+    yield writer.begin()
     for first in range(0, events, SLICE):
         count = min(SLICE, events - first)
-        lines: list[bytes] = []
+        records: list[dict[str, Any]] = []
         for number in range(first, first + count):
-            moment = end - timedelta(hours=1) * (1 - number / events)
-            record = maker.event(moment)
-            for error in valid.iter_errors(record):
+            record = maker.event(end - span * (1 - number / events))
+            for error in valid.iter_errors(writer.as_read(record)):
                 # The schema asks for something that this module does not know: the place says what.
                 raise UnsatisfiableError(
                     "/".join(map(str, error.instance_path)), f"`{error.schema_path[-1]}`"
                 )
-            lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+            records.append(record)
         planted.records += count
-        yield b"".join(lines)
+        yield writer.write(records)
 
 
 class _Maker:
-    def __init__(self, contract: Contract, random: Random, keys: int) -> None:
+    def __init__(self, contract: Contract, random: Random, keys: int, writer: Writer) -> None:
         self.contract = contract
+        self.writer = writer
         self.schema = contract.json_schema
         self.random = random
         self.rules: dict[str, list[Rule]] = {}
@@ -138,9 +136,7 @@ class _Maker:
         types = schema.get("type", "string")
         text = types == "string" or "string" in types
         if path == self.time_field:
-            if text:
-                return self.moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            return int(self.moment.timestamp() * 1000)
+            return written(self.moment, self.contract, text)
         if path == self.id_field:
             if not text:
                 return self.random.getrandbits(52)
@@ -149,7 +145,7 @@ class _Maker:
         if path == self.key_field and text:
             key = f"key-{self.random.randrange(self.keys)}"
             return key if self._fits(key, schema, path) else None
-        if path == self.consent and types == "array":
+        if path == self.consent and "array" in types:
             return self.random.choice(([], [1], [1, 2], [1, 2, 3]))
         return None
 
@@ -159,9 +155,19 @@ class _Maker:
         for name, part in schema.get("properties", {}).items():
             inside = join(path, name)
             wanted = depth < _DEEPEST and self.random.random() < 0.85
-            if name in required or self._is_needed(inside) or wanted:
+            if not path and name in required:
+                record[name] = self._lasting(name, part)
+            elif name in required or self._is_needed(inside) or wanted or inside in self.writer.whole:
                 record[name] = self._value(part, inside, depth + 1)
         return record
+
+    def _lasting(self, name: str, schema: Any) -> Any:
+        """A value of the event's field `name` that is still there when the event is read."""
+        for _ in range(_TRIES):
+            value = self._value(schema, join("", name), 1)
+            if self.writer.as_read({name: value}):
+                return value
+        raise UnsatisfiableError(join("", name), "a required field that cannot be empty")
 
     def _list(self, schema: dict[str, Any], path: str, depth: int) -> list[Any]:
         rules = self.rules.get(path, [])
@@ -256,6 +262,8 @@ class _Maker:
     def _fits(self, value: Any, schema: dict[str, Any], path: str) -> bool:
         if not isinstance(value, str):
             return True
+        if not self.writer.can_hold(value):
+            return False
         rules = self.rules.get(path, [])
         low = max([schema.get("minLength", 0), int(self._is_needed(path)), *_all(rules, "min_length")])
         high = min([schema.get("maxLength", math.inf), *_all(rules, "max_length")])
@@ -267,7 +275,7 @@ class _Maker:
         for value in values:
             if self._fits(value, schema, path):
                 return value
-        raise UnsatisfiableError(path, "its pattern and length together")
+        raise UnsatisfiableError(path, "its pattern, length and characters together")
 
 
 def _all(rules: list[Rule], kind: str) -> list[Any]:

@@ -11,8 +11,10 @@ import pytest
 
 from pii_pipeline.contracts.loader import load_contract
 from pii_pipeline.contracts.model import Contract
+from pii_pipeline.formats.kinds import JSON
+from pii_pipeline.samples.errors import UnsatisfiableError
 from pii_pipeline.samples.generate import generate
-from pii_pipeline.samples.generic import UnsatisfiableError, generate_generic
+from pii_pipeline.samples.generic import generate_generic
 from pii_pipeline.samples.patterns import TooHardError, compile_pattern
 from pii_pipeline.samples.planted import Planted
 from pii_pipeline.streams.loader import load_stream
@@ -35,7 +37,8 @@ def make_contract(folder: Path, properties: dict[str, Any], required: list[str],
 
 def made(contract: Contract, events: int = 200) -> list[Any]:
     return [
-        json.loads(line) for line in b"".join(generate_generic(contract, events, 5, END, Planted())).split()
+        json.loads(line)
+        for line in b"".join(generate_generic(contract, events, 5, END, Planted(), JSON)).split()
     ]
 
 
@@ -43,7 +46,7 @@ def made(contract: Contract, events: int = 200) -> list[Any]:
 def test_a_wide_contract_gets_valid_events(stream: str) -> None:
     contract = contract_of(stream)
     planted = Planted()
-    records = b"".join(generate_generic(contract, 200, 5, END, planted)).split(b"\n")[:-1]
+    records = b"".join(generate_generic(contract, 200, 5, END, planted, JSON)).split(b"\n")[:-1]
     judge = Reference(contract, END).judge
     assert [judge(record) for record in records] == [None] * 200
     assert planted.records == planted.validated == 200
