@@ -1,6 +1,6 @@
 """Sample events for every stream, in its own format.
 
-The web shop and the log-ins have a generator each; all others share one.
+The web shop, the log-ins and `retail` have a generator each; all others share one.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from pii_pipeline.contracts.model import Contract
-from pii_pipeline.formats.kinds import JSON, Format, JsonText
+from pii_pipeline.formats.kinds import JSON, DelimitedText, Format, JsonText
 from pii_pipeline.samples.generic import generate_generic
 from pii_pipeline.samples.logins import generate_logins
 from pii_pipeline.samples.planted import Planted
+from pii_pipeline.samples.retail import generate_retail
 from pii_pipeline.samples.webshop import generate_webshop
+from pii_pipeline.samples.writing import recoded
 
 MAX_RECORD_BYTES = 1_048_576
 
@@ -46,6 +48,9 @@ def generate(
             return generate_webshop(events, seed, end, planted, max_record_bytes)
         case "acme/login", JsonText():
             return generate_logins(events, seed, end, planted)
+        case "acme/online-retail", DelimitedText(quoted=True):
+            lines = generate_retail(contract, events, seed, end, planted, max_record_bytes, format)
+            return recoded(lines, format.encoding)
         case _:
             return generate_generic(contract, events, seed, end, planted, format)
 

@@ -26,7 +26,8 @@ class Planted:
         """Records that come through: neither bad nor a duplicate (reused ids do come through)."""
         return self.records - self.bad.total() - self.duplicates
 
-    def add_bad(self, kind: str, failure_type: str) -> None:
-        """Enter one bad record."""
-        self.bad[kind] += 1
-        self.failure_types[failure_type] += 1
+    def add_bad(self, kind: str, failure_type: str, count: int = 1) -> None:
+        """Enter so many bad records."""
+        if count:
+            self.bad[kind] += count
+            self.failure_types[failure_type] += count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -69,3 +71,17 @@ def zipf(random: npt.NDArray[np.float64], size: int, head: float, exponent: floa
     uniform random numbers in [0, 1)."""
     weights = np.cumsum(1.0 / (np.arange(size) + head) ** exponent)
     return np.searchsorted(weights, random * weights[-1], side="right").astype(np.int64)
+
+
+def spliced(lines: pa.StringArray, changed: Mapping[int, bytes]) -> bytes:
+    """The joined lines, each with its line feed, but those in `changed`, by row, given there without one."""
+    _, offsets, data = lines.buffers()
+    starts = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1].tolist()
+    block = memoryview(data)
+    pieces: list[bytes | memoryview] = []
+    at = starts[0]
+    for row in sorted(changed):
+        pieces += (block[at : starts[row]], changed[row], b"\n")
+        at = starts[row + 1]
+    pieces.append(block[at : starts[-1]])
+    return b"".join(pieces)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.samples.planted import Planted
-from pii_pipeline.samples.vectors import Bytes, Index
+from pii_pipeline.samples.vectors import Bytes, Index, spliced
 from pii_pipeline.samples.webshop_bad import KINDS, OVERSIZED, oversized
 
 BAD = 0.01
@@ -84,12 +84,9 @@ class Planter:
 
     def plant(self, lines: pa.StringArray, plan: Plan) -> bytes:
         """The slice's bytes: its `lines`, each with its line feed, but for those that the plan changes."""
-        _, offsets, data = lines.buffers()
-        starts = np.frombuffer(offsets, np.int32)[: len(lines) + 1].tolist()
-        block = memoryview(data)
 
         def record(row: int) -> bytes:
-            return bytes(block[starts[row] : starts[row + 1] - 1])
+            return lines[row].as_py().encode()[:-1]
 
         changed: dict[int, bytes] = {}
         for row in plan.bad:
@@ -106,11 +103,4 @@ class Planter:
         self.planted.records += len(lines)
         self._records = [record(row) for row in plan.remember.tolist()]
         self._ids = plan.remember_ids
-
-        pieces: list[bytes | memoryview] = []
-        at = 0
-        for row in sorted(changed):
-            pieces += (block[at : starts[row]], changed[row], b"\n")
-            at = starts[row + 1]
-        pieces.append(block[at : starts[-1]])
-        return b"".join(pieces)
+        return spliced(lines, changed)
