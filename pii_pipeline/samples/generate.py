@@ -1,6 +1,6 @@
 """Sample events for every stream, in its own format.
 
-The web shop, the log-ins and `retail` have a generator each; all others share one.
+The web shop, the log-ins, `retail` and Snowplow's events have a generator each; all others share one.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from pii_pipeline.contracts.model import Contract
-from pii_pipeline.formats.kinds import JSON, DelimitedText, Format, JsonText
+from pii_pipeline.formats.kinds import JSON, SNOWPLOW_ENRICHED_TSV, DelimitedText, Format, JsonText
 from pii_pipeline.samples.generic import generate_generic
 from pii_pipeline.samples.logins import generate_logins
 from pii_pipeline.samples.planted import Planted
 from pii_pipeline.samples.retail import generate_retail
+from pii_pipeline.samples.snowplow import COLLECTOR_TIME, generate_snowplow
 from pii_pipeline.samples.webshop import generate_webshop
 from pii_pipeline.samples.writing import recoded
 
@@ -51,6 +52,8 @@ def generate(
         case "acme/online-retail", DelimitedText(quoted=True):
             lines = generate_retail(contract, events, seed, end, planted, max_record_bytes, format)
             return recoded(lines, format.encoding)
+        case _, DelimitedText() if format == SNOWPLOW_ENRICHED_TSV and contract.time_field == COLLECTOR_TIME:
+            return generate_snowplow(contract, events, seed, end, planted, max_record_bytes)
         case _:
             return generate_generic(contract, events, seed, end, planted, format)
 

@@ -84,12 +84,14 @@ def _json(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """Arrow arrays of pieces. `carts[i]` costs `cart_totals[i]`; page i of the search results belongs to
-    `searches[i]` and page i of the products to `products[i]`. Pieces that follow others begin with a comma.
+    """The catalogue, and Arrow arrays of pieces. `carts[i]` costs `cart_totals[i]`; page i of the search
+    results belongs to `searches[i]` and page i of the products to `products[i]` and `catalogue[i]`. Pieces
+    that follow others begin with a comma.
     `tails` comes twice: with ``?`` for pages without and, from half its length on, with ``&`` for pages with
     a query; its first element and those of `referrers` and `unlisted` are empty.
     """
 
+    catalogue: list[dict[str, object]]
     pages: pa.Array
     product_pages: pa.Array
     search_pages: pa.Array
@@ -122,6 +124,7 @@ def build_shop() -> Shop:
     near = [SHOP + path for path in (*pages, *map(_product_path, catalogue[:60]))]
     far = [pattern.format(query=quote_plus(query)) for pattern in _FAR_REFERRERS for query in _QUERIES]
     return Shop(
+        catalogue=catalogue,
         pages=pa.array(SHOP + page for page in pages),
         product_pages=pa.array(SHOP + _product_path(product) for product in catalogue),
         search_pages=pa.array(f"{SHOP}/search?q={quote_plus(query)}" for query in queries),
