@@ -6,20 +6,23 @@ import click
 
 from pii_pipeline.cli.common import json_option, print_json
 from pii_pipeline.settings import read_settings
-from pii_pipeline.streams.scaffold import new_stream
+from pii_pipeline.streams.scaffold import FORMATS, new_stream
 
 
 @click.command()
 @click.argument("stream")
+@click.option("--format", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True,
+              help="What its records come as.")  # fmt: skip
 @json_option
-def command(stream: str, as_json: bool) -> None:
+def command(stream: str, format: str, as_json: bool) -> None:
     """Write a small STREAM that works as it is into the first folder of streams, to be edited.
 
     \b
     Example:
       pii init newsletter
+      pii init orders --format csv
     """
-    files = new_stream(read_settings().streams[0], stream)
+    files = new_stream(read_settings().streams[0], stream, format)
     if as_json:
         print_json({"stream": stream, "files": [str(file) for file in files]})
         return

@@ -43,7 +43,7 @@ _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 def command(stream: str, files: tuple[Path, ...], hour: str | None, as_json: bool) -> None:
     """Copy each FILE of events (- is standard input) to where the next run finds it.
 
-    JSON lines or one JSON array; plain, gzip or zstd. Landing the same file again changes nothing.
+    In the format of the STREAM; plain, gzip or zstd. Landing the same file again changes nothing.
 
     \b
     Example:
@@ -53,11 +53,11 @@ def command(stream: str, files: tuple[Path, ...], hour: str | None, as_json: boo
     landed = []
     with installation() as opened:
         zone = opened.zones.landing
-        name = stream_named(opened, stream).name
+        chosen = stream_named(opened, stream)
         for file in files:
-            with _opened(file) as (object_name, source):
-                landed.append(land(zone, name, into, object_name, source))
-    report(name, into, landed, as_json)
+            with _opened(file, chosen.format.suffix) as (object_name, source):
+                landed.append(land(zone, chosen.name, into, object_name, source))
+    report(chosen.name, into, landed, as_json)
 
 
 def report(stream: str, hour: str, landed: list[Landed], as_json: bool) -> None:
@@ -74,8 +74,8 @@ def report(stream: str, hour: str, landed: list[Landed], as_json: bool) -> None:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """The file, or standard input as a file, and what to call its object."""
+def _opened(file: Path, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
+    """The file, or standard input as a file, and what to call its object; `suffix` is that of its format."""
     if str(file) != "-":
         with file.open("rb") as source:
             yield file.name, source
@@ -85,5 +85,5 @@ def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
         copyfileobj(sys.stdin.buffer, kept)
         kept.seek(0)
         start = kept.read(4)
-        suffix = next((suffix for magic, suffix in _MAGIC.items() if start.startswith(magic)), "")
-        yield f"stdin.jsonl{suffix}", cast(BinaryIO, kept)
+        compressed = next((ending for magic, ending in _MAGIC.items() if start.startswith(magic)), "")
+        yield f"stdin{suffix}{compressed}", cast(BinaryIO, kept)

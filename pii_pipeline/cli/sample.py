@@ -19,9 +19,10 @@ from pii_pipeline.cli.errors import Failure
 from pii_pipeline.cli.land import IN_MEMORY
 from pii_pipeline.hours import hour_of
 from pii_pipeline.pipeline.landing import land
+from pii_pipeline.samples.errors import UnsatisfiableError
 from pii_pipeline.samples.generate import generate
-from pii_pipeline.samples.generic import UnsatisfiableError
 from pii_pipeline.samples.planted import Planted
+from pii_pipeline.streams.model import Avro, Stream
 
 
 class Moment(click.ParamType):
@@ -57,12 +58,12 @@ def command(
     into_landing: bool,
     as_json: bool,
 ) -> None:
-    """Generate believable events of STREAM, about 1 % of them bad, as JSON lines.
+    """Generate believable events of STREAM, some of them bad, in the stream's own format.
 
     \b
     Example:
       pii sample webshop --events 20000 --seed 7 --output clicks.jsonl.gz
-      pii sample logins --land
+      pii sample retail --land
     """
     to_stdout = str(output) == "-" and not into_landing
     if into_landing and str(output) != "-":
@@ -75,7 +76,8 @@ def command(
     planted = Planted()
     with installation() as opened:
         chosen = stream_named(opened, stream)
-        blocks = _generated(generate(chosen.contract, events, seed, moment, planted, chosen.max_record_bytes))
+        form, most = chosen.format.form, chosen.max_record_bytes
+        blocks = _generated(generate(chosen.contract, events, seed, moment, planted, most, form))
         if to_stdout:
             for block in blocks:
                 sys.stdout.buffer.write(block)
@@ -83,7 +85,7 @@ def command(
             return
         if into_landing:
             hour = hour_of(moment - timedelta(microseconds=1))
-            name = f"sample-{events}-{seed}-{moment:%Y%m%dT%H%M%S}.jsonl.gz"
+            name = f"sample-{events}-{seed}-{moment:%Y%m%dT%H%M%S}{_suffixes(chosen)}"
             with tempfile.SpooledTemporaryFile(IN_MEMORY) as kept:
                 spooled = cast(BinaryIO, kept)
                 _write(blocks, name, spooled)
@@ -103,6 +105,12 @@ def command(
         return
     bad, again = planted.bad.total(), plural(planted.duplicates, "duplicate")
     click.echo(f"{stream}: {plural(planted.records, 'event')}, {bad:,} of them bad, {again}: {where}{note}")
+
+
+def _suffixes(stream: Stream) -> str:
+    """Of a landed sample's name; what the format does not compress itself is compressed."""
+    suffix = stream.format.suffix
+    return suffix if isinstance(stream.format, Avro) else f"{suffix}.gz"
 
 
 def _generated(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -16,10 +16,7 @@ from pii_pipeline.contracts.foreign import Imported, Note
 from pii_pipeline.contracts.importers.snowplow import Stock
 from pii_pipeline.contracts.loader import load_contract
 from pii_pipeline.streams.loader import STREAM_FILE, load_stream
-from pii_pipeline.streams.scaffold import write_new
-
-STOCK = Path(__file__).parent / "stock"
-"""Streams that come with the package, for importers to start from."""
+from pii_pipeline.streams.scaffold import STOCK, write_new
 
 CONTRACT_FILE = "contract.yaml"
 _WIDTH = 110

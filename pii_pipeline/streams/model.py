@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -85,6 +85,7 @@ class Json(Model):
     """JSON lines, or one JSON array."""
 
     name: Literal["json"] = "json"
+    suffix: ClassVar[str] = ".jsonl"
 
     @property
     def form(self) -> Format:
@@ -98,6 +99,7 @@ class Csv(Model):
     name: Literal["csv"] = "csv"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: Annotated[str, BeforeValidator(_encoding)] = "utf-8"
+    suffix: ClassVar[str] = ".csv"
 
     @property
     def form(self) -> Format:
@@ -109,6 +111,7 @@ class SnowplowEnrichedTsv(Model):
     """Snowplow's enriched events: 131 columns, no header, no quoting."""
 
     name: Literal["snowplow_enriched_tsv"] = "snowplow_enriched_tsv"
+    suffix: ClassVar[str] = ".tsv"
 
     @property
     def form(self) -> Format:
@@ -120,6 +123,7 @@ class Avro(Model):
     """Avro object container files."""
 
     name: Literal["avro"] = "avro"
+    suffix: ClassVar[str] = ".avro"
 
     @property
     def form(self) -> Format:

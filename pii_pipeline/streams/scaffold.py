@@ -10,7 +10,7 @@ from pii_pipeline.streams.loader import STREAM_FILE, name_problem
 _STREAM = """\
 description: What these events are, and who sends them.
 # owners: [team:web]           # a team or an e-mail address
-format: json                   # JSON lines or one JSON array; plain, gzip or zstd
+format: @FORMAT@
 contracts: [contract.yaml]     # exactly one of them is active
 bad_event_threshold: 0.05      # share of an hour's records that may be bad before everything behind it stops
 max_record_bytes: 1048576
@@ -22,12 +22,19 @@ derived:                       # datasets in which the fields that people consen
     consent: {purposes: [2]}
 """
 
+_FORMATS = {
+    "json": "json                   # JSON lines or one JSON array; plain, gzip or zstd",
+    "csv": "csv                    # with a header; or {csv: {delimiter: ';', encoding: windows-1252}}",
+    "avro": "avro                   # Avro object container files",
+}
+
 _CONTRACT = """\
 contract: acme/@HANDLE@/1.0.0  # handle/name/version; an active contract never changes, a new version is added
 state: active                  # draft | in_review | approved | active | archived
 schema: event.schema.json
 
 time_field: ts                 # or $arrival, for events that carry no time of their own
+# time_format: '%d/%m/%Y %H:%M'  # of times that are not RFC 3339, with time_zone: Europe/Amsterdam
 max_age: 7d                    # an event older than this on arrival breaks a rule
 key_field: session_id          # events that share it share a key for one day; never empty
 event_id_field: event_id       # by this a redelivered event is recognised
@@ -60,22 +67,38 @@ _SCHEMA = """\
     "email": {"type": ["string", "null"]},
     "ip": {"type": ["string", "null"]},
     "page_url": {"type": ["string", "null"]},
-    "consent_levels": {"type": "array", "items": {"type": "integer"}}
+    "consent_levels": {"type": ["array", "null"], "items": {"type": "integer"}}
   }
 }
 """
 
 
-def new_stream(folder: Path, name: str) -> list[Path]:
+STOCK = Path(__file__).parent / "stock"
+"""Streams that come with the package, to start from."""
+
+SNOWPLOW = "snowplow_enriched_tsv"
+
+FORMATS = (*_FORMATS, SNOWPLOW)
+"""What the records of a new stream can come as."""
+
+
+def new_stream(folder: Path, name: str, format: str = "json") -> list[Path]:
     """Writes a small stream that loads as it is into ``folder/name``; returns the files written.
 
+    `format` is one of `FORMATS`; Snowplow's events have their own fields, and a contract that knows them.
     Raises ConfigurationError as `write_new` does.
     """
-    contents = {
-        STREAM_FILE: _STREAM,
-        "contract.yaml": _CONTRACT.replace("@HANDLE@", name.replace("_", "-")),
-        "event.schema.json": _SCHEMA,
-    }
+    handle = name.replace("_", "-")
+    if format == SNOWPLOW:
+        files = (STREAM_FILE, "contract.yaml", "atomic.schema.json")
+        contents = {file: (STOCK / "snowplow" / file).read_text("utf-8") for file in files}
+        contents["contract.yaml"] = contents["contract.yaml"].replace("/snowplow/", f"/{handle}/", 1)
+    else:
+        contents = {
+            STREAM_FILE: _STREAM.replace("@FORMAT@", _FORMATS[format]),
+            "contract.yaml": _CONTRACT.replace("@HANDLE@", handle),
+            "event.schema.json": _SCHEMA,
+        }
     return write_new(folder, name, contents)
 
 

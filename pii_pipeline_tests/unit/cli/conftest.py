@@ -44,3 +44,12 @@ def pii(storage: Path) -> Pii:
         return CliRunner().invoke(cli, [str(item) for item in arguments], input=stdin, prog_name="pii")
 
     return call
+
+
+@pytest.fixture
+def own_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pii: Pii) -> Path:
+    """The folder of streams, empty."""
+    folder = tmp_path / "streams"
+    folder.mkdir()
+    monkeypatch.setenv("PII_STREAMS_DIR", str(folder))
+    return folder

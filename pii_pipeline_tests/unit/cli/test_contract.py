@@ -3,18 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from pii_pipeline_tests.unit.cli.conftest import Pii
-
-
-@pytest.fixture
-def own_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pii: Pii) -> Path:
-    """The folder of streams, empty."""
-    folder = tmp_path / "streams"
-    folder.mkdir()
-    monkeypatch.setenv("PII_STREAMS_DIR", str(folder))
-    return folder
 
 
 def test_check_shows_warnings_and_passes(pii: Pii):

@@ -55,10 +55,12 @@ def test_other_content_under_a_taken_name_goes_beside_it_once(pii: Pii, storage:
     assert (storage / FOLDER / second).read_bytes() == b"other"
 
 
-def test_standard_input_keeps_its_compression_in_the_name(pii: Pii, storage: Path):
+def test_standard_input_is_named_for_its_format_and_compression(pii: Pii, storage: Path):
     assert pii("land", "logins", "-", "--hour", HOUR, stdin=b'{"a":1}\n').exit_code == 0
     assert pii("land", "logins", "-", "--hour", HOUR, stdin=gzip.compress(b"{}\n")).exit_code == 0
     assert names(storage) == ["stdin.jsonl", "stdin.jsonl.gz"]
+    assert pii("land", "retail", "-", "--hour", HOUR, stdin=gzip.compress(b"a,b\n")).exit_code == 0
+    assert [path.name for path in (storage / "landing/retail").rglob("stdin*")] == ["stdin.csv.gz"]
 
 
 def test_json_tells_objects_and_bytes(pii: Pii, tmp_path: Path):

@@ -13,7 +13,7 @@ from pii_pipeline_tests.unit.cli.conftest import Pii
 ARGUMENTS = ("--events", "50", "--seed", "3", "--end", "2026-01-15T11:00")
 
 
-@pytest.mark.parametrize("stream", ["logins", "webshop"])
+@pytest.mark.parametrize("stream", ["logins", "webshop", "retail", "snowplow"])
 def test_output_holds_what_standard_output_shows(pii: Pii, tmp_path: Path, stream: str):
     shown = pii("sample", stream, *ARGUMENTS).stdout_bytes
     assert shown.count(b"\n") >= 50
@@ -33,6 +33,28 @@ def test_landed_twice_is_one_object_in_the_hour_it_ends(pii: Pii, storage: Path)
     assert "already there" in again.output
     (landed,) = (path for path in (storage / "landing").rglob("*") if path.is_file())
     assert landed.parent == storage / "landing/logins/2026/01/15/10"
+
+
+@pytest.mark.parametrize(
+    ("format", "suffixes", "begin"),
+    [
+        ("json", ".jsonl.gz", b'{"event_id"'),
+        ("csv", ".csv.gz", b"event_id,ts,"),
+        ("avro", ".avro", b"Obj\x01"),
+        ("snowplow_enriched_tsv", ".tsv.gz", b"shop-"),
+    ],
+)
+def test_a_new_stream_of_any_format_has_samples_to_land(
+    pii: Pii, storage: Path, own_streams: Path, format: str, suffixes: str, begin: bytes
+):
+    assert pii("init", "mine", "--format", format).exit_code == 0
+    assert pii("sample", "mine", *ARGUMENTS, "--land").exit_code == 0
+    (landed,) = (path for path in (storage / "landing/mine").rglob("*") if path.is_file())
+    assert landed.name == f"sample-50-3-20260115T110000{suffixes}"
+    content = landed.read_bytes()
+    content = gzip.decompress(content) if suffixes.endswith(".gz") else content
+    assert content.startswith(begin)
+    assert content == pii("sample", "mine", *ARGUMENTS).stdout_bytes
 
 
 def test_json_tells_what_was_planted(pii: Pii, tmp_path: Path):

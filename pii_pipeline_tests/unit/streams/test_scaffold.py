@@ -4,16 +4,19 @@ import pytest
 
 from pii_pipeline.contracts.errors import ConfigurationError
 from pii_pipeline.streams.loader import load_streams
-from pii_pipeline.streams.scaffold import new_stream
+from pii_pipeline.streams.scaffold import FORMATS, SNOWPLOW, new_stream
 
 
-def test_the_template_loads_as_it_is(tmp_path):
-    files = new_stream(tmp_path / "streams", "my_clicks2")
-    assert [file.name for file in files] == ["stream.yaml", "contract.yaml", "event.schema.json"]
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_template_loads_as_it_is(tmp_path, format):
+    files = new_stream(tmp_path / "streams", "my_clicks2", format)
+    schema = "atomic.schema.json" if format == SNOWPLOW else "event.schema.json"
+    assert [file.name for file in files] == ["stream.yaml", "contract.yaml", schema]
     assert all(file.is_file() for file in files)
     stream = load_streams([tmp_path / "streams"])["my_clicks2"]
+    assert stream.format.name == format
     assert stream.contract.contract == "acme/my-clicks2/1.0.0"
-    assert list(stream.derived) == ["marketing"]
+    assert list(stream.derived) == ([] if format == SNOWPLOW else ["marketing"])
     assert stream.warnings == ()
 
 
