@@ -76,6 +76,7 @@ class _Maker:
         self.key_field = contract.key_field
         self.keys = keys
         self.consent = contract.consent.field if contract.consent else None
+        self.words_of_consent = tuple((contract.consent and contract.consent.values) or ())
         self.needed = {
             path for path in (contract.time_field, contract.key_field, contract.event_id_field) if path
         }
@@ -145,6 +146,9 @@ class _Maker:
         if path == self.key_field and text:
             key = f"key-{self.random.randrange(self.keys)}"
             return key if self._fits(key, schema, path) else None
+        if path == self.consent and self.words_of_consent and text:
+            word = self.random.choice(self.words_of_consent)
+            return word if self._fits(word, schema, path) else None
         if path == self.consent and "array" in types:
             return self.random.choice(([], [1], [1, 2], [1, 2, 3]))
         return None

@@ -41,7 +41,7 @@ def test_landed_twice_is_one_object_in_the_hour_it_ends(pii: Pii, storage: Path)
         ("json", ".jsonl.gz", b'{"event_id"'),
         ("csv", ".csv.gz", b"event_id,ts,"),
         ("avro", ".avro", b"Obj\x01"),
-        ("snowplow_enriched_tsv", ".tsv.gz", b"shop-"),
+        ("snowplow_enriched_tsv", ".tsv.gz", b"\tweb\t2026-01-15 10:"),
     ],
 )
 def test_a_new_stream_of_any_format_has_samples_to_land(

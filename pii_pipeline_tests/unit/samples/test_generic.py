@@ -91,6 +91,13 @@ def test_bounds_of_schema_and_rules_hold_together(tmp_path: Path) -> None:
     assert all(event["who"] for event in events)
 
 
+def test_consent_is_said_in_the_words_of_the_contract(tmp_path: Path) -> None:
+    properties = {name: {"type": "string"} for name in ("at", "who", "agreed")}
+    words = "consent: {field: agreed, type: granular, values: {all: [1, 2], some: [1], none: []}}"
+    events = made(make_contract(tmp_path, properties, ["at", "who", "agreed"], words))
+    assert {event["agreed"] for event in events} == {"all", "some", "none"}
+
+
 @pytest.mark.parametrize(
     ("schema", "demand"),
     [
