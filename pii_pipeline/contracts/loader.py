@@ -128,11 +128,11 @@ def _read(source: Source, written: dict[str, Any]) -> tuple[Contract | None, lis
 def _remove(fields: dict[str, Any], place: Location) -> None:
     """Removes what is wrong at `place`: the field, or only a criterion or path inside its documents."""
     inside = len(place) > 2 and place[1] == "self_describing"
-    *around, last = place[:4] if inside else place[:1]
+    depth = min(len(place), 4) if inside else 1
     part: Any = fields
-    for key in around:
+    for key in place[: depth - 1]:
         part = part.get(key, {})
-    part.pop(last, None)
+    part.pop(place[depth - 1], None)
     if inside and len(place) > 3 and not part:
         _remove(fields, place[:3])
 
