@@ -7,6 +7,7 @@
 | ``PII_DATABASE_URL`` | ledger and key store | SQLite, ``var/pii.db`` |
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run | ``file:var/keys/key-encryption-key`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import | none: one is made |
+| ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
@@ -41,6 +42,7 @@ class Settings:
     database_url: str
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
+    snowplow_salt: str | None = field(repr=False)
     streams: tuple[Path, ...]
     workers: int
     dagster_home: Path
@@ -66,6 +68,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
+        snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
         workers=_workers(env.get("PII_WORKERS")),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),

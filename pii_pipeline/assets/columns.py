@@ -78,4 +78,5 @@ def _plain(value: object) -> str:
 
 
 def _join(column: str, leaves: list[tuple[str, str]]) -> str:
-    return "; ".join(said if path == column else f"{path}: {said}" for path, said in leaves)
+    # Inside documents one place has a leaf for each type that its treatment takes.
+    return "; ".join(said if path == column else f"{path}: {said}" for path, said in dict.fromkeys(leaves))

@@ -14,7 +14,15 @@ from pii_pipeline.cli.loading import error_entry, load_named, warning_entry
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, walk
-from pii_pipeline.contracts.treatments import Drop, Encrypt, Keep, Pseudonymize, Treatment, Url
+from pii_pipeline.contracts.treatments import (
+    Drop,
+    Encrypt,
+    Keep,
+    Pseudonymize,
+    SelfDescribing,
+    Treatment,
+    Url,
+)
 from pii_pipeline.privacy.plan import UNLISTED
 from pii_pipeline.streams.model import Stream
 
@@ -145,7 +153,8 @@ def show(name: str, as_json: bool) -> None:
 
 
 def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
-    """Every place that is treated by itself: the leaves, and what is sealed as a whole."""
+    """Every place that is treated by itself: the leaves, what is listed inside documents (and for the rest of
+    these the default), and what is sealed as a whole."""
     sealed: list[str] = []
     for path, node in walk(contract.record):
         if any(path.startswith((f"{whole}/", f"{whole}[]")) for whole in sealed):
@@ -155,18 +164,32 @@ def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
             sealed.append(path)
         elif not isinstance(node, Scalar):
             continue
-        settings = treatment.model_dump(exclude={"name"}, exclude_defaults=True)
-        if isinstance(treatment, Encrypt):
-            settings = {"level": treatment.level}
-        yield {
-            "field": path,
-            "type": _type_text(node),
+        if not isinstance(treatment, SelfDescribing):
+            yield _field(path, _type_text(node), treatment)
+            continue
+        default = contract.default
+        yield _field(path, "documents", default) | {
             "treatment": treatment.name,
-            "settings": {
-                key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()
-            },
-            "after_erasure": _after_erasure(treatment),
+            "settings": {"unlisted": default.name},
         }
+        for criterion, places in treatment.entities.items():
+            for inner, place in places.items():
+                yield _field(f"{path} {criterion} {inner}", "any", place)
+
+
+def _field(name: str, kind: str, treatment: Treatment) -> dict[str, Any]:
+    settings = treatment.model_dump(exclude={"name"}, exclude_defaults=True)
+    if isinstance(treatment, Encrypt):
+        settings = {"level": treatment.level}
+    return {
+        "field": name,
+        "type": kind,
+        "treatment": treatment.name,
+        "settings": {
+            key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()
+        },
+        "after_erasure": _after_erasure(treatment),
+    }
 
 
 def _type_text(node: Node) -> str:

@@ -20,6 +20,7 @@ _CONFIGURATION = (
     "pii_pipeline.contracts.errors.ConfigurationError",
     "pii_pipeline.database.DatabaseError",
     "pii_pipeline.keys.errors.KeyEncryptionKeyError",
+    "pii_pipeline.keys.errors.SaltMissing",
     "pii_pipeline.keys.errors.SecretChanged",
     "pii_pipeline.keys.errors.UnwrapFailed",
     "pii_pipeline.lake.zones.UnsupportedStorage",

@@ -85,7 +85,7 @@ class Succeeded:
     def _digest(self, stream: Stream, landed: Sequence[ObjectInfo], contents: HourContents) -> str:
         defined = stream.model_dump_json(), stream.contract.digest
         names = [info.path for info in landed]
-        everything = [self._code, defined, self._opened.secret.version, names, contents.digest]
+        everything = [self._code, defined, self._opened.secret_version(stream), names, contents.digest]
         return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
 
     def _etag(self, info: ObjectInfo) -> str | None:

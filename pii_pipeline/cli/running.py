@@ -45,7 +45,8 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
     with installation() as opened:
         opened.processes.adopt(crew)
         chosen = streams_named(opened, streams)
-        _ = opened.secret  # a wrong key file or secret is a wrong setting, not a failed step
+        for stream in chosen:  # a wrong key file, secret or salt is a wrong setting, not a failed step
+            opened.secret_version(stream)
         work = _work(opened, chosen, hour)
         trouble, idle = _run(opened, work, force)
         reports = hour_reports(opened, chosen, set(work))

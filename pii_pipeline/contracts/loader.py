@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,18 @@ from pii_pipeline.contracts import avro, simple_schema
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
 from pii_pipeline.contracts.model import ARRIVAL, Consent, Contract, Rule
 from pii_pipeline.contracts.names import sounds_personal, takes_few_values
-from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, walk
+from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, Way, walk, way
 from pii_pipeline.contracts.schema import CompiledSchema, SchemaError, compile_schema
 from pii_pipeline.contracts.source import Location, Source, nearest, read_json, read_yaml
 from pii_pipeline.contracts.time_format import EPOCH_UNITS, TimeFormat
 from pii_pipeline.contracts.treatments import (
+    CRITERION,
     Encrypt,
     Generalize,
     Keep,
     Mask,
     Pseudonymize,
+    SelfDescribing,
     Treatment,
     Url,
 )
@@ -87,9 +90,9 @@ def load_contract(file: Path) -> LoadedContract:
 def linkable_after_erasure(contract: Contract) -> list[str]:
     """The paths whose pseudonyms outlive their person: equal across people, so no salt dies with anyone."""
     return [
-        path
-        for path, _, treatment in _leaves(contract)
-        if isinstance(treatment, Pseudonymize) and treatment.outlives_erasure
+        leaf.name
+        for leaf in _leaves(contract)
+        if isinstance(leaf.treatment, Pseudonymize) and leaf.treatment.outlives_erasure
     ]
 
 
@@ -109,7 +112,10 @@ def _read(source: Source, written: dict[str, Any]) -> tuple[Contract | None, lis
     parts = {place[:2] for place in wrong}
     kept: dict[str, Any] = _PLACEHOLDERS | {key: value for key, value in written.items() if key not in whole}
     if "fields" in kept:
-        kept["fields"] = {key: value for key, value in kept["fields"].items() if ("fields", key) not in parts}
+        kept["fields"] = deepcopy(kept["fields"])
+        for place in wrong:
+            if place[0] == "fields":
+                _remove(kept["fields"], place[1:])
     if "validations" in kept:
         numbers = [number for number in numbers if ("validations", number) not in parts]
         kept["validations"] = [kept["validations"][number] for number in numbers]
@@ -117,6 +123,18 @@ def _read(source: Source, written: dict[str, Any]) -> tuple[Contract | None, lis
         return Contract.model_validate(kept), numbers
     except ValidationError:
         return None, []
+
+
+def _remove(fields: dict[str, Any], place: Location) -> None:
+    """Removes what is wrong at `place`: the field, or only a criterion or path inside its documents."""
+    inside = len(place) > 2 and place[1] == "self_describing"
+    depth = min(len(place), 4) if inside else 1
+    part: Any = fields
+    for key in place[: depth - 1]:
+        part = part.get(key, {})
+    part.pop(place[depth - 1], None)
+    if inside and len(place) > 3 and not part:
+        _remove(fields, place[:3])
 
 
 def _load_schema(source: Source, name: str) -> tuple[dict[str, Any], CompiledSchema]:
@@ -165,24 +183,60 @@ _SCHEMAS: dict[str, tuple[Callable[[Path], Source], Callable[[Any], Any]]] = {
 def _digest(contract: Contract, compiled: CompiledSchema, schema: Any) -> str:
     """SHA-256, lowercase hex, of everything in the contract that decides what the lake's files contain.
 
-    The order of columns is part of that, the order in which fields are listed is not, nor is the state.
+    The order of columns is part of that, and that of schema criteria, of which the first holds. The order in
+    which fields are listed is not, nor is the state.
     """
     columns = [
         [path, node.kind if isinstance(node, Scalar) else type(node).__name__]
         for path, node in walk(compiled.record)
     ]
     meaning = contract.model_dump(mode="json", exclude={"state", "schema_file"})
-    canonical = json.dumps(
-        {"contract": meaning, "columns": columns, "schema": schema}, sort_keys=True, separators=(",", ":")
-    )
+    decides = {"contract": meaning, "columns": columns, "schema": schema}
+    criteria = {
+        path: list(treatment.entities)
+        for path, treatment in contract.fields.items()
+        if isinstance(treatment, SelfDescribing)
+    }
+    if criteria:
+        decides["criteria"] = criteria
+    canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _leaves(contract: Contract) -> Iterator[tuple[str, Scalar, Treatment]]:
-    """Every scalar's path with its type and what is done to it."""
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A value that is treated by itself: what it is called, and where the contract says what is done to it.
+
+    `path` is what its name tells of it; `node` its type, which nobody knows (None) inside documents.
+    """
+
+    name: str
+    location: Location
+    path: str
+    treatment: Treatment
+    node: Scalar | None = None
+
+
+def _leaves(contract: Contract) -> Iterator[_Leaf]:
+    """Every scalar, and of one that holds documents, what is listed inside them and what is not."""
     for path, node in walk(contract.record):
-        if isinstance(node, Scalar):
-            yield path, node, contract.treatment(path)
+        if not isinstance(node, Scalar):
+            continue
+        treatment, location = contract.treatment(path), _listed(contract, path)
+        if isinstance(treatment, SelfDescribing):
+            for criterion, inner, place in _places(treatment):
+                name, within = f"{path} {criterion} {inner}", (*location, treatment.name, criterion, inner)
+                yield _Leaf(name, within, inner, place)
+            yield _Leaf(path, ("default",), path, contract.default)
+        else:
+            yield _Leaf(path, location, path, treatment, node)
+
+
+def _places(treatment: SelfDescribing) -> Iterator[tuple[str, str, Treatment]]:
+    """Criterion, path inside, and treatment of everything listed."""
+    for criterion, treatments in treatment.entities.items():
+        for inner, place in treatments.items():
+            yield criterion, inner, place
 
 
 class _Checker:
@@ -209,7 +263,7 @@ class _Checker:
             self._one_value(contract.data_subject.field, ("data_subject", "field"))
         if contract.consent is not None:
             self._consent(contract.consent)
-        if isinstance(contract.default, Generalize | Url | Mask):
+        if isinstance(contract.default, Generalize | Url | Mask | SelfDescribing):
             problem = f"`{contract.default.name}` does not fit every field"
             self.source.add(("default",), problem, "one of pseudonymize, encrypt, drop, keep")
         for path, treatment in contract.fields.items():
@@ -286,6 +340,9 @@ class _Checker:
         if sealed is not None:
             problem = f"`{sealed}` is encrypted as one value, with this field inside it"
             self.source.add(location, problem, f"remove it, or list the fields of `{sealed}` one by one")
+        if isinstance(treatment, SelfDescribing):
+            self._self_describing(path, node, treatment, location)
+            return
         if isinstance(treatment, Url | Mask):
             kinds, what = ("string",), treatment.name
         elif not isinstance(treatment, Generalize):
@@ -307,6 +364,43 @@ class _Checker:
             mend = "pseudonymize, encrypt, drop or keep it, or mend its type in the schema"
         problem = f"`{what}` is for {' or '.join(kinds)} fields, `{path}` is {_described(node)}"
         self.source.add(location, problem, mend)
+
+    def _self_describing(self, path: str, node: Node, treatment: SelfDescribing, location: Location) -> None:
+        if _inside_list(path) or node not in (Scalar("string"), Scalar("json")):
+            problem = (
+                f"`self_describing` is for JSON text outside lists, `{path}` is {_described(node, path)}"
+            )
+            mend = "name a string, or an object without declared properties"
+            self.source.add(location, problem, mend)
+            return
+        for criterion, places in treatment.entities.items():
+            here = (*location, treatment.name, criterion)
+            if not CRITERION.fullmatch(criterion):
+                mend = "write iglu:vendor/name/format/version, with * for any number: "
+                mend += "iglu:com.acme/user/jsonschema/1-*-*"
+                self.source.add(here, "not a schema criterion", mend)
+            if not places:
+                self.source.add(here, "lists no path", "list one with its treatment, or remove the criterion")
+            for inner, place in places.items():
+                self._place(treatment, criterion, inner, place, (*here, inner))
+
+    def _place(
+        self, around: SelfDescribing, criterion: str, inner: str, treatment: Treatment, location: Location
+    ) -> None:
+        """A path inside the data of entities."""
+        if isinstance(treatment, SelfDescribing):
+            problem = "documents inside documents are not taken apart"
+            self.source.add(location, problem, "pseudonymize, encrypt, drop or keep it")
+        steps = _way(inner)
+        if steps is None:
+            mend = "write names with / between them, [] for every element of a list: items[]/sku, []/sku"
+            self.source.add(location, f"`{inner}` is not a path inside an entity's data", mend)
+            return
+        for other, outer, place in _places(around):
+            inside = (whole := _way(outer)) and whole != steps and whole == steps[: len(whole)]
+            if inside and isinstance(place, Encrypt) and _may_both_match(other, criterion):
+                problem = f"`{outer}` is encrypted as one value, with this place inside it"
+                self.source.add(location, problem, f"remove it, or list what is in `{outer}` one by one")
 
     def _rule(self, rule: Rule, node: Node, location: Location) -> None:
         if rule.kind == "not_empty":
@@ -338,6 +432,21 @@ def _parents(path: str) -> Iterator[str]:
         path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
         if path:
             yield path
+
+
+def _way(path: str) -> Way | None:
+    try:
+        return way(path)
+    except ValueError:
+        return None
+
+
+def _may_both_match(criterion: str, other: str) -> bool:
+    """Whether there may be a schema that meets both criteria."""
+    schema, _, version = criterion.rpartition("/")
+    other_schema, _, other_version = other.rpartition("/")
+    versions = zip(version.split("-"), other_version.split("-"), strict=False)
+    return schema == other_schema and all(a == b or "*" in (a, b) for a, b in versions)
 
 
 def _inside_list(path: str) -> bool:
@@ -376,20 +485,16 @@ def _cautions(source: Source, contract: Contract, compiled: CompiledSchema) -> I
             ("default",),
             "every field that is not listed stays readable, also one added later; list those to keep",
         )
-    for path, node, treatment in _leaves(contract):
-        location = _listed(contract, path)
-        if isinstance(treatment, Pseudonymize) and (
-            why := _few_values(contract, path, node, compiled.parts[path])
-        ):
+    for leaf in _leaves(contract):
+        if isinstance(leaf.treatment, Pseudonymize) and (why := _few_values(contract, leaf, compiled)):
             yield source.caution(
-                location,
-                f"`{path}` is pseudonymized but {why}: by trying or counting them all one can tell which is "
-                "which; keep it if it identifies nobody, else generalize, encrypt or drop it",
+                leaf.location,
+                f"`{leaf.name}` is pseudonymized but {why}: by trying or counting them all one can tell "
+                "which is which; keep it if it identifies nobody, else generalize, encrypt or drop it",
             )
-        if isinstance(treatment, Keep) and sounds_personal(path, treatment.allow):
-            yield source.caution(
-                location, f"`{path}` is kept readable for everybody, and its name sounds like personal data"
-            )
+        if isinstance(leaf.treatment, Keep) and sounds_personal(leaf.path, leaf.treatment.allow):
+            message = "is kept readable for everybody, and its name sounds like personal data"
+            yield source.caution(leaf.location, f"`{leaf.name}` {message}")
     linkable = linkable_after_erasure(contract)
     if linkable:
         yield source.caution(
@@ -401,6 +506,9 @@ def _treatments(contract: Contract) -> Iterator[tuple[Location, Treatment]]:
     yield ("default",), contract.default
     for path, treatment in contract.fields.items():
         yield ("fields", path), treatment
+        if isinstance(treatment, SelfDescribing):
+            for criterion, inner, place in _places(treatment):
+                yield ("fields", path, treatment.name, criterion, inner), place
 
 
 def _listed(contract: Contract, path: str) -> Location:
@@ -409,12 +517,16 @@ def _listed(contract: Contract, path: str) -> Location:
     return ("default",) if listed is None else ("fields", listed)
 
 
-def _few_values(contract: Contract, path: str, node: Scalar, part: dict[str, Any]) -> str:
-    """Why the field at `path` takes few values, or ""."""
-    if node.kind == "boolean":
+def _few_values(contract: Contract, leaf: _Leaf, compiled: CompiledSchema) -> str:
+    """Why the value takes few values, or ""."""
+    if leaf.node == Scalar("boolean"):
         return "a boolean takes two values"
-    counts = [len(rule.enum) for rule in contract.validations if rule.field == path and rule.enum is not None]
-    counts += [len(part["enum"])] if "enum" in part else [1] if "const" in part else []
+    counts: list[int] = []
+    if leaf.node is not None:
+        part = compiled.parts[leaf.path]
+        rules = (rule for rule in contract.validations if rule.field == leaf.path)
+        counts += [len(rule.enum) for rule in rules if rule.enum is not None]
+        counts += [len(part["enum"])] if "enum" in part else [1] if "const" in part else []
     if counts and min(counts) <= FEW_VALUES:
         return f"takes only {min(counts)} values"
-    return "its name promises few values" if takes_few_values(path) else ""
+    return "its name promises few values" if takes_few_values(leaf.path) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pii_pipeline.contracts.record_type import Record
 from pii_pipeline.contracts.time_format import TimeFormat
-from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, Treatment
+from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, SelfDescribing, Treatment
 
 ARRIVAL = "$arrival"
 """As `time_field`: the moment the landing object arrived, as the ledger knows it."""
@@ -161,6 +162,19 @@ class Contract(Model):
     json_schema: dict[str, Any] = Field(default={}, exclude=True, repr=False)
     record: Record = Field(default=Record(()), exclude=True, repr=False)
     digest: str = Field(default="", exclude=True)
+
+    def treatments(self) -> Iterator[Treatment]:
+        """Every treatment it names, those inside documents too; the default first."""
+        for treatment in (self.default, *self.fields.values()):
+            yield treatment
+            if isinstance(treatment, SelfDescribing):
+                for places in treatment.entities.values():
+                    yield from places.values()
+
+    @property
+    def hashes(self) -> bool:
+        """Whether any pseudonym has the form of Snowplow's, and so needs its salt."""
+        return any(isinstance(item, Pseudonymize) and item.hash is not None for item in self.treatments())
 
     def treatment(self, path: str) -> Treatment:
         """The treatment of the field at `path`: its own, that of the nearest listed parent, the default."""

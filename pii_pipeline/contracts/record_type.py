@@ -10,6 +10,7 @@ a list. A name that itself contains ``/`` or ``~`` is written as in JSON Pointer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -67,6 +68,25 @@ def arrow_type(node: Node) -> pa.DataType:
 def escape(name: str) -> str:
     """`name` as one part of a path."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+Way = tuple[str | None, ...]
+"""The way along a path: keys, and None for every element of a list."""
+
+_PART = re.compile(r"((?:(?!\[\])[^~]|~[01])*)((?:\[\])*)")
+
+
+def way(path: str) -> Way:
+    """The way along `path`, which may begin in a list: ``[]/sku``. Raises ValueError if it is no path."""
+    steps: list[str | None] = []
+    for number, part in enumerate(path.split("/")):
+        match = _PART.fullmatch(part)
+        if match is None or not (match[1] or (number == 0 and match[2])):
+            raise ValueError("not a path")
+        if match[1]:
+            steps.append(match[1].replace("~1", "/").replace("~0", "~"))
+        steps += [None] * (len(match[2]) // 2)
+    return tuple(steps)
 
 
 def join(parent: str, name: str) -> str:

@@ -243,26 +243,30 @@ def _explain(
 def _place(loc: Sequence[str | int], model: type[BaseModel], data: Any) -> tuple[Location, type[BaseModel]]:
     """Where in the file pydantic's `loc` is, and the model its last part should be a key of.
 
-    The two differ at treatments: the name of one is a key in the file, and chooses the model.
+    The two differ at treatments: the name of one is a key in the file, and chooses the model. The entities of
+    a self-describing field stand right below it.
     """
     location: list[str | int] = []
-    around, key_of_mapping = model, False
+    around, mappings = model, 0
     for part in loc:
-        if around is Treatment and not key_of_mapping:
+        if around is Treatment and not mappings:
             name, data = next(iter(data.items())) if isinstance(data, dict) else (data, None)
             location.append(name)
             around = TREATMENTS[name]
+            if part == "entities":
+                around, mappings = Treatment, 2
+                continue
         location.append(part)
         if isinstance(data, dict):
             data = data.get(part)
         else:
             data = data[part] if isinstance(data, list) and isinstance(part, int) else None
         field = next((f for name, f in around.model_fields.items() if part == (f.alias or name)), None)
-        if key_of_mapping or isinstance(part, int):
-            key_of_mapping = False
+        if mappings or isinstance(part, int):
+            mappings = max(mappings - 1, 0)
         elif field is not None and part != loc[-1]:
             around = next(_models(field.annotation), around)
-            key_of_mapping = get_origin(field.annotation) is dict
+            mappings = int(get_origin(field.annotation) is dict)
     return tuple(location), around
 
 

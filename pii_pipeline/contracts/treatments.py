@@ -15,6 +15,8 @@ Detector = Literal["email", "ip", "phone", "card", "iban"]
 HashFunction = Literal["MD5", "SHA-1", "SHA-256", "SHA-384", "SHA-512"]
 Allowed = Literal[Detector, "original"]
 
+_DIGEST_BYTES: dict[HashFunction, int] = {"MD5": 16, "SHA-1": 20, "SHA-256": 32, "SHA-384": 48, "SHA-512": 64}
+
 
 class Treatment(BaseModel, frozen=True, extra="forbid"):
     """Base of the eight; `name` is the word used in YAML."""
@@ -59,6 +61,11 @@ class Pseudonymize(Treatment, frozen=True):
         if self.hash is not None and (self.domain is not None or self.joinable):
             raise ValueError("`hash` is Snowplow's own form; remove `domain` and `joinable`, or `hash`")
         return self
+
+    @property
+    def digest_bytes(self) -> int:
+        """The length of its pseudonyms in the lake; each byte is two hex digits there."""
+        return 32 if self.hash is None else _DIGEST_BYTES[self.hash]
 
     @property
     def outlives_erasure(self) -> bool:
@@ -117,17 +124,29 @@ CRITERION = re.compile(
 )
 """Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` is any number."""
 
+SCHEMA_URI = re.compile(
+    r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/[1-9][0-9]*-(?:0|[1-9][0-9]*)-(?:0|[1-9][0-9]*)"
+)
+"""A schema by its name and version: a criterion without ``*``."""
+
+
+def _placed(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError("not paths with treatments; write them below the criterion: {address/city: keep}")
+    return value
+
 
 class SelfDescribing(Treatment, frozen=True):
     """Self-describing JSON (Snowplow's contexts and unstructured events): each entity by its schema.
 
     `entities`: schema criterion → path inside the entity's data → treatment. In YAML the criteria stand right
-    below the treatment's name. Whatever no criterion and path names is treated by the contract's default,
+    below the treatment's name. All criteria that match an entity's schema hold together; where several name
+    one path, the first one does. Whatever no criterion and path names is treated by the contract's default,
     values of any type, down to the leaves; names that are not listed are pseudonymized too.
     """
 
     name: Literal["self_describing"] = "self_describing"
-    entities: dict[str, dict[str, AnyTreatment]] = {}
+    entities: dict[str, Annotated[dict[str, AnyTreatment], BeforeValidator(_placed)]] = {}
 
 
 TREATMENTS: dict[str, type[Treatment]] = {

@@ -22,7 +22,11 @@ class UnwrapFailed(KeysError):
 
 
 class SecretChanged(KeysError):
-    """The pseudonym secret handed in is not the one this store's pseudonyms were made with."""
+    """The secret or salt handed in is not the one this store's pseudonyms were made with."""
+
+
+class SaltMissing(KeysError):
+    """A contract uses Snowplow's hashes, and nobody ever said with which salt."""
 
 
 class KeyDestroyed(KeysError):

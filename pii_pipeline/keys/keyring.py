@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from numpy.typing import NDArray
 
 from pii_pipeline.keys import derivation, siv
-from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing
+from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing, SaltMissing
 
 NO_DOMAIN = "none"
 """As a domain: HMAC(secret, value) without any derivation, GitLab's form."""
@@ -48,7 +48,8 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Keyring:
-    """`window_keys` as `KeyStore.window_keys` gives them (None = expired), `secret` the pseudonym secret.
+    """`window_keys` as `KeyStore.window_keys` gives them (None = expired), `secret` the pseudonym secret,
+    `snowplow_salt` that of Snowplow's hashes, where the stream's contract has any.
 
     Asked for a day it does not hold it raises `KeyMissing`, for an expired one `KeyDestroyed`.
     """
@@ -56,6 +57,7 @@ class Keyring:
     stream: str
     secret: bytes = field(repr=False)
     window_keys: Mapping[date, bytes | None] = field(repr=False)
+    snowplow_salt: bytes | None = field(default=None, repr=False)
 
     def pseudonym_roots(self, salts: list[bytes]) -> list[bytes]:
         """What a person's pseudonym keys of all domains are expanded from (32 bytes each)."""
@@ -73,6 +75,12 @@ class Keyring:
             key = derivation.joinable_pseudonym_key(self.secret, domain)
             return derivation.hmac_sha256_many(key, values)
         return derivation.bound_pseudonyms(domain, roots, values)
+
+    def snowplow_hashes(self, function: str, values: list[bytes]) -> list[bytes]:
+        """Snowplow's pseudonym of each value, as long as the hash function's digests."""
+        if self.snowplow_salt is None:
+            raise SaltMissing(f"the keyring of stream {self.stream} has no salt")
+        return derivation.salted_hashes(function, self.snowplow_salt, values)
 
     def key_links(self, day: date, key_values: list[bytes], refs: list[bytes]) -> list[bytes]:
         """The key link (16 bytes) of each pair of key field value and subject ref."""

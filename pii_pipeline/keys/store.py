@@ -16,8 +16,8 @@ from typing import Literal
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from pii_pipeline.database import create_tables, insert_new, reading, scrub
-from pii_pipeline.keys.derivation import SIV_KEY_BYTES, WINDOW_KEY_BYTES, key_check_value
-from pii_pipeline.keys.errors import KeyDestroyed, SecretChanged
+from pii_pipeline.keys.derivation import SIV_KEY_BYTES, WINDOW_KEY_BYTES, key_check_value, salt_mark
+from pii_pipeline.keys.errors import KeyDestroyed, SaltMissing, SecretChanged
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
 from pii_pipeline.keys.subjects import SubjectStore
 from pii_pipeline.keys.tables import loss, metadata, period_key, pseudonym_secret, singleton_key
@@ -26,6 +26,7 @@ PeriodKind = Literal["window", "quarantine", "restricted"]
 
 _SINGLETONS = ("index", "tombstone", "vault")
 _SINGLETON_BYTES = 32
+_SNOWPLOW_SALT = "snowplow salt"
 _SECRET_BYTES = 32
 # Windows root a derivation; quarantine is sealed with AES-SIV; Parquet's master keys are AES-256 keys.
 _PERIOD_BYTES: dict[PeriodKind, int] = {
@@ -41,6 +42,14 @@ class PseudonymSecret:
 
     version: int
     key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SnowplowSalt:
+    """The salt of Snowplow's hashes; its `mark` belongs into the fingerprint of whatever they are in."""
+
+    mark: str
+    value: bytes = field(repr=False)
 
 
 class KeyStore(SubjectStore):
@@ -94,6 +103,34 @@ class KeyStore(SubjectStore):
         return PseudonymSecret(
             row.version, self._kek.unwrap(bytes(row.wrapped), _secret_context(row.version))
         )
+
+    def snowplow_salt(self, given: str | None = None) -> SnowplowSalt:
+        """The salt of Snowplow's hashes: that of the first time, which may be left out from then on.
+
+        It is remembered wrapped, and compared by opening that: a salt is often a word, which anybody with a
+        copy of the store could find by trying whether it has a certain check value. Raises `SaltMissing` if
+        there is none, `SecretChanged` if there is another one than what is given.
+        """
+        query = select(singleton_key.c.wrapped).where(singleton_key.c.name == _SNOWPLOW_SALT)
+        with reading(self._engine) as connection:
+            wrapped = connection.scalar(query)
+        if wrapped is None and given is not None:
+            first = _singleton_row(self._kek, _SNOWPLOW_SALT, given.encode())
+            with self._engine.begin() as connection:
+                connection.execute(insert_new(self._engine, singleton_key), first)
+                wrapped = connection.scalar(query)
+        if wrapped is None:
+            raise SaltMissing(
+                "a contract has `hash`, and no salt is known: set PII_SNOWPLOW_SALT to the salt of your "
+                "Snowplow PII enrichment (or, if there is none to match, to a long random text)"
+            )
+        salt = self._kek.unwrap(bytes(wrapped), _name(_SNOWPLOW_SALT))
+        if given is not None and not hmac.compare_digest(given.encode(), salt):
+            raise SecretChanged(
+                "PII_SNOWPLOW_SALT is not the salt that this key store's hashes were made with: new ones "
+                "would match no earlier one. Give the original, or unset it to use the stored one"
+            )
+        return SnowplowSalt(salt_mark(self.index_key(), salt), salt)
 
     def window_keys(self, stream: str, days: Sequence[date]) -> dict[date, bytes | None]:
         """The window key (32 bytes) of each UTC day of event time; None where the window has expired."""
@@ -178,23 +215,20 @@ class KeyStore(SubjectStore):
 
 
 def _singletons(engine: Engine, kek: KeyEncryptionKey) -> dict[str, bytes]:
-    query = select(singleton_key.c.name, singleton_key.c.wrapped)
+    columns = singleton_key.c
+    query = select(columns.name, columns.wrapped).where(columns.name.in_(_SINGLETONS))
     with reading(engine) as connection:
         rows = connection.execute(query).all()
     if len(rows) < len(_SINGLETONS):
-        now = datetime.now(UTC)
-        new = [
-            {
-                "name": name,
-                "wrapped": kek.wrap(secrets.token_bytes(_SINGLETON_BYTES), _name(name)),
-                "created_at": now,
-            }
-            for name in _SINGLETONS
-        ]
+        new = [_singleton_row(kek, name, secrets.token_bytes(_SINGLETON_BYTES)) for name in _SINGLETONS]
         with engine.begin() as connection:
             connection.execute(insert_new(engine, singleton_key), new)
             rows = connection.execute(query).all()
     return {name: kek.unwrap(bytes(wrapped), _name(name)) for name, wrapped in rows}
+
+
+def _singleton_row(kek: KeyEncryptionKey, name: str, key: bytes) -> dict[str, object]:
+    return {"name": name, "wrapped": kek.wrap(key, _name(name)), "created_at": datetime.now(UTC)}
 
 
 def _name(name: str) -> dict[str, str]:

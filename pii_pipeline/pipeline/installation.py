@@ -17,7 +17,7 @@ from pii_pipeline.database import connect
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
 from pii_pipeline.keys.keyring import Keyring
-from pii_pipeline.keys.store import KeyStore, PseudonymSecret
+from pii_pipeline.keys.store import KeyStore, PseudonymSecret, SnowplowSalt
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
 from pii_pipeline.pipeline.made import MadeAhead
@@ -105,6 +105,16 @@ class Installation:
         return self.keys.pseudonym_secret(self.settings.pseudonym_secret)
 
     @cached_property
+    def snowplow_salt(self) -> SnowplowSalt:
+        """The salt of Snowplow's hashes; refuses to be without one, or with another than the store's."""
+        return self.keys.snowplow_salt(self.settings.snowplow_salt)
+
+    def secret_version(self, stream: Stream) -> int | str:
+        """What of its secrets the stream's pseudonyms depend on. Raises what is wrong with them."""
+        version = self.secret.version
+        return f"{version} {self.snowplow_salt.mark}" if stream.contract.hashes else version
+
+    @cached_property
     def index_key(self) -> bytes:
         """The key of subject tags."""
         return self.keys.index_key()
@@ -137,7 +147,8 @@ class Installation:
             missing = [day for day in days if day not in known]
             if missing:
                 known.update(self.keys.window_keys(stream.name, missing))
-            return Keyring(stream.name, self.secret.key, dict(known))
+            salt = self.snowplow_salt.value if stream.contract.hashes else None
+            return Keyring(stream.name, self.secret.key, dict(known), salt)
 
     def forget_windows(self) -> None:
         """Has window keys read again: some may have been destroyed."""

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
@@ -56,6 +57,10 @@ from pii_pipeline.streams.model import Stream
 
 CODE_VERSION = "4"
 
+DOCUMENT_BYTES = 32 * 1024 * 1024
+"""Of documents in a chunk. Treated, they are as a rule three times as long, and 33 times where each of their
+values is a digit that becomes a pseudonym: 1 GiB, and no column may have two."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Treated:
@@ -87,7 +92,7 @@ def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequen
 
     def fingerprint_of(batch: Batch, upstream: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
-        secret = installation.secret.version
+        secret = installation.secret_version(stream)
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, stream.contract.digest, CODE_VERSION, secret, above)
 
@@ -158,7 +163,22 @@ def validated_chunks(
             table = table.append_column(ID_REUSED, pa.array(mine == duplicates.ID_REUSED))
             table = table.filter(pa.array(mine != duplicates.DUPLICATE))
         at += part.num_rows
+        yield from _cut(table, plan.documents)
+
+
+def _cut(table: pa.Table, documents: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows in pieces of at most `DOCUMENT_BYTES` in the fields `documents`, or of one row."""
+    if not documents:
         yield table
+        return
+    sizes = [pc.binary_length(column_at(table, path)).fill_null(0).to_numpy() for path in documents]
+    ends = np.cumsum(np.sum(sizes, axis=0, dtype=np.int64))
+    start = 0
+    while start < table.num_rows:
+        most = DOCUMENT_BYTES + (ends[start - 1] if start else 0)
+        stop = max(int(np.searchsorted(ends, most, side="right")), start + 1)
+        yield table.slice(start, stop - start)
+        start = stop
 
 
 class _Treatment:

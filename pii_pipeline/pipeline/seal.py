@@ -28,8 +28,12 @@ class Sealed:
 
 
 def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
-    """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC)."""
+    """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC).
+
+    The first that is done with an hour: a secret that is missing or another one is refused before it.
+    """
     started = time.perf_counter()
+    installation.secret_version(stream)
     if (stream.name, hour) not in installation.entered:  # or else this run has begun, and swept, already
         sweep_hour(installation, stream, hour)
     landing = installation.zones.landing

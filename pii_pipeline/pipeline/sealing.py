@@ -22,6 +22,9 @@ class ChunkSealer:
         roots = None if subjects is None else [self._roots[i] for i in subjects.tolist()]
         return self._keyring.pseudonyms(domain, values, roots)
 
+    def hashes(self, function: str, values: list[bytes]) -> list[bytes]:
+        return self._keyring.snowplow_hashes(function, values)
+
     def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
         sealed = self._keyring.seal_columns(self._data_keys, _columns(columns))
         self._sealed += zip(columns, sealed, strict=True)
@@ -33,11 +36,13 @@ class ChunkSealer:
 
     @cached_property
     def _plaintexts(self) -> dict[bytes, dict[bytes, bytes]]:
-        """Ciphertext → plaintext, by associated data: that of a field of the contract."""
-        return {
-            column.associated_data: dict(zip(sealed, column.values, strict=True))
-            for column, sealed in self._sealed
-        }
+        """Ciphertext → plaintext, by associated data: that of a field of the contract, which may have come in
+        several pieces."""
+        plaintexts: dict[bytes, dict[bytes, bytes]] = {}
+        for column, sealed in self._sealed:
+            of_field = plaintexts.setdefault(column.associated_data, {})
+            of_field.update(zip(sealed, column.values, strict=True))
+        return plaintexts
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -10,7 +11,11 @@ import pyarrow.compute as pc
 
 from pii_pipeline.contracts.record_type import Node, Scalar, arrow_type
 
-_JSON = orjson.OPT_SORT_KEYS
+MAX_DEPTH = 200
+"""Levels of nesting, as in validation; a text with more is not read."""
+
+_LONG_NUMBER = r"(^|[\[:,\s-])[0-9]{19}"
+"""Only a text that has this can have a whole number beyond 64 bits."""
 
 
 def number_text(value: float | int) -> str:
@@ -36,9 +41,49 @@ def distinct_texts(dictionary: pa.Array) -> list[bytes]:
     return [scalar_text(value).encode() for value in dictionary.to_pylist()]
 
 
+def json_bytes(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no spaces."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a whole number beyond 64 bits
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_json(texts: pa.Array) -> list[Any]:
+    """JSON texts (a string column) as values, whole numbers exact. What cannot be read, or is nested too
+    deeply, stays the text it is."""
+    exact = pc.match_substring_regex(texts, _LONG_NUMBER).to_pylist()
+    return [
+        None if text is None else _parse(text, long)
+        for text, long in zip(texts.to_pylist(), exact, strict=True)
+    ]
+
+
+def _parse(text: str, long: bool) -> Any:
+    try:
+        value = orjson.loads(text)
+        if long:
+            value = json.loads(text)
+    except (ValueError, RecursionError):  # ValueError: no JSON, or more digits than Python reads
+        return text
+    deep = text.count("[") + text.count("{") > MAX_DEPTH
+    return text if deep and _depth(value) > MAX_DEPTH else value
+
+
+def _depth(value: Any) -> int:
+    deepest, stack = 0, [(value, 1)]
+    while stack:
+        value, depth = stack.pop()
+        if isinstance(value, dict | list):
+            deepest = max(deepest, depth)
+            inside = value.values() if isinstance(value, dict) else value
+            stack.extend((inner, depth + 1) for inner in inside)
+    return deepest
+
+
 def json_texts(values: pa.Array) -> pa.Array:
     """A column of records or lists as a column of canonical JSON text; null stays null."""
-    texts = [None if value is None else orjson.dumps(value, option=_JSON) for value in values.to_pylist()]
+    texts = [None if value is None else json_bytes(value) for value in values.to_pylist()]
     return pa.array(texts, pa.binary()).cast(pa.string())
 
 

@@ -7,16 +7,18 @@ sealed once more. Kept fields and times are equal in both, of course: the more o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import arrow_type
-from pii_pipeline.contracts.treatments import Encrypt, Keep, Pseudonymize, Url
+from pii_pipeline.contracts.treatments import Encrypt, Pseudonymize, Url
 from pii_pipeline.privacy.canonical import from_texts
 from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.distinct import Distinct, distinct
+from pii_pipeline.privacy.documents import Look, as_treated
 from pii_pipeline.privacy.encodings import (
     HEX_DIGITS,
     base64_array,
@@ -27,7 +29,7 @@ from pii_pipeline.privacy.encodings import (
     hex_digits,
     split_digests,
 )
-from pii_pipeline.privacy.leak_gate import Leak, detector_leaks, form_leaks
+from pii_pipeline.privacy.leak_gate import Leak, summed, treated_leaks
 from pii_pipeline.privacy.nested import leaves, plain, transform
 from pii_pipeline.privacy.plan import (
     CONSENT,
@@ -81,12 +83,19 @@ class DerivedPlan:
         """Whether this encrypted leaf is decrypted here."""
         return isinstance(leaf.treatment, Encrypt) and self.request.readable(leaf.treatment.level)
 
+    def changed(self, leaf: Leaf) -> bool:
+        """Whether this leaf has other values here than in the lake."""
+        unlinked = not self.joinable_with_lake and isinstance(leaf.treatment, Pseudonymize | Encrypt | Url)
+        return unlinked or self.readable(leaf)
+
     def _type(self, step: Step) -> pa.DataType:
         if isinstance(step, ListStep):
             return pa.list_(self._type(step.element))
         if isinstance(step, RecordStep):
             return pa.struct([pa.field(name, self._type(child)) for name, child in step.fields])
-        return arrow_type(step.node) if self.readable(step) else lake_type(step)
+        if isinstance(step, Leaf) and self.readable(step):
+            return arrow_type(step.node)
+        return lake_type(step)
 
 
 def _without(step: Step, path: str, gone: str | None) -> Step | None:
@@ -111,49 +120,49 @@ def derive_columns(
     opened = _open_leaves(table, derived, data_keys, opener, rows)
 
     def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
-        if leaf.path in opened:
-            return opened[leaf.path]
-        if isinstance(leaf.treatment, Keep) or derived.joinable_with_lake:
-            return values
-        return _unlink(values, leaf, plan, opener)
+        if derived.readable(leaf):
+            return next(opened[leaf.path])
+        return _unlink(values, leaf, plan, opener) if derived.changed(leaf) else values
 
     columns: dict[str, pa.Array] = {}
     leaks: list[Leak] = []
+    before = Look(as_treated, derived.changed, data_keys)
+    after = Look(as_treated, lambda leaf: not derived.readable(leaf))
     for name, step in derived.columns:
-        columns[name] = transform(plain(table[name]), step, rows, kernel)
-        for leaf, values, _ in leaves(columns[name], step, rows):
-            if isinstance(leaf.treatment, Keep):
-                leaks += detector_leaks(leaf, values) if leaf.path not in plan.prescribed else []
-            elif not derived.readable(leaf):
-                leaks += form_leaks(leaf, values)
+        columns[name] = transform(plain(table[name]), step, rows, kernel, before)
+        for leaf, values, _ in leaves(columns[name], step, rows, after):
+            leaks += treated_leaks(leaf, values, plan, rekeyed=not derived.joinable_with_lake)
     for name in derived.schema().names:
         if name.startswith("_"):
             columns[name] = plain(table[name])
-    return columns, leaks
+    return columns, summed(leaks)
 
 
 def _open_leaves(
     table: pa.Table, derived: DerivedPlan, data_keys: Index, opener: Opener, rows: Index
-) -> dict[str, pa.Array]:
-    """The leaves that are readable here by path, decrypted, with their original types."""
+) -> dict[str, Iterator[pa.Array]]:
+    """The leaves that are readable here by path, each in the pieces it comes in, decrypted: with their
+    original types, inside documents as JSON (binary)."""
+    look = Look(as_treated, derived.readable, data_keys)
     found: list[tuple[Leaf, Distinct]] = []
     columns: list[SealedColumn] = []
     for name, step in derived.columns:
         if not any(derived.readable(leaf) for leaf in column_leaves(step)):
             continue
-        for leaf, values, at in leaves(plain(table[name]), step, rows):
-            if isinstance(leaf.treatment, Encrypt) and derived.readable(leaf):
-                pairs = distinct(values, data_keys[at])
-                sealed = pairs.of(from_base64(pairs.dictionary))
-                owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
-                level, bound = leaf.treatment.level, derived.plan.associated_data(leaf.path)
-                found.append((leaf, pairs))
-                columns.append(SealedColumn(level, bound, sealed, owners))
-    opened: dict[str, pa.Array] = {}
+        for leaf, values, at in leaves(plain(table[name]), step, rows, look):
+            assert isinstance(leaf.treatment, Encrypt)
+            pairs = distinct(values, data_keys[at])
+            sealed = pairs.of(from_base64(pairs.dictionary))
+            owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
+            level, bound = leaf.treatment.level, derived.plan.associated_data(leaf.path)
+            found.append((leaf, pairs))
+            columns.append(SealedColumn(level, bound, sealed, owners))
+    opened: dict[str, list[pa.Array]] = {}
     for (leaf, pairs), texts in zip(found, opener.open(columns), strict=True):
-        strings = pairs.spread(pa.array(texts, pa.binary()).cast(pa.string()))
-        opened[leaf.path] = from_texts(strings.dictionary_decode(), leaf.node)
-    return opened
+        plaintexts = pairs.spread(pa.array(texts, pa.binary())).dictionary_decode()
+        values = plaintexts if leaf.inside else from_texts(plaintexts.cast(pa.string()), leaf.node)
+        opened.setdefault(leaf.path, []).append(values)
+    return {path: iter(pieces) for path, pieces in opened.items()}
 
 
 def _unlink(column: pa.Array, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Array:
@@ -163,7 +172,8 @@ def _unlink(column: pa.Array, leaf: Leaf, plan: Plan, opener: Opener) -> pa.Arra
     if isinstance(leaf.treatment, Url):
         return values.spread(_rekey_inside(values.dictionary, opener))
     if isinstance(leaf.treatment, Pseudonymize):
-        return values.spread(hex_array(opener.rekey(from_hex(values.dictionary))))
+        pseudonyms = from_hex(values.dictionary, leaf.treatment.digest_bytes)
+        return values.spread(hex_array(opener.rekey(pseudonyms)))
     sealed = from_base64(values.dictionary)
     return values.spread(base64_array(opener.outer_seal(plan.associated_data(leaf.path), sealed)))
 

@@ -1,4 +1,7 @@
-"""Bytes as text and back, whole columns at a time: hexadecimal pseudonyms, base64 ciphertexts."""
+"""Bytes as text and back, whole columns at a time: hexadecimal pseudonyms, base64 ciphertexts.
+
+A pseudonym has 32 bytes, unless it is one of Snowplow's hashes.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,23 @@ _UUID_GROUPS = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
 """First and last digit of each group, and where it stands in the text."""
 
 
-def hex_array(digests: list[bytes]) -> pa.Array:
-    """Pseudonyms as lowercase hex text."""
+def hex_array(digests: list[bytes], size: int = DIGEST) -> pa.Array:
+    """Pseudonyms of `size` bytes as lowercase hex text."""
     texts = b"".join(digests).hex().encode()
-    if len(texts) != HEX_DIGITS * len(digests):
-        raise ValueError("a pseudonym has 32 bytes")
-    return _texts_of_width(HEX_DIGITS, texts, len(digests))
+    if len(texts) != 2 * size * len(digests):
+        raise ValueError(f"a pseudonym has {size} bytes")
+    return _texts_of_width(2 * size, texts, len(digests))
 
 
-def from_hex(texts: pa.Array) -> list[bytes]:
+def from_hex(texts: pa.Array, size: int = DIGEST) -> list[bytes]:
     """The reverse, of a string column without nulls."""
     if len(texts) == 0:
         return []
     lengths = pc.min_max(pc.binary_length(texts)).as_py()
     joined = bytes.fromhex("".join(texts.to_pylist()))
-    if lengths != {"min": HEX_DIGITS, "max": HEX_DIGITS} or len(joined) != DIGEST * len(texts):
-        raise ValueError("a pseudonym has 64 hexadecimal digits")
-    return split_digests(joined)
+    if lengths != {"min": 2 * size, "max": 2 * size} or len(joined) != size * len(texts):
+        raise ValueError(f"a pseudonym has {2 * size} hexadecimal digits")
+    return _split(joined, size)
 
 
 def split_digests(joined: bytes) -> list[bytes]:

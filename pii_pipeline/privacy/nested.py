@@ -1,32 +1,32 @@
-"""Columns inside records and lists: take them apart, treat the leaves, put them together again."""
+"""Columns inside records, lists and documents: take them apart, treat the leaves, put them together again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pii_pipeline.privacy.plan import Leaf, ListStep, RecordStep, Step
+from pii_pipeline.privacy import documents
+from pii_pipeline.privacy.documents import LeafKernel, Look
+from pii_pipeline.privacy.plan import DocumentStep, Leaf, ListStep, RecordStep, Step
 from pii_pipeline.privacy.sealer import Index
 
-LeafKernel = Callable[[pa.Array, Leaf, Index], pa.Array]
-"""(values, leaf, row of each value) → treated values, one for one."""
 
-
-def transform(array: pa.Array, step: Step, rows: Index, kernel: LeafKernel) -> pa.Array:
-    """`array` with `kernel` applied to every leaf below `step`.
+def transform(array: pa.Array, step: Step, rows: Index, kernel: LeafKernel, look: Look) -> pa.Array:
+    """`array` with `kernel` applied to every leaf below `step`; inside documents, to those that `look` wants.
 
     `rows[i]` is the row of the event that element i belongs to: inside a list several elements share one.
     Nulls of records and lists stay nulls.
     """
     if isinstance(step, Leaf):
         return kernel(array, step, rows)
+    if isinstance(step, DocumentStep):
+        return documents.transform(array, step, rows, kernel, look)
     if isinstance(step, ListStep):
-        values = transform(
-            array.flatten(), step.element, rows[pc.list_parent_indices(array).to_numpy()], kernel
-        )
+        at = rows[pc.list_parent_indices(array).to_numpy()]
+        values = transform(array.flatten(), step.element, at, kernel, look)
         lengths = pc.list_value_length(array).fill_null(0).to_numpy()
         offsets = np.zeros(len(array) + 1, np.int32)
         np.cumsum(lengths, out=offsets[1:])
@@ -34,7 +34,7 @@ def transform(array: pa.Array, step: Step, rows: Index, kernel: LeafKernel) -> p
         return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
     assert isinstance(step, RecordStep)
     parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
-    treated = [(name, transform(parts[name], child, rows, kernel)) for name, child in step.fields]
+    treated = [(name, transform(parts[name], child, rows, kernel, look)) for name, child in step.fields]
     return pa.StructArray.from_arrays(
         [values for _, values in treated],
         fields=[pa.field(name, values.type) for name, values in treated],
@@ -42,14 +42,21 @@ def transform(array: pa.Array, step: Step, rows: Index, kernel: LeafKernel) -> p
     )
 
 
-def leaves(array: pa.Array, step: Step, rows: Index) -> list[tuple[Leaf, pa.Array, Index]]:
-    """Every leaf column below `step` with the row of each of its values: `rows` itself outside lists."""
+def leaves(array: pa.Array, step: Step, rows: Index, look: Look) -> Iterator[tuple[Leaf, pa.Array, Index]]:
+    """Every leaf column below `step` that `look` wants, with the row of each of its values: `rows` itself
+    outside lists and documents. One inside documents comes in pieces."""
     if isinstance(step, Leaf):
-        return [(step, array, rows)]
-    if isinstance(step, ListStep):
-        return leaves(array.flatten(), step.element, rows[pc.list_parent_indices(array).to_numpy()])
-    parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
-    return [found for name, child in step.fields for found in leaves(parts[name], child, rows)]
+        if look.wanted(step):
+            yield step, array, rows
+    elif isinstance(step, DocumentStep):
+        yield from documents.leaves(array, step, rows, look)
+    elif isinstance(step, ListStep):
+        at = rows[pc.list_parent_indices(array).to_numpy()]
+        yield from leaves(array.flatten(), step.element, at, look)
+    else:
+        parts = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
+        for name, child in step.fields:
+            yield from leaves(parts[name], child, rows, look)
 
 
 def plain(array: pa.Array) -> pa.Array:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from pii_pipeline.contracts.model import Contract
-from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, arrow_type, escape
+from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, ScalarKind, Way, arrow_type, escape, way
 from pii_pipeline.contracts.schema import compile_schema
-from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Treatment
+from pii_pipeline.contracts.treatments import (
+    Drop,
+    Encrypt,
+    Generalize,
+    Keep,
+    Pseudonymize,
+    SelfDescribing,
+    Treatment,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +26,14 @@ class Leaf:
     """One treated place: its path in the contract, the type of its values, and what is done to them.
 
     `explicit` says that the contract names it (or a parent of it); the others are treated by default.
+    `inside`: it is a place inside documents, and ``json`` is any value that is found there.
     """
 
     path: str
     node: Node
     treatment: Treatment
     explicit: bool
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,40 @@ class RecordStep:
     fields: tuple[tuple[str, Step], ...]
 
 
-Step = Leaf | ListStep | RecordStep
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place that the contract names inside the data of entities whose schema meets `criterion`.
+
+    A value goes to the first of the `leaves` that takes its type; where none does, it becomes null.
+    """
+
+    criterion: str
+    way: Way
+    leaves: tuple[Leaf, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentStep:
+    """A column of self-describing JSON. Dropped places have a leaf here, by which they are found.
+
+    `schemas`: the names of schemas, which stay; `unlisted`: every value that no criterion and path names;
+    `names`: the keys that none names.
+    """
+
+    path: str
+    places: tuple[Place, ...]
+    schemas: Leaf
+    unlisted: Leaf
+    names: Leaf
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Everything that is treated by itself."""
+        listed = (leaf for place in self.places for leaf in place.leaves)
+        return (self.schemas, *listed, self.unlisted, self.names)
+
+
+Step = Leaf | ListStep | RecordStep | DocumentStep
 
 EVENT_TIME = "_event_time"
 KEY_LINK = "_key_link"
@@ -82,6 +126,11 @@ class Plan:
         ]
         return pa.schema(system + [pa.field(name, lake_type(step)) for name, step in self.root.fields])
 
+    @property
+    def documents(self) -> list[str]:
+        """The paths of the fields that hold documents; none is in a list."""
+        return list(_documents(self.root))
+
     def treated_texts(self, schema: pa.Schema) -> list[str]:
         """The columns that are treated, outside records and lists, and text in `schema`.
 
@@ -112,6 +161,8 @@ def _prescribed(contract: Contract) -> frozenset[str]:
 def _compile(contract: Contract, node: Node, path: str, explicit: bool) -> Step | None:
     treatment = contract.treatment(path)
     explicit = explicit or path in contract.fields
+    if isinstance(treatment, SelfDescribing) and isinstance(node, Scalar):
+        return _document(path, treatment, contract.default)
     # A record or list is sealed as one value only where the contract names it; a default goes to the leaves.
     if isinstance(node, Scalar) or (isinstance(treatment, Encrypt) and path in contract.fields):
         return None if isinstance(treatment, Drop) else Leaf(path, node, treatment, explicit)
@@ -127,8 +178,45 @@ def _compile(contract: Contract, node: Node, path: str, explicit: bool) -> Step 
     return RecordStep(tuple(fields)) if fields else None
 
 
+def _documents(step: Step) -> Iterator[str]:
+    if isinstance(step, DocumentStep):
+        yield step.path
+    elif isinstance(step, RecordStep):
+        for _, child in step.fields:
+            yield from _documents(child)
+
+
+def _document(path: str, treatment: SelfDescribing, default: Treatment) -> DocumentStep:
+    places = [
+        Place(criterion, way(inner), _inside(f"{path} {criterion} {inner}", chosen))
+        for criterion, chosen_by_path in treatment.entities.items()
+        for inner, chosen in chosen_by_path.items()
+    ]
+    any_value = Scalar("json")
+    return DocumentStep(
+        path,
+        tuple(places),
+        # A word such as `snowplow` may be somebody's name too, and nobody could say `allow` here.
+        schemas=Leaf(f"{path} $schema", any_value, Keep(allow=("original",)), explicit=True, inside=True),
+        unlisted=Leaf(f"{path} $unlisted", any_value, default, explicit=False, inside=True),
+        names=Leaf(f"{path} $names", any_value, Pseudonymize(), explicit=False, inside=True),
+    )
+
+
+def _inside(path: str, treatment: Treatment) -> tuple[Leaf, ...]:
+    """The leaves of a place inside documents: no schema says of which type its values are."""
+    kinds: tuple[ScalarKind, ...] = ("json",)
+    if isinstance(treatment, Generalize) and treatment.step is not None:
+        kinds = ("integer", "number")
+    elif isinstance(treatment, Generalize):
+        kinds = ("string", "integer") if treatment.date is not None else ("string",)
+    return tuple(Leaf(path, Scalar(kind), treatment, explicit=True, inside=True) for kind in kinds)
+
+
 def lake_type(step: Step) -> pa.DataType:
-    """The Arrow type of a treated column."""
+    """The Arrow type of a treated column; of documents, JSON text."""
+    if isinstance(step, DocumentStep):
+        return pa.string()
     if isinstance(step, ListStep):
         return pa.list_(lake_type(step.element))
     if isinstance(step, RecordStep):
@@ -145,5 +233,7 @@ def column_leaves(step: Step) -> list[Leaf]:
     """Every leaf below `step`, in order."""
     if isinstance(step, Leaf):
         return [step]
+    if isinstance(step, DocumentStep):
+        return list(step.leaves)
     children = [step.element] if isinstance(step, ListStep) else [child for _, child in step.fields]
     return [leaf for child in children for leaf in column_leaves(child)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,6 +11,7 @@ from pii_pipeline.contracts.treatments import Encrypt, Generalize, Keep, Mask, P
 from pii_pipeline.privacy import generalize, mask, unlisted, url
 from pii_pipeline.privacy.canonical import distinct_texts, json_texts
 from pii_pipeline.privacy.distinct import Distinct, distinct
+from pii_pipeline.privacy.documents import Look, to_treat
 from pii_pipeline.privacy.encodings import base64_array, hex_array
 from pii_pipeline.privacy.nested import leaves, plain, transform
 from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan, column_leaves
@@ -25,42 +28,50 @@ def pseudonymize_columns(table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sea
 
     def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
         if leaf.path in sealed:
-            return sealed[leaf.path]
+            return next(sealed[leaf.path])
         return _treat(values, leaf, at, plan, keys, sealer)
 
-    columns = {name: transform(plain(table[name]), step, rows, kernel) for name, step in plan.root.fields}
+    look = Look(to_treat, lambda leaf: not isinstance(leaf.treatment, Keep), keys.data_key)
+    columns = {
+        name: transform(plain(table[name]), step, rows, kernel, look) for name, step in plan.root.fields
+    }
     columns[UNLISTED] = unlisted.pseudonymize_unlisted(plain(table[UNLISTED]), plan, keys, sealer)
     return columns
 
 
 def _seal_leaves(
     table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sealer, rows: Index
-) -> dict[str, pa.Array]:
-    """The encrypted leaves by path, sealed in one go so that they share their data keys."""
+) -> dict[str, Iterator[pa.Array]]:
+    """The encrypted leaves by path, each in the pieces it comes in, sealed in one go so that they share their
+    data keys."""
+    look = Look(to_treat, lambda leaf: isinstance(leaf.treatment, Encrypt), keys.data_key)
     found: list[tuple[Leaf, Distinct]] = []
     columns: list[SealedColumn] = []
     for name, step in plan.root.fields:
         if not any(isinstance(leaf.treatment, Encrypt) for leaf in column_leaves(step)):
             continue
-        for leaf, values, at in leaves(plain(table[name]), step, rows):
-            if isinstance(leaf.treatment, Encrypt):
-                pairs = distinct(_scalars(values), keys.data_key[at])
-                texts = pairs.of(distinct_texts(pairs.dictionary))
-                owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
-                level, bound = leaf.treatment.level, plan.associated_data(leaf.path)
-                found.append((leaf, pairs))
-                columns.append(SealedColumn(level, bound, texts, owners))
-    sealed = sealer.seal(columns)
-    return {
-        leaf.path: pairs.spread(base64_array(texts))
-        for (leaf, pairs), texts in zip(found, sealed, strict=True)
-    }
+        for leaf, values, at in leaves(plain(table[name]), step, rows, look):
+            assert isinstance(leaf.treatment, Encrypt)
+            pairs = distinct(_scalars(values), keys.data_key[at])
+            texts = pairs.of(distinct_texts(pairs.dictionary))
+            owners = pairs.owner if pairs.owner is not None else np.empty(0, np.int64)
+            level, bound = leaf.treatment.level, plan.associated_data(leaf.path)
+            found.append((leaf, pairs))
+            columns.append(SealedColumn(level, bound, texts, owners))
+    sealed: dict[str, list[pa.Array]] = {}
+    for (leaf, pairs), texts in zip(found, sealer.seal(columns), strict=True):
+        sealed.setdefault(leaf.path, []).append(pairs.spread(base64_array(texts)))
+    return {path: iter(pieces) for path, pieces in sealed.items()}
 
 
 def _treat(values: pa.Array, leaf: Leaf, rows: Index, plan: Plan, keys: RowKeys, sealer: Sealer) -> pa.Array:
     treatment = leaf.treatment
     if isinstance(treatment, Keep):
         return values
+    if isinstance(treatment, Pseudonymize) and treatment.hash is not None:
+        pairs = distinct(values)
+        digests = sealer.hashes(treatment.hash, distinct_texts(pairs.dictionary))
+        return pairs.spread(hex_array(digests, treatment.digest_bytes))
     if isinstance(treatment, Pseudonymize):
         bound = not treatment.joinable and treatment.domain != "none"
         pairs = distinct(values, keys.subject[rows] if bound else None)

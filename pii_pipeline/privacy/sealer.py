@@ -33,6 +33,11 @@ class Sealer(Protocol):
         """32-byte pseudonyms; bound to the subject of each value, or the same across people if None."""
         ...
 
+    def hashes(self, function: str, values: list[bytes]) -> list[bytes]:
+        """Digests of each value with Snowplow's salt behind it, the same across people; `function` is the
+        name of the hash function in contracts."""
+        ...
+
     def seal(self, columns: list[SealedColumn]) -> list[list[bytes]]:
         """Tink-format AES-SIV ciphertexts of every column. All at once, because columns of one level share
         their data keys, and making a key costs several times its use."""

@@ -159,8 +159,7 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
 
 
 def _cautions(source: Source, settings: StreamSettings, contract: Contract) -> Iterator[Caution]:
-    treatments = (contract.default, *contract.fields.values())
-    levels = {treatment.level for treatment in treatments if isinstance(treatment, Encrypt)}
+    levels = {item.level for item in contract.treatments() if isinstance(item, Encrypt)}
     for name, derived in settings.derived.items():
         request = derived.consent
         if request.level is not None:

@@ -30,6 +30,14 @@ def test_an_error_survives_pickling() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
+def test_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
+    given = {"PII_SNOWPLOW_SALT": "pepper123", "PII_PSEUDONYM_SECRET": "canary_secret"}
+    settings = read_settings(given, tmp_path)
+    assert (settings.snowplow_salt, settings.pseudonym_secret) == ("pepper123", "canary_secret")
+    assert not any(secret in repr(settings) for secret in given.values())
+    assert read_settings({"PII_SNOWPLOW_SALT": ""}, tmp_path).snowplow_salt is None
+
+
 def test_the_longest_duration_can_be_counted_back_from_the_first_hour() -> None:
     first = datetime.fromisoformat(f"{FIRST_HOUR}:00+00:00")
     assert hour_of(first - LONGEST) < hour_of(first - timedelta(days=1)) < FIRST_HOUR

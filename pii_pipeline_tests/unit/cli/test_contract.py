@@ -50,6 +50,51 @@ def test_show_tells_what_an_erasure_leaves(pii: Pii):
     assert "order/delivery" in pii("contract", "show", "webshop").output
 
 
+def test_show_lists_what_is_listed_inside_documents_like_fields(pii: Pii, own_streams: Path):
+    pii("init", "clicks")
+    folder = own_streams / "clicks"
+    schema = json.loads((folder / "event.schema.json").read_text())
+    schema["properties"]["contexts"] = {"type": "object"}
+    (folder / "event.schema.json").write_text(json.dumps(schema))
+    user = "iglu:com.acme/user/jsonschema/1-*-*"
+    inside = f"""fields:
+  contexts:
+    self_describing:
+      {user}:
+        address/city: keep
+        items[]/sku: {{pseudonymize: {{hash: SHA-1}}}}
+"""
+    contract = folder / "contract.yaml"
+    contract.write_text(contract.read_text().replace("fields:\n", inside, 1))
+    shown = json.loads(pii("contract", "show", "clicks", "--json").stdout)["fields"]
+    assert [item for item in shown if item["field"].startswith("contexts")] == [
+        {
+            "field": "contexts",
+            "type": "documents",
+            "treatment": "self_describing",
+            "settings": {"unlisted": "pseudonymize"},
+            "after_erasure": "noise",
+        },
+        {
+            "field": f"contexts {user} address/city",
+            "type": "any",
+            "treatment": "keep",
+            "settings": {},
+            "after_erasure": "still readable",
+        },
+        {
+            "field": f"contexts {user} items[]/sku",
+            "type": "any",
+            "treatment": "pseudonymize",
+            "settings": {"hash": "SHA-1"},
+            "after_erasure": "still linkable: the same for other people",
+        },
+    ]
+    printed = " ".join(pii("contract", "show", "clicks").output.split())
+    assert "address/city" in printed
+    assert "items[]/sku" in printed
+
+
 def test_show_works_beside_a_broken_stream(pii: Pii, own_streams: Path):
     pii("init", "good")
     pii("init", "broken")

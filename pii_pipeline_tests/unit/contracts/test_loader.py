@@ -7,7 +7,7 @@ import pytest
 
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.loader import LoadedContract, linkable_after_erasure, load_contract
-from pii_pipeline.contracts.treatments import Encrypt
+from pii_pipeline.contracts.treatments import Encrypt, Keep, SelfDescribing
 from pii_pipeline_tests.unit.contracts.examples import CONTRACT, SCHEMA, changed, with_properties, write
 
 
@@ -777,3 +777,233 @@ def test_consent(tmp_path, consent):
 def test_consent_refused(tmp_path, consent, problem):
     found = problems_of(tmp_path, changed(FIELD, f"consent: {consent}"))
     assert any(str(one).startswith(f"{tmp_path}/contract.yaml:8: {problem}") for one in found)
+
+
+# --- inside documents ---------------------------------------------------------------------------------------
+
+USER = "iglu:com.acme/user/jsonschema/1-*-*"
+INSIDE = f"""\
+  premium: keep
+  context:
+    self_describing:
+      {USER}:
+        address: {{encrypt: {{level: 2}}}}
+        plan: keep
+"""
+"""Replaces ``premium: keep``: what is listed starts in line 15."""
+
+
+def inside(*lines: str) -> str:
+    """The contract with these lines below the criterion instead."""
+    text = INSIDE.partition("        address")[0] + "".join(f"        {line}\n" for line in lines)
+    return changed("  premium: keep\n", text)
+
+
+def test_what_is_listed_inside_documents(tmp_path):
+    loaded = load(tmp_path, changed("  premium: keep\n", INSIDE))
+    assert loaded.warnings == ()
+    treatment = loaded.contract.fields["context"]
+    assert isinstance(treatment, SelfDescribing)
+    assert treatment.entities == {USER: {"address": Encrypt(level=2), "plan": Keep()}}
+    assert Encrypt(level=2) in loaded.contract.treatments()
+    again = pickle.loads(pickle.dumps(loaded))
+    assert again == loaded
+
+
+@pytest.mark.parametrize("written", ["context: self_describing", "context: {self_describing: {}}"])
+def test_nothing_need_be_listed_inside_documents(tmp_path, written):
+    loaded = load(tmp_path, changed("premium: keep", f"premium: keep\n  {written}"))
+    assert loaded.contract.fields["context"] == SelfDescribing()
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "place", "text"),
+    [
+        (["plan: kep"], 15, "plan", "unknown treatment `kep` — did you mean `keep`?"),
+        (
+            ["plan: keep", "email: {encrypt: {levle: 2, level: 2}}"],
+            16,
+            "email.encrypt.levle",
+            "unknown key — did you mean `level`?",
+        ),
+        (["plan: keep", "email: {encrypt: {}}"], 16, "email.encrypt.level", "is missing — add `level:`"),
+        (
+            ["a: {pseudonymize: {hash: SHA256}}"],
+            15,
+            "a.pseudonymize.hash",
+            "unknown value 'SHA256' — did you mean `SHA-256`?",
+        ),
+        (
+            ["a: {generalize: {step: 5, date: day}}"],
+            15,
+            "a",
+            "not exactly one kind — say ipv4_prefix and/or ipv6_prefix, or date, or step",
+        ),
+        (
+            ["plan: keep", "a: {self_describing: {}}"],
+            16,
+            "a",
+            "documents inside documents are not taken apart — pseudonymize, encrypt, drop or keep it",
+        ),
+        (
+            ["a//b: keep"],
+            15,
+            "a//b",
+            "`a//b` is not a path inside an entity's data — write names with / between them, [] for every "
+            "element of a list: items[]/sku, []/sku",
+        ),
+        (
+            ["address/city: keep", "address: {encrypt: {level: 2}}"],
+            15,
+            "address/city",
+            "`address` is encrypted as one value, with this place inside it — remove it, or list what is in "
+            "`address` one by one",
+        ),
+        (["plan: keep", "plan: drop"], 16, "plan", "stands twice (first in line 15) — remove one of them"),
+    ],
+)
+def test_what_is_wrong_inside_documents_is_told_at_its_line(tmp_path, lines, line, place, text):
+    found = [str(problem) for problem in problems_of(tmp_path, inside(*lines))]
+    where = f"{tmp_path}/contract.yaml:{line}: fields.context.self_describing.{USER}.{place}: {text}"
+    assert found == [where]
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a~b", "a[]b", "a/[]"])
+def test_paths_inside_documents_are_well_formed(tmp_path, path):
+    assert "is not a path inside an entity's data" in problem_of(tmp_path, inside(f"'{path}': keep"))
+
+
+@pytest.mark.parametrize("path", ["a", "a/b", "a[]/b", "[]/b", "[][]", "x~1y", "x~0", "a b", "é"])
+def test_paths_of_all_kinds_are_read(tmp_path, path):
+    assert load(tmp_path, inside(f"'{path}': drop")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        "iglu:com.acme/user/jsonschema/1-*",
+        "iglu:com.acme/user/1-*-*",
+        "iglu:*/user/jsonschema/1-0-0",
+        "com.acme/user/jsonschema/1-0-0",
+        "iglu:com.acme/user/jsonschema/0-0-0",
+    ],
+)
+def test_criteria_are_well_formed(tmp_path, criterion):
+    (problem,) = problems_of(tmp_path, changed("  premium: keep\n", INSIDE.replace(USER, criterion)))
+    assert (problem.line, problem.problem) == (14, "not a schema criterion")
+    assert problem.field == f"fields.context.self_describing.{criterion}"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("keep", "not paths with treatments — write them below the criterion: {address/city: keep}"),
+        ("{}", "lists no path — list one with its treatment, or remove the criterion"),
+    ],
+)
+def test_a_criterion_has_paths(tmp_path, written, text):
+    contract = changed(
+        "premium: keep", f"premium: keep\n  context: {{self_describing: {{{USER!r}: {written}}}}}"
+    )
+    field = f"fields.context.self_describing.{USER}"
+    assert problem_of(tmp_path, contract) == f"contract.yaml:12: {field}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("field", "described"),
+    [
+        ("quantity", "an integer"),
+        ("product", "a record"),
+        ("'tags[]'", "a string inside a list"),
+        ("tags", "a list"),
+        ("'items[]/sku'", "a string inside a list"),
+    ],
+)
+def test_documents_are_json_text_outside_lists(tmp_path, field, described):
+    contract = changed("premium: keep", f"premium: keep\n  {field}: self_describing")
+    path = field.strip("'")
+    assert problem_of(tmp_path, contract) == (
+        f"contract.yaml:12: fields.{path}: `self_describing` is for JSON text outside lists, `{path}` is "
+        f"{described} — name a string, or an object without declared properties"
+    )
+
+
+def test_documents_are_no_default(tmp_path):
+    contract = changed("fields:", "default: self_describing\nfields:")
+    assert problem_of(tmp_path, contract).startswith(
+        "contract.yaml:9: default: `self_describing` does not fit"
+    )
+
+
+def test_what_is_wrong_in_one_place_hides_nothing_elsewhere(tmp_path):
+    found = problems_of(tmp_path, inside("a: kep", "b//c: keep", "d: {mask: {keep: 1}}"))
+    assert [problem.line for problem in found] == [15, 16, 17]
+
+
+@pytest.mark.parametrize(("version", "refused"), [("1-0-*", True), ("*-*-*", True), ("2-*-*", False)])
+def test_what_another_criterion_seals_cannot_be_listed_one_by_one(tmp_path, version, refused):
+    other = f"      iglu:com.acme/user/jsonschema/{version}:\n        address/city: keep\n"
+    contract = changed("  premium: keep\n", INSIDE + other)
+    if refused:
+        assert "contract.yaml:18: " in (text := problem_of(tmp_path, contract))
+        assert "`address` is encrypted as one value, with this place inside it" in text
+    else:
+        assert load(tmp_path, contract).warnings == ()
+
+
+def test_cautions_reach_into_documents(tmp_path):
+    contract = inside("country: pseudonymize", "email: keep", "device: {pseudonymize: {hash: MD5}}")
+    contract = contract.replace("  email: {encrypt: {level: 2}}\n", "  email: drop\n")
+    where = f"fields.context.self_describing.{USER}"
+    found = cautions_of(tmp_path / "a", contract)
+    assert [caution.partition(" but ")[0] for caution in found] == [
+        f"contract.yaml:15: {where}.country: `context {USER} country` is pseudonymized",
+        f"contract.yaml:16: {where}.email: `context {USER} email` is kept readable for everybody, and its "
+        "name sounds like personal data",
+        "contract.yaml:9: fields: joinable across people, so still linkable after an erasure: "
+        f"context {USER} device",
+    ]
+    sealed = inside("address: {encrypt: {level: 3}}").replace(
+        "consent: {field: levels, type: granular}\n", ""
+    )
+    assert (
+        f"contract.yaml:14: {where}.address: encrypted, but no `consent` says"
+        in cautions_of(tmp_path / "b", sealed)[-1]
+    )
+
+
+def test_a_joinable_default_reaches_what_is_not_listed_in_documents(tmp_path):
+    contract = changed("fields:", "default: {pseudonymize: {joinable: true}}\nfields:").replace(
+        "  premium: keep\n", INSIDE
+    )
+    assert "context" in linkable_after_erasure(load(tmp_path, contract).contract)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("level: 2}}\n        plan", "level: 3}}\n        plan"),
+        ("plan: keep", "plan: drop"),
+        ("1-*-*", "1-0-*"),
+    ],
+)
+def test_digest_sees_what_is_listed_inside_documents(tmp_path, old, new):
+    contract = changed("  premium: keep\n", INSIDE)
+    assert digest(tmp_path / "a", contract) != digest(tmp_path / "b", changed(old, new, contract))
+
+
+def test_digest_sees_the_order_of_criteria_and_not_that_of_paths(tmp_path):
+    one, other = (
+        f"      {USER}:\n        a: keep\n",
+        "      iglu:com.acme/user/jsonschema/1-0-0:\n        a: drop\n",
+    )
+    head = INSIDE.partition("      iglu")[0]
+    first = changed("  premium: keep\n", head + one + other)
+    assert digest(tmp_path / "a", first) != digest(tmp_path / "b", changed(one + other, other + one, first))
+    paths = inside("a: keep", "b: drop")
+    assert digest(tmp_path / "c", paths) == digest(tmp_path / "d", inside("b: drop", "a: keep"))
+    assert load(tmp_path / "e", paths).contract.hashes is False
+    assert load(tmp_path / "f", inside("a: {pseudonymize: {hash: MD5}}")).contract.hashes is True
+    assert load(
+        tmp_path / "g", changed("premium: keep", "premium: {pseudonymize: {hash: MD5}}")
+    ).contract.hashes

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import hmac
 import uuid
 from datetime import date
+from typing import get_args
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -10,6 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pii_pipeline.contracts.treatments import HashFunction, Pseudonymize
 from pii_pipeline.keys import derivation as d
 from pii_pipeline.keys.errors import InvalidIdentifier
 
@@ -148,6 +151,21 @@ def test_the_formulas_do_not_change() -> None:
     assert d.dataset_ciphertext_key(b"secret", "a/b") == hkdf(
         sha512, b"secret", None, lp(b"dataset ciphertext", b"a/b"), 64
     )
+
+
+def test_salted_hashes_are_snowplows() -> None:
+    """The salt behind the value, no HMAC; the digest of john@acme.com and pepper123 is a published one."""
+    assert d.salted_hashes("SHA-256", b"pepper123", [b"john@acme.com", b""]) == [
+        bytes.fromhex("7d8a4beae5bc9d314600667d2f410918f9af265017a6ade99f60a9c8f3aac6e9"),
+        hashlib.sha256(b"pepper123").digest(),
+    ]
+    lengths = {
+        function: len(d.salted_hashes(function, b"s", ["ä".encode()])[0])
+        for function in get_args(HashFunction)
+    }
+    assert lengths == {"MD5": 16, "SHA-1": 20, "SHA-256": 32, "SHA-384": 48, "SHA-512": 64}
+    assert d.salted_hashes("SHA-1", b"s", [b"v"])[0] == hashlib.sha1(b"vs").digest()
+    assert lengths == {name: Pseudonymize(hash=name).digest_bytes for name in get_args(HashFunction)}
 
 
 def test_what_must_differ_differs() -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pii_pipeline.keys import derivation, siv
-from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing
+from pii_pipeline.keys.errors import CannotOpen, KeyDestroyed, KeyMissing, SaltMissing
 from pii_pipeline.keys.keyring import Column, DataKeys, Keyring
 
 DAY, NEXT, EXPIRED = date(2026, 11, 22), date(2026, 11, 23), date(2025, 1, 1)
@@ -214,9 +214,17 @@ def test_consented_datasets_are_unlinked() -> None:
     assert [siv.decrypt(key, key_id, ciphertext, AD) for ciphertext in outer] == closed
 
 
+def test_snowplows_hashes_need_the_salt() -> None:
+    ring = Keyring("webshop", SECRET, WINDOWS, b"pepper123")
+    assert ring.snowplow_hashes("MD5", [b"a"]) == derivation.salted_hashes("MD5", b"pepper123", [b"a"])
+    with pytest.raises(SaltMissing):
+        keyring().snowplow_hashes("MD5", [b"a"])
+
+
 def test_nothing_shows_keys() -> None:
     values, refs = rows(2)
     keys, numbers = table(refs)
-    shown = f"{keyring()!r} {keys!r} {Column(1, AD, values, numbers)!r}"
-    for secret in (SECRET, WINDOWS[DAY], refs[0].salt, values[0]):
+    ring = Keyring("webshop", SECRET, WINDOWS, b"pepper123")
+    shown = f"{keyring()!r} {ring!r} {keys!r} {Column(1, AD, values, numbers)!r}"
+    for secret in (SECRET, WINDOWS[DAY], refs[0].salt, values[0], b"pepper123"):
         assert repr(secret)[2:-1] not in shown

@@ -13,10 +13,11 @@ from sqlalchemy import func, select, update
 
 from pii_pipeline.database import connect, reading
 from pii_pipeline.keys import subjects as subjects_module
-from pii_pipeline.keys.errors import KeyDestroyed, SecretChanged, UnwrapFailed
+from pii_pipeline.keys.derivation import key_check_value, salt_mark
+from pii_pipeline.keys.errors import KeyDestroyed, SaltMissing, SecretChanged, UnwrapFailed
 from pii_pipeline.keys.key_encryption import FileKey, KeyEncryptionKey
 from pii_pipeline.keys.store import KeyStore
-from pii_pipeline.keys.tables import epoch_key, period_key, subject
+from pii_pipeline.keys.tables import epoch_key, period_key, singleton_key, subject
 
 DAY, NEXT = date(2026, 11, 22), date(2026, 11, 23)
 ERASED = datetime(2026, 11, 22, 10, 30, 0, 123456, tzinfo=UTC)
@@ -329,3 +330,40 @@ def test_rotation_beside_running_batches_loses_nobody(database_url: str, tmp_pat
     with reading(store._engine) as connection:
         assert connection.scalar(select(func.count()).select_from(subject)) == 600
     assert len({person.salt for person in everybody}) == 600
+
+
+def test_snowplows_salt_is_remembered_wrapped(store: KeyStore, kek: KeyEncryptionKey) -> None:
+    salt = store.snowplow_salt("pepper123")
+    assert salt.value == b"pepper123"
+    assert "pepper123" not in repr(salt)
+    other = reopened(store, kek)
+    assert other.snowplow_salt() == other.snowplow_salt("pepper123") == salt
+    with reading(store._engine) as connection:
+        rows = connection.execute(select(singleton_key)).all()
+    stored = b"".join(bytes(row.wrapped) for row in rows)
+    assert b"pepper123" not in stored
+    assert not any(mark in stored for mark in (key_check_value(b"pepper123"), salt.mark.encode()))
+
+
+def test_no_salt_is_refused_with_the_mend(store: KeyStore) -> None:
+    with pytest.raises(
+        SaltMissing, match="set PII_SNOWPLOW_SALT to the salt of your Snowplow PII enrichment"
+    ):
+        store.snowplow_salt()
+
+
+def test_a_differing_salt_is_refused_without_being_shown(store: KeyStore) -> None:
+    salt = store.snowplow_salt("pepper123")
+    with pytest.raises(SecretChanged, match="PII_SNOWPLOW_SALT is not the salt") as caught:
+        store.snowplow_salt("pepper124")
+    assert "pepper" not in str(caught.value)
+    assert store.snowplow_salt() == salt
+
+
+def test_the_mark_of_a_salt_tells_two_apart_and_is_another_one_in_every_installation(
+    store: KeyStore,
+) -> None:
+    index = store.index_key()
+    marks = {salt_mark(key, salt) for key in (index, bytes(32)) for salt in (b"pepper123", b"pepper124")}
+    assert len(marks) == 4
+    assert store.snowplow_salt("pepper123").mark == salt_mark(index, b"pepper123")

@@ -17,6 +17,7 @@ from pii_pipeline.privacy import encodings
 from pii_pipeline.privacy.derive import _rekey_inside
 from pii_pipeline.privacy.detectors import DETECTORS, NO_LOOKS, WORTH_A_LOOK, detect, finds_something
 from pii_pipeline.privacy.distinct import distinct
+from pii_pipeline.privacy.documents import Look
 from pii_pipeline.privacy.leak_gate import _pattern, form_leaks, inspect
 from pii_pipeline.privacy.nested import leaves, plain
 from pii_pipeline.privacy.plan import UNLISTED, Leaf, column_leaves, compile_plan
@@ -131,14 +132,15 @@ def test_leaves_know_their_rows():
         plan, [{"items": [{"sku": "x", "tags": ["s", "t"]}, None]}, {}, {"items": [{"tags": ["u"]}]}]
     )
     step = dict(plan.root.fields)["items"]
-    found = leaves(plain(made["items"]), step, rows)
+    found = list(leaves(plain(made["items"]), step, rows, Look()))
     assert [leaf for leaf, _, _ in found] == column_leaves(step)
     assert [(values.to_pylist(), at.tolist()) for _, values, at in found] == [
         (["x", None, None], [0, 0, 2]),
         ([None, None, None], [0, 0, 2]),
         (["s", "t", "u"], [0, 0, 2]),
     ]
-    assert leaves(plain(made["id"]), dict(plan.root.fields)["id"], rows)[0][2] is rows
+    ((_, _, at),) = leaves(plain(made["id"]), dict(plan.root.fields)["id"], rows, Look())
+    assert at is rows
 
 
 # URLs.

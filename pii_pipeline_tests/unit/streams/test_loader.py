@@ -255,6 +255,12 @@ def test_a_dataset_that_opens_nothing_is_warned_of(tmp_path, request_):
     assert "opens nothing" in caution.message
 
 
+def test_what_is_encrypted_inside_documents_counts(tmp_path):
+    inside = "{iglu:com.acme/user/jsonschema/1-*-*: {mail: {encrypt: {level: 3}}}}"
+    contract = changed("premium: keep", f"premium: keep\n  context: {{self_describing: {inside}}}")
+    assert load(tmp_path, changed("purposes: [2]", "purposes: [3]", STREAM), contract).warnings == ()
+
+
 def test_a_cumulative_dataset_that_opens_nothing_is_warned_of(tmp_path):
     contract = changed("type: granular", "type: cumulative")
     (caution,) = load(tmp_path, changed("purposes: [2]", "level: 1", STREAM), contract).warnings

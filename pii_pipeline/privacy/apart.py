@@ -1,0 +1,327 @@
+"""Documents of self-describing JSON, taken apart: each value into the column of its leaf, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pii_pipeline.contracts.record_type import Node, Scalar
+from pii_pipeline.contracts.treatments import SCHEMA_URI, Drop, Encrypt, Keep
+from pii_pipeline.privacy.canonical import json_bytes, parse_json
+from pii_pipeline.privacy.plan import DocumentStep, Leaf, Place
+from pii_pipeline.privacy.sealer import Index
+
+_SCALAR = (str, int, float, bool)
+_NULL = type(None)
+_GONE = object()
+_NO_NAMES: Mapping[Any, _Spot] = {}
+
+
+class Column:
+    """The values of one leaf in a block, and where they were found.
+
+    `ends[j]` of them are in documents up to number j; `containers[i][keys[i]]` is the place of `values[i]`.
+    """
+
+    __slots__ = ("containers", "ends", "keys", "leaf", "values")
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.leaf = leaf
+        self.values: list[Any] = []
+        self.ends: list[int] = []
+        self.containers: list[Any] = []
+        self.keys: list[Any] = []
+
+    def documents(self) -> Index:
+        """The number of each value's document in the block."""
+        return np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
+
+
+class _Spot:
+    """A place while documents are walked through: to which column its values go, and what lies below it.
+
+    `whole` takes any value as one; else `columns` takes scalars, by their type. Keys are found in `names`, or
+    else are `below`; their names go to `unlisted`. `entities`: what is found here may be one. `idle`: nothing
+    here or below it matters.
+    """
+
+    __slots__ = ("below", "columns", "element", "entities", "idle", "names", "unlisted", "whole")
+
+    def __init__(self, columns: dict[type, Column], unlisted: Column | None) -> None:
+        self.columns = columns
+        self.unlisted = unlisted
+        self.whole: Column | None = None
+        self.names: Mapping[Any, _Spot] = {}
+        self.below = self.element = self
+        self.entities = False
+        self.idle = not columns and unlisted is None
+
+
+class Apart:
+    """The documents of one block, taken apart; with `filling`, to be put together again."""
+
+    def __init__(
+        self, texts: pa.Array, step: DocumentStep, wanted: Callable[[Leaf], bool], filling: bool
+    ) -> None:
+        self._step = step
+        self._filling = filling
+        self._columns = {leaf: Column(leaf) for leaf in step.leaves if wanted(leaf)}
+        self._misfits = Column(step.unlisted)
+        self._renamed: list[tuple[dict[str, Any], list[str]]] = []
+        self._uniforms: dict[tuple[Leaf, ...], _Spot] = {}
+        self._trees: dict[tuple[str, ...], _Spot] = {}
+        self._entities: dict[tuple[str | None, bool], _Spot] = {}
+        self._parsed = parse_json(texts)
+        self._take()
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those that have values; if they are to be treated, without what is dropped. Names come last."""
+        return [
+            column
+            for leaf, column in self._columns.items()
+            if column.values and not (self._filling and isinstance(leaf.treatment, Drop))
+        ]
+
+    def fill(self, column: Column, treated: pa.Array) -> None:
+        """Puts the treated values of a column into the places of the originals; names last of all."""
+        if isinstance(treated, pa.DictionaryArray):
+            treated = treated.dictionary_decode()
+        is_json = pa.types.is_binary(treated.type)
+        values = parse_json(treated.cast(pa.string())) if is_json else treated.to_pylist()
+        if column.leaf == self._step.names:
+            self._rename(values)
+        else:
+            _put(column, values)
+
+    def _rename(self, names: list[str]) -> None:
+        new = iter(names)
+        for record, olds in self._renamed:
+            if len(olds) == len(record):
+                inner = list(record.values())
+                record.clear()
+            else:
+                inner = [record.pop(old) for old in olds]
+            for value, name in zip(inner, new, strict=False):
+                record[name] = value
+
+    def together(self) -> pa.Array:
+        """The documents as JSON text, null where there is nothing."""
+        for leaf, column in self._columns.items():
+            if isinstance(leaf.treatment, Drop):
+                _remove(column)
+        texts = [None if value is None else json_bytes(value) for value in self._parsed]
+        return pa.array(texts, pa.binary()).cast(pa.string())
+
+    def _take(self) -> None:
+        columns = list(self._columns.values())
+        whole = self._staying(self._uniform((self._step.unlisted,)))
+        for number, value in enumerate(self._parsed):
+            if type(value) is dict and "schema" in value and "data" in value:
+                self._walk(value, self._entity(value["schema"], root=True))
+            elif value is not None and (column := whole.columns.get(str)) is not None:
+                self._found(column, value, self._parsed, number)
+            for column in columns:
+                column.ends.append(len(column.values))
+        if self._filling:
+            _put(self._misfits, [None] * len(self._misfits.values))
+
+    def _walk(self, document: dict[str, Any], spot: _Spot) -> None:
+        """Every value of the document into its column."""
+        filling = self._filling
+        stack: list[tuple[Any, _Spot]] = [(document, spot)]
+        while stack:
+            container, spot = stack.pop()
+            if type(container) is dict:
+                names, below, items = spot.names, spot.below, container.items()
+                if spot.unlisted is not None:
+                    self._name(container, spot.unlisted, names)
+            else:
+                names, below, items = _NO_NAMES, spot.element, enumerate(container)
+            for key, value in items:
+                at = names.get(key, below) if names else below
+                if at.idle:
+                    continue
+                kind = type(value)
+                if at.whole is not None and kind is not _NULL:
+                    column = at.whole
+                elif kind is dict:
+                    if at.entities and "schema" in value and "data" in value:
+                        at = self._entity(value["schema"], root=False)
+                    stack.append((value, at))
+                    continue
+                elif kind is list:
+                    stack.append((value, at))
+                    continue
+                else:
+                    column = at.columns.get(kind)
+                    if column is None:
+                        continue
+                column.values.append(value)
+                if filling:
+                    column.containers.append(container)
+                    column.keys.append(key)
+
+    def _name(self, record: dict[str, Any], column: Column, listed: Mapping[str, _Spot]) -> None:
+        """The names in an object that are not listed, into their column."""
+        names = [name for name in record if name not in listed] if listed else list(record)
+        if names:
+            column.values += names
+            if self._filling:
+                self._renamed.append((record, names))
+
+    def _found(self, column: Column, value: Any, container: Any, key: Any) -> None:
+        column.values.append(value)
+        column.containers.append(container)
+        column.keys.append(key)
+
+    def _entity(self, schema: Any, root: bool) -> _Spot:
+        """The spot of an object with `schema` and data; `root`: it is the document itself."""
+        schema = schema if isinstance(schema, str) else None
+        known = self._entities.get((schema, root))
+        if known is not None:
+            return known
+        uri = schema if schema is not None and SCHEMA_URI.fullmatch(schema) else None
+        unlisted = self._uniform((self._step.unlisted,))
+        criteria: tuple[str, ...] = ()
+        if uri is not None:
+            named = dict.fromkeys(place.criterion for place in self._step.places)
+            criteria = tuple(criterion for criterion in named if _pattern(criterion).fullmatch(uri))
+        data = self._tree(criteria) if criteria else self._envelope() if root else unlisted
+        spot = _Spot({}, unlisted.unlisted)
+        spot.names = {
+            "schema": self._staying(unlisted) if uri is None else self._uniform((self._step.schemas,)),
+            "data": self._staying(data),
+        }
+        spot.below = unlisted
+        self._entities[schema, root] = spot
+        return spot
+
+    def _envelope(self) -> _Spot:
+        """The data of a document that only holds entities: one, or a list of them."""
+        unlisted = self._uniform((self._step.unlisted,))
+        one, element = _Spot(unlisted.columns, unlisted.unlisted), _Spot(unlisted.columns, unlisted.unlisted)
+        one.element, element.element = element, unlisted
+        for spot in (one, element):
+            spot.below, spot.entities, spot.idle = unlisted, True, False
+        return one
+
+    def _tree(self, criteria: tuple[str, ...]) -> _Spot:
+        """The data of an entity whose schema meets these criteria, in the contract's order."""
+        if criteria not in self._trees:
+            root = _Named()
+            for place in self._step.places:
+                if place.criterion in criteria:
+                    root.add(place)
+            self._trees[criteria] = self._listed(root, (self._step.unlisted,))
+        return self._trees[criteria]
+
+    def _listed(self, named: _Named, leaves: tuple[Leaf, ...]) -> _Spot:
+        """The spot of a place on the way to others; `leaves` are those around it."""
+        leaves = named.leaves or leaves
+        rest = self._uniform(leaves)
+        if named.leaves and isinstance(leaves[0].treatment, Encrypt):
+            spot = _Spot(rest.columns, None)
+            spot.whole = rest.columns.get(str)
+            return spot
+        if not named.names and named.element is None:
+            return rest
+        spot = _Spot(rest.columns, rest.unlisted)
+        spot.names = {name: self._listed(inner, leaves) for name, inner in named.names.items()}
+        spot.below = rest
+        spot.element = rest if named.element is None else self._listed(named.element, leaves)
+        spot.idle = rest.idle and spot.element.idle and all(inner.idle for inner in spot.names.values())
+        return spot
+
+    def _uniform(self, leaves: tuple[Leaf, ...]) -> _Spot:
+        """The spot of a place whose values, and all below it, go to these leaves."""
+        if leaves in self._uniforms:
+            return self._uniforms[leaves]
+        treatment, names = leaves[0].treatment, None
+        columns: dict[type, Column] = {}
+        for leaf in leaves:
+            if leaf in self._columns:
+                columns |= dict.fromkeys(_types(leaf), self._columns[leaf])
+        if columns:
+            other = self._misfits if self._filling else next(iter(columns.values()))
+            columns = dict.fromkeys(_SCALAR, other) | columns
+        if isinstance(treatment, Keep):
+            names = None if self._filling else columns.get(str)
+        elif not isinstance(treatment, Drop):
+            names = self._columns.get(self._step.names)
+        spot = _Spot(columns, names)
+        if isinstance(treatment, Drop) and columns:
+            spot.whole = columns[str]
+            spot.columns = columns | {_NULL: columns[str]}
+        self._uniforms[leaves] = spot
+        return spot
+
+    def _staying(self, spot: _Spot) -> _Spot:
+        """The same spot for a key that has to stay: what would be dropped there becomes null."""
+        dropped = spot.columns.get(_NULL)
+        if dropped is None:
+            return spot
+        column = self._misfits if self._filling else dropped
+        stays = _Spot(dict.fromkeys(_SCALAR, column), spot.unlisted)
+        stays.whole = None if spot.whole is None else column
+        stays.names, stays.below, stays.element = spot.names, spot.below, spot.element
+        stays.entities = spot.entities
+        return stays
+
+
+class _Named:
+    """The places below an entity's data that some criteria name."""
+
+    def __init__(self) -> None:
+        self.leaves: tuple[Leaf, ...] = ()
+        self.names: dict[str, _Named] = {}
+        self.element: _Named | None = None
+
+    def add(self, place: Place) -> None:
+        """Unless the place was added before: the first one holds."""
+        at = self
+        for step in place.way:
+            if step is None:
+                at.element = at.element or _Named()
+                at = at.element
+            else:
+                at = at.names.setdefault(step, _Named())
+        at.leaves = at.leaves or place.leaves
+
+
+def _types(leaf: Leaf) -> tuple[type, ...]:
+    """The types of the values that a leaf takes."""
+    taken: dict[Node, tuple[type, ...]] = {
+        Scalar("string"): (str,),
+        Scalar("integer"): (int,),
+        Scalar("number"): (float,),
+    }
+    return taken.get(leaf.node, _SCALAR)
+
+
+@cache
+def _pattern(criterion: str) -> re.Pattern[str]:
+    return re.compile(re.escape(criterion).replace(r"\*", "[0-9]+"))
+
+
+def _put(column: Column, values: list[Any]) -> None:
+    for container, key, value in zip(column.containers, column.keys, values, strict=True):
+        container[key] = value
+
+
+def _remove(column: Column) -> None:
+    """What is dropped, out of objects and lists; the places of other values do not matter any more."""
+    lists: dict[int, list[Any]] = {}
+    for container, key in zip(column.containers, column.keys, strict=True):
+        if type(container) is dict:
+            del container[key]
+        else:
+            container[key] = _GONE
+            lists[id(container)] = container
+    for container in lists.values():
+        container[:] = [value for value in container if value is not _GONE]

@@ -1,0 +1,303 @@
+"""Self-describing documents treated the plainest way: one value after the other, from the root down.
+
+Nothing is shared with the kernels but what they are handed, the sealer, and the functions for one text.
+"""
+
+import json
+import math
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pii_pipeline.contracts.treatments import (
+    Drop,
+    Encrypt,
+    Generalize,
+    Keep,
+    Mask,
+    Pseudonymize,
+    SelfDescribing,
+    Treatment,
+    Url,
+)
+from pii_pipeline.privacy.generalize import generalize_date, generalize_ip
+from pii_pipeline.privacy.mask import mask_text
+from pii_pipeline.privacy.sealer import SealedColumn
+from pii_pipeline.privacy.url import url_splitter
+from pii_pipeline_tests.unit.privacy.reference import PlainSealer
+
+GONE = object()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Stands where a ciphertext has to be: what is in it, under what."""
+
+    level: int
+    associated_data: bytes
+    value: Any
+
+
+@dataclass(frozen=True)
+class Pseudonym:
+    """Stands where a pseudonym has to be."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Listed:
+    way: tuple[str | None, ...]
+    treatment: Treatment
+    label: str
+
+
+def canonical(value):
+    """The text of a scalar; JSON of anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        value = int(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def parse(text):
+    """The document, or the text itself if it is none that is read."""
+
+    def refuse(_):
+        raise ValueError
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ValueError:
+        return text
+
+
+def describes_itself(value):
+    return isinstance(value, dict) and "schema" in value and "data" in value
+
+
+def is_uri(schema):
+    """Is it ``iglu:vendor/name/format/1-0-0``?"""
+    if not isinstance(schema, str) or not schema.startswith("iglu:"):
+        return False
+    parts = schema.removeprefix("iglu:").split("/")
+    names = [part.replace(".", "") if number == 0 else part for number, part in enumerate(parts[:3])]
+    plain = all(name.replace("-", "a").replace("_", "a").isalnum() and name.isascii() for name in names)
+    version = parts[-1].split("-")
+    numbers = all(part.isascii() and part.isdecimal() and part == str(int(part)) for part in version)
+    return len(parts) == 4 and plain and len(version) == 3 and numbers and version[0] != "0"
+
+
+def meets(uri, criterion):
+    schema, _, version = uri.rpartition("/")
+    wanted, _, versions = criterion.rpartition("/")
+    pairs = zip(version.split("-"), versions.split("-"), strict=True)
+    return schema == wanted and all(wish in ("*", part) for part, wish in pairs)
+
+
+def steps(path):
+    """``a[]/b`` as ("a", None, "b")."""
+    found = []
+    for part in path.split("/"):
+        name = part.rstrip("[]") if part.endswith("[]") else part
+        found += [name.replace("~1", "/").replace("~0", "~")] if name else []
+        found += [None] * ((len(part) - len(name)) // 2)
+    return tuple(found)
+
+
+class Reference:
+    """Treats documents of one field as its contract says."""
+
+    def __init__(self, field: str, treatment: Treatment, default: Treatment, identity="acme/test") -> None:
+        assert isinstance(treatment, SelfDescribing)
+        self.field, self.entities, self.identity = field, treatment.entities, identity
+        self.rest = Listed((), default, f"{field} $unlisted")
+        self.sealer = PlainSealer()
+
+    def document(self, text, subject):
+        """The treated document as a value, with `Sealed` and `Pseudonym` in it; None where there is none."""
+        self.subject = subject
+        value = parse(text)
+        if value is None:
+            return None
+        if not describes_itself(value):
+            if isinstance(self.rest.treatment, Keep):
+                return value
+            found = self.leaf(value if isinstance(value, str | int | float) else text_of(value), self.rest)
+            if isinstance(self.rest.treatment, Encrypt):
+                found = Sealed(self.rest.treatment.level, self.bound(self.rest), value)
+            return None if found is GONE else found
+        return self.entity(value, root=True)
+
+    def entity(self, value, root):
+        uri = value["schema"] if is_uri(value["schema"]) else None
+        matching = [criterion for criterion in self.entities if uri and meets(uri, criterion)]
+        listed = {}
+        for criterion in matching:
+            for path, treatment in self.entities[criterion].items():
+                listed.setdefault(
+                    steps(path), Listed(steps(path), treatment, f"{self.field} {criterion} {path}")
+                )
+        self.listed = listed
+        out = {}
+        for name, inner in value.items():
+            if name == "schema":
+                out[name] = inner if uri else staying(self.at(inner, (), {}))
+            elif name == "data" and root and not any(self.entities[criterion] for criterion in matching):
+                out[name] = staying(self.envelope(inner, 0))
+            elif name == "data":
+                out[name] = staying(self.at(inner, (), listed))
+            else:
+                self.put(out, name, self.at(inner, (name,), {}), self.rest)
+        return out
+
+    def envelope(self, data, depth):
+        if describes_itself(data):
+            return self.entity(data, root=False)
+        if isinstance(data, list) and depth == 0:
+            return [found for element in data if (found := self.envelope(element, 1)) is not GONE]
+        if isinstance(data, list):
+            return [found for element in data if (found := self.at(element, (None,), {})) is not GONE]
+        if isinstance(data, dict):
+            return self.record(data, (), {})
+        return self.at(data, (), {})
+
+    def effective(self, way, listed):
+        """What the contract says about a place, or about the nearest one around it."""
+        for length in range(len(way), -1, -1):
+            if way[:length] in listed:
+                return listed[way[:length]]
+        return self.rest
+
+    def at(self, value, way, listed):
+        place = self.effective(way, listed)
+        deeper = any(other[: len(way)] == way and other != way for other in listed)
+        if isinstance(place.treatment, Encrypt) and place.way == way and way in listed:
+            return None if value is None else Sealed(place.treatment.level, self.bound(place), value)
+        if isinstance(place.treatment, Drop) and not (deeper and isinstance(value, dict | list)):
+            return GONE
+        if isinstance(value, dict):
+            return self.record(value, way, listed)
+        if isinstance(value, list):
+            inner = (self.at(element, (*way, None), listed) for element in value)
+            return [element for element in inner if element is not GONE]
+        return None if value is None else self.leaf(value, place)
+
+    def record(self, value, way, listed):
+        out = {}
+        for name, inner in value.items():
+            here = (*way, name)
+            treated = self.at(inner, here, listed)
+            if any(other[: len(here)] == here for other in listed):
+                if treated is not GONE:
+                    out[name] = treated
+            else:
+                self.put(out, name, treated, self.effective(here, listed))
+        return out
+
+    def put(self, out, name, treated, place):
+        """A name that is not listed."""
+        if treated is not GONE:
+            out[name if isinstance(place.treatment, Keep) else self.name(name)] = treated
+
+    def name(self, name):
+        domain = f"{self.identity}\0{self.field} $names"
+        return Pseudonym(self.sealer.pseudonyms(domain, [name.encode()], np.array([self.subject]))[0])
+
+    def bound(self, place):
+        return f"{self.identity}\0{place.label}".encode()
+
+    def leaf(self, value, place):
+        treatment = place.treatment
+        domain = f"{self.identity}\0{place.label}"
+        text = canonical(value)
+        if isinstance(treatment, Keep):
+            return value
+        if isinstance(treatment, Drop):
+            return GONE
+        if isinstance(treatment, Encrypt):
+            return Sealed(treatment.level, self.bound(place), value)
+        if isinstance(treatment, Pseudonymize) and treatment.hash:
+            return Pseudonym(self.sealer.hashes(treatment.hash, [text.encode()])[0])
+        if isinstance(treatment, Pseudonymize):
+            same = treatment.joinable or treatment.domain == "none"
+            subjects = None if same else np.array([self.subject])
+            return Pseudonym(self.sealer.pseudonyms(treatment.domain or domain, [text.encode()], subjects)[0])
+        if isinstance(treatment, Mask):
+            return mask_text(text, treatment)
+        if isinstance(treatment, Url):
+            parts = url_splitter(treatment)(text)
+            out = parts.texts[0]
+            for original, following in zip(parts.originals, parts.texts[1:], strict=True):
+                hidden = self.sealer.pseudonyms(domain, [original], np.array([self.subject]))[0]
+                out += hidden.hex() + following
+            return out
+        assert isinstance(treatment, Generalize)
+        return coarser(value, treatment)
+
+
+def coarser(value, treatment):
+    if isinstance(value, bool):
+        return None
+    if treatment.step is not None:
+        if isinstance(value, str) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+            return None
+        if isinstance(value, int) and float(treatment.step).is_integer():
+            return value // int(treatment.step) * int(treatment.step)
+        floored = math.floor(value / treatment.step) * treatment.step
+        return int(floored) if isinstance(value, int) else floored
+    if treatment.date is not None:
+        if isinstance(value, str):
+            return generalize_date(value, treatment.date)
+        if isinstance(value, float) or not -(2**63) <= value < 2**63:
+            return None
+        unit = {"hour": "h", "day": "D", "month": "M", "year": "Y"}[treatment.date]
+        moment = np.datetime64(value, "ms").astype(f"datetime64[{unit}]")
+        return int(moment.astype("datetime64[ms]").astype(np.int64))
+    return generalize_ip(value, treatment) if isinstance(value, str) else None
+
+
+def text_of(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def staying(value):
+    return None if value is GONE else value
+
+
+def comparable(value):
+    """`value` with nothing but JSON in it: what is sealed has to be opened before it can be compared."""
+    if isinstance(value, dict):
+        return {comparable(name): comparable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [comparable(inner) for inner in value]
+    return value.digest.hex() if isinstance(value, Pseudonym) else value
+
+
+def opened(expected, output, key):
+    """`output` with every ciphertext that has to be there opened, as `Sealed`; what does not open stays."""
+    if isinstance(expected, Sealed) and isinstance(output, str):
+        column = SealedColumn(
+            expected.level, expected.associated_data, [b64decode(output)], np.array([key], np.int64)
+        )
+        text = PlainSealer().open([column])[0][0]
+        return Sealed(expected.level, expected.associated_data, json.loads(text))
+    if isinstance(expected, dict) and isinstance(output, dict):
+        return {name: opened(expected.get(name), inner, key) for name, inner in output.items()}
+    if isinstance(expected, list) and isinstance(output, list) and len(expected) == len(output):
+        return [opened(one, other, key) for one, other in zip(expected, output, strict=True)]
+    return output
+
+
+def exactly(value):
+    """For comparisons that tell 1 from 1.0 and from true."""
+    if isinstance(value, dict):
+        return {name: exactly(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [exactly(inner) for inner in value]
+    if isinstance(value, Sealed):
+        return value.level, value.associated_data, exactly(value.value)
+    return type(value).__name__, value
