@@ -2,10 +2,10 @@
 
     python -m benchmarks.batch_files snowplow retail --events 500000
 
-floors     DuckDB `read_csv` and Polars `scan_csv`, all columns as text → zstd Parquet: reading and writing, no
-           type, no check, no privacy work; each in a fresh process, like the job, its start included
-whole job  `pii run`: validation, quarantine, pseudonyms, encryption, self-describing JSON taken apart and treated
-           leaf by leaf, leak gate, ledger, derived datasets, all of it on Dagster
+floors     DuckDB `read_csv` and Polars `scan_csv`, all columns as text → zstd Parquet: reading and writing,
+           no type, no check, no privacy work; each in a fresh process, like the job, its start included
+whole job  `pii run`: validation, quarantine, pseudonyms, encryption, self-describing JSON taken apart and
+           treated leaf by leaf, leak gate, ledger, derived datasets, all of it on Dagster
 
 Figures are ratios to a floor of the same run on the same machine; absolute times say little. The floors are
 timed before and after every job, and the median of several rounds is told.
@@ -39,7 +39,9 @@ def write_objects(stream: Stream, events: int, seed: int, folder: Path) -> list[
     for number in range(OBJECTS):
         files.append(folder / f"part-{number:02}.{'tsv' if stream.name == 'snowplow' else 'csv'}")
         with files[-1].open("wb") as out:
-            out.writelines(generate(stream, events // OBJECTS, seed + number, END))
+            out.writelines(
+                generate(stream.contract, events // OBJECTS, seed + number, END, format=stream.format.form)
+            )
     return files
 
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
-from pii_pipeline.contracts.treatments import TREATMENTS, Treatment
+from pii_pipeline.contracts.named import Named
 
 Location = tuple[str | int, ...]
 """The way to a place in a file: keys of mappings and positions in lists."""
@@ -243,18 +243,19 @@ def _explain(
 def _place(loc: Sequence[str | int], model: type[BaseModel], data: Any) -> tuple[Location, type[BaseModel]]:
     """Where in the file pydantic's `loc` is, and the model its last part should be a key of.
 
-    The two differ at treatments: the name of one is a key in the file, and chooses the model. The entities of
-    a self-describing field stand right below it.
+    The two differ at treatments and formats: the name of one is a key in the file, and chooses the model. The
+    entities of a self-describing field stand right below it.
     """
     location: list[str | int] = []
     around, mappings = model, 0
     for part in loc:
-        if around is Treatment and not mappings:
+        if "choices" in vars(around) and issubclass(around, Named) and not mappings:
+            family = around
             name, data = next(iter(data.items())) if isinstance(data, dict) else (data, None)
             location.append(name)
-            around = TREATMENTS[name]
+            around = family.choices[name]
             if part == "entities":
-                around, mappings = Treatment, 2
+                around, mappings = family, 2
                 continue
         location.append(part)
         if isinstance(data, dict):
@@ -275,7 +276,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [
         field.alias or name
         for name, field in model.model_fields.items()
-        if field.exclude is not True and not (name == "name" and issubclass(model, Treatment))
+        if field.exclude is not True and not (name == "name" and issubclass(model, Named))
     ]
 
 

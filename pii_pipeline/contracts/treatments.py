@@ -6,10 +6,11 @@ In YAML a treatment is its bare name (``keep``) or its name with settings (``{en
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from pii_pipeline.contracts.named import Named, chosen_from
 
 Detector = Literal["email", "ip", "phone", "card", "iban"]
 HashFunction = Literal["MD5", "SHA-1", "SHA-256", "SHA-384", "SHA-512"]
@@ -18,10 +19,8 @@ Allowed = Literal[Detector, "original"]
 _DIGEST_BYTES: dict[HashFunction, int] = {"MD5": 16, "SHA-1": 20, "SHA-256": 32, "SHA-384": 48, "SHA-512": 64}
 
 
-class Treatment(BaseModel, frozen=True, extra="forbid"):
+class Treatment(Named, frozen=True):
     """Base of the eight; `name` is the word used in YAML."""
-
-    name: str
 
 
 class Keep(Treatment, frozen=True):
@@ -146,7 +145,11 @@ class SelfDescribing(Treatment, frozen=True):
     """
 
     name: Literal["self_describing"] = "self_describing"
-    entities: dict[str, Annotated[dict[str, AnyTreatment], BeforeValidator(_placed)]] = {}
+    entities: dict[str, Annotated[dict[str, AnyTreatment], BeforeValidator(_placed)]] = Field(default={})
+
+    @classmethod
+    def with_settings(cls, settings: Any) -> Self:
+        return cls.model_validate({"entities": settings})
 
 
 TREATMENTS: dict[str, type[Treatment]] = {
@@ -159,29 +162,11 @@ TREATMENTS: dict[str, type[Treatment]] = {
     "mask": Mask,
     "self_describing": SelfDescribing,
 }
+Treatment.choices = TREATMENTS
 
-
-def _from_yaml(value: Any) -> Any:
-    if isinstance(value, Treatment):
-        return value
-    if isinstance(value, str):
-        name, settings = value, {}
-    elif isinstance(value, dict) and len(value) == 1:
-        name, settings = next(iter(value.items()))
-    else:
-        raise ValueError(
-            "not a treatment; write one word (keep) or one word with settings ({encrypt: {level: 2}})"
-        )
-    model = TREATMENTS.get(name)
-    if model is None:
-        near = get_close_matches(name, TREATMENTS, n=1) if isinstance(name, str) else []
-        mend = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(TREATMENTS)}"
-        raise ValueError(f"unknown treatment `{name}`; {mend}")
-    if model is SelfDescribing:
-        settings = {"entities": {} if settings is None else settings}
-    return model.model_validate({} if settings is None else settings)
-
-
-AnyTreatment = Annotated[SerializeAsAny[Treatment], BeforeValidator(_from_yaml)]
+AnyTreatment = Annotated[
+    SerializeAsAny[Treatment],
+    BeforeValidator(chosen_from(Treatment, "treatment", ("keep", "{encrypt: {level: 2}}"))),
+]
 
 SelfDescribing.model_rebuild()

@@ -20,7 +20,7 @@ WORTH_A_LOOK = (
     r"|[0-9](?:[ -]?[0-9]){12}|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}"
 )
 _WORTH_A_LOOK = re.compile(WORTH_A_LOOK)
-# Whole texts whose form says what their digits are: some times have digits like a phone's, as have some UUIDs.
+# Whole texts whose form says what their digits are: some times and UUIDs have digits like a phone's.
 NO_LOOKS = (
     r"^(?:[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
     r"|[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](?:\.[0-9]{1,9})?"

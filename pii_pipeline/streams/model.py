@@ -7,10 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from pii_pipeline.contracts.errors import Caution
 from pii_pipeline.contracts.model import Contract, Duration, Model
+from pii_pipeline.contracts.named import Named, chosen_from
 from pii_pipeline.formats import (
     SNOWPLOW_ENRICHED_TSV,
     AvroContainer,
@@ -77,11 +78,22 @@ class Derived(Model):
 
 def _encoding(value: object) -> object:
     if isinstance(value, str) and unknown_encoding(value):
-        raise ValueError(f"unknown encoding `{value}`; write utf-8, utf-16, windows-1252 or another of Python's")
+        raise ValueError(f"unknown encoding `{value}`; write utf-8, utf-16 or windows-1252")
     return value
 
 
-class Json(Model):
+class StreamFormat(Named, frozen=True):
+    """Base of the formats; `name` is the word used in YAML, `suffix` the end of such objects' names."""
+
+    suffix: ClassVar[str]
+
+    @property
+    def form(self) -> Format:
+        """The form of the records, for those who read them."""
+        raise NotImplementedError
+
+
+class Json(StreamFormat, frozen=True):
     """JSON lines, or one JSON array."""
 
     name: Literal["json"] = "json"
@@ -89,25 +101,31 @@ class Json(Model):
 
     @property
     def form(self) -> Format:
-        """The form of the records, for those who read them."""
         return JsonText()
 
 
-class Csv(Model):
+class Csv(StreamFormat, frozen=True):
     """RFC 4180 with a header that names the columns; an empty field is a missing one."""
 
     name: Literal["csv"] = "csv"
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: str = ","
     encoding: Annotated[str, BeforeValidator(_encoding)] = "utf-8"
     suffix: ClassVar[str] = ".csv"
 
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Csv:
+        try:
+            _ = self.form
+        except ValueError as error:
+            raise ValueError(f'{error}; write one that stands between fields: ";", "|", "\\t"') from None
+        return self
+
     @property
     def form(self) -> Format:
-        """The form of the records, for those who read them."""
         return DelimitedText(self.delimiter, quoted=True, encoding=self.encoding)
 
 
-class SnowplowEnrichedTsv(Model):
+class SnowplowEnrichedTsv(StreamFormat, frozen=True):
     """Snowplow's enriched events: 131 columns, no header, no quoting."""
 
     name: Literal["snowplow_enriched_tsv"] = "snowplow_enriched_tsv"
@@ -115,11 +133,10 @@ class SnowplowEnrichedTsv(Model):
 
     @property
     def form(self) -> Format:
-        """The form of the records, for those who read them."""
         return SNOWPLOW_ENRICHED_TSV
 
 
-class Avro(Model):
+class Avro(StreamFormat, frozen=True):
     """Avro object container files."""
 
     name: Literal["avro"] = "avro"
@@ -127,32 +144,20 @@ class Avro(Model):
 
     @property
     def form(self) -> Format:
-        """The form of the records, for those who read them."""
         return AvroContainer()
 
 
-FORMATS: dict[str, type[Json | Csv | SnowplowEnrichedTsv | Avro]] = {
+StreamFormat.choices = {
     "json": Json,
     "csv": Csv,
     "snowplow_enriched_tsv": SnowplowEnrichedTsv,
     "avro": Avro,
 }
 
-
-def _format(value: object) -> object:
-    """A format is its bare name, or its name with settings: ``{csv: {delimiter: ";"}}``."""
-    if isinstance(value, BaseModel):
-        return value
-    name, settings = value, None
-    if isinstance(value, dict) and len(value) == 1:
-        name, settings = next(iter(value.items()))
-    model = FORMATS.get(name) if isinstance(name, str) else None
-    if model is None:
-        raise ValueError(f"unknown format `{name}`; one of {', '.join(FORMATS)}")
-    return model.model_validate(settings or {})
-
-
-AnyFormat = Annotated[Json | Csv | SnowplowEnrichedTsv | Avro, BeforeValidator(_format)]
+AnyFormat = Annotated[
+    SerializeAsAny[StreamFormat],
+    BeforeValidator(chosen_from(StreamFormat, "format", ("csv", '{csv: {delimiter: ";"}}'))),
+]
 
 
 class StreamSettings(Model):

@@ -1,4 +1,4 @@
-"""Real order lines and real enriched events through the whole pipeline, counted against what is known of them."""
+"""Real order lines and real enriched events, whole, counted against what is known of them."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def test_real_enriched_events(tmp_path: Path, name: str, good: int, malformed: i
     ]
 
     lines = content.decode().split("\n")
-    events = [
-        dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in lines if line.count("\t") == 130
-    ]
+    events = [dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in lines if line.count("\t") == 130]
     rows = list(lake(deployment, "snowplow"))
     assert len(rows) == len(events) == good
     for event, row in zip(events, rows, strict=True):
@@ -101,7 +99,7 @@ def test_real_enriched_events(tmp_path: Path, name: str, good: int, malformed: i
 
 
 def test_event_ids_that_come_twice_are_two_events(tmp_path: Path):
-    """In the sample files 90 pairs share an id, and most of them differ in content: nothing may be dropped."""
+    """In the sample files 90 pairs share an id, and most of them differ: nothing may be dropped."""
     folder = shared_data() / "snowplow"
     names = ("enriched_contexts.tsv", "enriched_unstruct.tsv")
     lines = [line for name in names for line in (folder / name).read_text("utf-8").split("\n") if line]

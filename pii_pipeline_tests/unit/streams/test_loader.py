@@ -123,6 +123,21 @@ def test_names(tmp_path, name):
         ),
         (
             "[team:web]",
+            '[team:web]\nformat: {csv: {delimiter: ";;"}}',
+            "stream.yaml:3: format: the delimiter is one ASCII character, and no quote or end of a line — ",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\nformat: {csv: {encoding: utf-9}}",
+            "stream.yaml:3: format.csv.encoding: unknown encoding `utf-9` — write utf-8, utf-16",
+        ),
+        (
+            "[team:web]",
+            "[team:web]\nformat:\n  csv: {separator: x}",
+            "stream.yaml:4: format.csv.separator: unknown key — one of delimiter, encoding",
+        ),
+        (
+            "[team:web]",
             "[team:web]\nformat: xml",
             "stream.yaml:3: format: unknown format `xml` — one of json, csv, snowplow_enriched_tsv, avro",
         ),
