@@ -179,8 +179,6 @@ class _Documents:
     def for_every_row(self, values: pa.Array, numbers: Index) -> tuple[pa.Array, Index]:
         """Values of the documents of these ascending `numbers` for each row that has them; rows ascending."""
         there = np.arange(len(self.pair)) if self.null is None else np.flatnonzero(~self.null)
-        if len(there) == len(self.texts):
-            return values, self.row[numbers]
         by_document = there[np.argsort(self.pair[there], kind="stable")]
         count = np.bincount(self.pair[there], minlength=len(self.texts))
         first = np.cumsum(count) - count

@@ -94,7 +94,8 @@ def test_real_enriched_events(tmp_path: Path, name: str, good: int, malformed: i
         assert row["event_id"] == event["event_id"]
         assert row["collector_tstamp"] == event["collector_tstamp"]
         kept = json.dumps(row, default=str)
-        for field in ("user_id", "domain_userid", "network_userid", "user_ipaddress", "domain_sessionid"):
+        assert row["user_ipaddress"] is None or row["user_ipaddress"].endswith((".0/24", "::/48"))
+        for field in ("user_id", "domain_userid", "network_userid", "domain_sessionid"):
             assert not event[field] or event[field] not in kept, field
 
 

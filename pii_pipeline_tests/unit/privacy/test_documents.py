@@ -794,6 +794,21 @@ def test_an_original_of_a_column_is_found_inside_a_document():
     assert [str(leak) for leak in inspect(original, columns, plan)] == [f"contexts {ANY_USER} k: {rule}"]
 
 
+def test_rows_stay_in_order_whoever_owns_their_documents():
+    """Distinct documents come sorted by owner; the search in equal rows wants them as they lie in the chunk."""
+    texts = [user(m=f"secret-{row}", k=[f"plain {row}", "x"]) for row in range(6)]
+    plan, columns = treat(texts, KEPT, keys=[5, 3, 4, 0, 2, 1], subjects=[2, 1, 2, 0, 1, 0], gate=False)
+    original = pa.table(
+        {
+            "id": [f"i{row}" for row in range(6)],
+            "contexts": [json.dumps(text) for text in texts],
+            "payload": pa.nulls(6, pa.struct([("event", pa.string())])),
+            UNLISTED: pa.nulls(6, pa.string()),
+        }
+    )
+    assert inspect(original, columns, plan) == []
+
+
 @pytest.mark.parametrize(
     ("output", "found"),
     [
