@@ -18,7 +18,7 @@ def process_events() -> dg.UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         PROCESS_EVENTS,
         selection=dg.AssetSelection.all(),
-        description="One hour of landing objects → validated, pseudonymized and derived events, checked; tables.",
+        description="One hour of landing objects → validated, pseudonymized and derived events, checked.",
         tags={"pii/version": _version()},
     )
 

@@ -13,7 +13,7 @@ from pii_pipeline.streams.model import Stream
 
 
 def stream_assets(stream: Stream, warehouse: str) -> list[dg.AssetsDefinition]:
-    """All assets of a stream, in the order in which they are made; `warehouse`: which kind of database it is."""
+    """All assets of a stream, in the order in which they are made; `warehouse`: the kind of its database."""
     return [
         raw_events_asset(stream),
         validated_events_assets(stream),

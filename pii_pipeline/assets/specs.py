@@ -29,8 +29,8 @@ def asset_spec(
     metadata: Mapping[str, Any] | None = None,
     stored: str = "parquet",
 ) -> dg.AssetSpec:
-    """The spec of `[stream, dataset]` in `zone`; `what` says in a sentence or two what it holds. `stored`: how,
-    if it is not in landing, as Dagster calls it."""
+    """The spec of `[stream, dataset]` in `zone`; `what` says in a sentence or two what it holds, `stored` as
+    what it is there, outside landing."""
     contract = stream.contract.contract
     described: dict[str, Any] = {"contract": contract, **(metadata or {})}
     if zone == "landing":

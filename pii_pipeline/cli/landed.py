@@ -47,8 +47,8 @@ class Succeeded:
     """The hours whose last run succeeded, and what it was a run of.
 
     Such an hour needs no other run while nothing has changed: not its objects, what the ledger holds of it,
-    the stream's definition, its tables' warehouse, the secret or the code. Kept beside Dagster's own files, because an instance that
-    was made anew has to be told everything again.
+    the stream's definition, its warehouse, the secret or the code. Kept beside Dagster's own files, because
+    an instance that was made anew has to be told everything again.
     """
 
     def __init__(self, opened: Installation) -> None:

@@ -78,14 +78,16 @@ class PostgresServer:
         """What went wrong, without the driver's text: that may quote values and what is in the URL."""
         code = error.sqlstate
         where = f"{SETTING}: {self.place}"
-        if code is None or code.startswith(_CONNECTION_LOST):
+        lost = isinstance(error, adbc.OperationalError) if code is None else code.startswith(_CONNECTION_LOST)
+        if lost:
             reason = why_no_connection(str(error))
             problem = f"no connection, {reason}" if reason else "no connection"
             return WarehouseUnavailable(f"{where}: {problem} — start the database, or mend the URL")
         if code == _LOCKED:
             problem = f"others have held the warehouse, or the table, for {PATIENCE} s"
             return WarehouseUnavailable(f"{where}: {problem} — run again after them")
-        problem, mend = _REFUSALS.get(code, (f"PostgreSQL error {code}", "look it up in the server's log"))
+        unknown = f"PostgreSQL error {code}" if code else f"its driver fails with {type(error).__name__}"
+        problem, mend = _REFUSALS.get(code or "", (unknown, "look into the server's log"))
         return WarehouseError(f"{where}: {problem} — {mend}")
 
 

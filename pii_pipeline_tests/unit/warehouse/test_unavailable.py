@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from pii_pipeline.warehouse import duckdb_file, postgresql
-from pii_pipeline.warehouse.errors import WarehouseError
+from pii_pipeline.warehouse.errors import WarehouseError, WarehouseUnavailable
 from pii_pipeline.warehouse.table import Column, Table
 from pii_pipeline.warehouse.warehouse import warehouse_at
 from pii_pipeline_tests.warehouses import ask
@@ -111,6 +111,18 @@ def test_who_holds_the_table_is_not_waited_for_for_ever(
             postgres_schema_url, other
         )
     analyst.close()
+
+
+def test_a_connection_that_is_lost(postgres_schema_url: str) -> None:
+    with (
+        pytest.raises(WarehouseUnavailable) as caught,
+        warehouse_at(postgres_schema_url).open(TABLE) as opened,
+    ):
+        opened.define()
+        others = "pid <> pg_backend_pid() AND query LIKE '%_pii_tables%'"
+        ask(postgres_schema_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        opened.batches()
+    assert "no connection — start the database, or mend the URL" in str(caught.value)
 
 
 def test_a_file_that_another_process_has_open(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
