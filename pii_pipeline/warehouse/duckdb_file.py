@@ -22,7 +22,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
-    "temp_directory": "",  # nothing is spilled
+    # It would take most of the machine's memory. What does not fit is written beside the file meanwhile.
+    "memory_limit": "512MB",
 }
 _RETRY_SECONDS = 0.2
 _ROWS = "pii_rows"
@@ -95,7 +96,8 @@ class DuckDbTransaction:
         return self._connection.execute(sql, list(values)).fetchall()
 
     def append(self, table: Table, rows: pa.RecordBatch) -> None:
-        self._connection.register(_ROWS, rows)
+        # As a reader: rows of a table that was registered stay in memory until the connection is closed.
+        self._connection.register(_ROWS, pa.RecordBatchReader.from_batches(rows.schema, [rows]))
         self._connection.execute(f"INSERT INTO {quoted(table.name)} BY NAME FROM {_ROWS}")
         self._connection.unregister(_ROWS)
 

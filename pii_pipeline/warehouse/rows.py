@@ -70,10 +70,10 @@ def _converted(array: pa.Array, column: Column, table: str) -> pa.Array:
         raise DoesNotFit(
             f"{table}.{column.name}: a number is beyond {column.type} — widen the column in stream.yaml"
         ) from None
-    if pa.types.is_string(type):
+    if pa.types.is_string(type) and _has_nul(converted):
         converted = pc.replace_substring(converted, _NUL, _INSTEAD)
-    elif pa.types.is_list(type) and pa.types.is_string(type.value_type):
-        converted = _without_nul(converted)
+    if pa.types.is_list(type) and pa.types.is_string(type.value_type) and _has_nul(converted.flatten()):
+        converted = pa.array([_cleaned(value) for value in converted.to_pylist()], type)
     length = max_length(column.type)
     if length is not None and (pc.max(pc.utf8_length(converted)).as_py() or 0) > length:
         raise DoesNotFit(
@@ -92,10 +92,8 @@ def _json_texts(array: pa.Array) -> pa.Array:
     return pa.array(texts, pa.binary()).cast(pa.string())
 
 
-def _without_nul(lists: pa.Array) -> pa.Array:
-    if not pc.any(pc.match_substring(lists.flatten(), _NUL)).as_py():
-        return lists
-    return pa.array([_cleaned(value) for value in lists.to_pylist()], lists.type)
+def _has_nul(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring(texts, _NUL)).as_py())
 
 
 def _cleaned(value: Any) -> Any:
