@@ -122,10 +122,11 @@ class Ledger:
             found = rows.find_commits(connection, commits.c.batch_id == batch_id, commits.c.layer == layer)
         return found[0] if found else None
 
-    def commits(self, stream: str, layer: str) -> list[Commit]:
-        """All commits of a stream in a layer, by sequence."""
+    def committed_batches(self, stream: str, layer: str) -> set[str]:
+        """The batches of all hours that have a commit in the layer."""
+        chosen = sa.select(commits.c.batch_id).where(commits.c.stream == stream, commits.c.layer == layer)
         with reading(self._engine) as connection:
-            return rows.find_commits(connection, commits.c.stream == stream, commits.c.layer == layer)
+            return set(connection.execute(chosen).scalars())
 
     def earlier_commits(self, stream: str, layer: str, batch: Batch, since_hour: str) -> Earlier:
         """The commits that `batch` is compared with for duplicates, in order of sequence, and the head.

@@ -36,7 +36,7 @@ def load_hour(
     Raises `WarehouseError`.
     """
     table = warehouse_table(stream, name)
-    held = _follow(installation, stream, table)
+    held = _follow(installation, stream, table, progress)
 
     def make(
         installation: Installation, batch: Batch, upstream: Commit | None, wanted: str, progress: Progress
@@ -61,7 +61,9 @@ def load_hour(
     return make_layer(installation, stream, hour, layer, force, progress)
 
 
-def _follow(installation: Installation, stream: Stream, table: Table) -> Mapping[str, str]:
+def _follow(
+    installation: Installation, stream: Stream, table: Table, progress: Progress
+) -> Mapping[str, str]:
     """Has the table be as it is declared, with no batch that the ledger does not hold. Gives the batches that
     it holds then, and the fingerprint of each.
 
@@ -69,13 +71,13 @@ def _follow(installation: Installation, stream: Stream, table: Table) -> Mapping
     sees the one table or the other, and neither with a part of the rows.
     """
     with installation.warehouse.open(table) as opened:
-        lost = opened.define()
-        # Asked now, when nobody else loads: whatever is committed after this is loaded after this.
-        commits = {item.batch_id: item for item in installation.ledger.commits(stream.name, table.dataset)}
-        for batch in lost:
-            if batch in commits:
-                _load(installation, opened, table, commits[batch], silent)
-        opened.remove([batch for batch in opened.batches() if batch not in commits])
+        ledger = installation.ledger
+        # The ledger is asked when nobody else loads: whatever is committed later is loaded later.
+        for batch in opened.define():
+            if commit := ledger.commit_of(batch, table.dataset):
+                _load(installation, opened, table, commit, progress)
+        committed = ledger.committed_batches(stream.name, table.dataset)
+        opened.remove(opened.batches().keys() - committed)
         return opened.batches()
 
 

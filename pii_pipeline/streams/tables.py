@@ -34,8 +34,9 @@ def warehouse_table(stream: Stream, name: str) -> Table:
     """The table of that name of a stream that has loaded."""
     declared = stream.warehouse[name]
     fields = _fields(dataset_schema(stream, declared.dataset))
-    columns = _wanted(declared.columns, fields).items()
-    return Table(name, declared.dataset, tuple(_column(name, wanted, fields) for name, wanted in columns))
+    wanted = _wanted(declared.columns, fields)
+    columns = tuple(_column(column, wish, fields) for column, wish in wanted.items())
+    return Table(name, declared.dataset, columns)
 
 
 def check_tables(source: Source, stream: Stream) -> None:

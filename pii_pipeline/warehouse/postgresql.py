@@ -24,6 +24,7 @@ _JSONB_VERSION = "\x01"  # what begins a jsonb value on the wire
 _REFUSALS = {
     "42501": ("the user may not do that", "grant it CREATE on the schema, and the tables that are there"),
     "2BP01": ("a view depends on a column that changes", "drop it, and make it again afterwards"),
+    "42P07": ("there is a table of that name that is not ours", "rename one of the two"),
     "53100": ("its disk is full", "make room"),
     "3F000": ("there is no schema to make tables in", "mend the user's search_path"),
 }

@@ -29,7 +29,6 @@ _OURS = {
     "PRIMARY KEY (table_name, batch)",
 }
 
-
 _DUCKDB = "duckdb:///"
 
 
@@ -95,8 +94,9 @@ class OpenTable:
         else:
             self._create()
         self._execute("DELETE FROM _pii_tables WHERE name = $1", name)
-        columns = json.dumps(self._columns())
-        self._execute("INSERT INTO _pii_tables VALUES ($1, $2, $3)", name, wanted, columns)
+        there = self._columns()
+        ours = {column: there[column] for column in (*column_types(wanted), BATCH)}
+        self._execute("INSERT INTO _pii_tables VALUES ($1, $2, $3)", name, wanted, json.dumps(ours))
         return list(lost)
 
     def batches(self) -> dict[str, str]:

@@ -187,10 +187,10 @@ def test_a_warehouse_table_follows_its_dataset(ledger: Ledger) -> None:
     assert (status.pending(of_lake), status.pending(of_derived)) == (0, 1)
 
 
-def test_all_commits_of_a_layer(ledger: Ledger) -> None:
-    first, second = sealed(ledger, "a", "b")
+def test_which_batches_a_layer_has(ledger: Ledger) -> None:
+    first, second, _ = sealed(ledger, "a", "b", "c")
     [other] = sealed(ledger, "a", stream="clicks")
     for batch in (second, first, other):
         validate(ledger, batch)
-    assert [commit.batch_id for commit in ledger.commits("logins", VALIDATED_EVENTS)] == [second.id, first.id]
-    assert ledger.commits("logins", PSEUDONYMIZED_EVENTS) == []
+    assert ledger.committed_batches("logins", VALIDATED_EVENTS) == {first.id, second.id}
+    assert ledger.committed_batches("logins", PSEUDONYMIZED_EVENTS) == set()

@@ -274,6 +274,8 @@ def test_others_may_add_columns_and_views(warehouse: Warehouse, warehouse_url: s
     load(warehouse, wider, "b-1", "f2", rows("cho"))
     assert ask(warehouse_url, "SELECT name FROM called") == [("cho",)]
     assert ask(warehouse_url, "SELECT name, also, remark FROM people") == [("cho", 30, None)]
+    ask(warehouse_url, "ALTER TABLE people DROP COLUMN remark")
+    assert held(warehouse, wider) == {"b-1": "f2"}
 
 
 def test_tables_do_not_disturb_one_another(warehouse: Warehouse, warehouse_url: str) -> None:
