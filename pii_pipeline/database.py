@@ -60,6 +60,11 @@ _NO_CONNECTION = {
 """What libpq says, and we in its place: it may quote what it was given."""
 
 
+def why_no_connection(said: str) -> str:
+    """Why there is no connection to PostgreSQL, in words of ours, or ""; `said` by libpq."""
+    return next((ours for theirs, ours in _NO_CONNECTION.items() if theirs in said), "")
+
+
 class DatabaseError(Exception):
     """The database's URL cannot be used; the message says what is supported and quotes no password."""
 
@@ -134,6 +139,16 @@ def make_private_directories(path: Path) -> None:
         return
     make_private_directories(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Files that others make meanwhile, anywhere in this process, are 0600 and directories 0700."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -235,8 +250,7 @@ def _connect_postgresql(url: URL) -> Engine:
         if context.connection is not None and not context.is_disconnect:
             _redact(context)
             return None
-        said = str(context.original_exception)
-        reason = next((ours for theirs, ours in _NO_CONNECTION.items() if theirs in said), "")
+        reason = why_no_connection(str(context.original_exception))
         problem = "cannot connect" if context.connection is None else "the connection was lost"
         why = f"{problem}, {reason}" if reason else problem
         return DatabaseUnavailable(f"{_SETTING}: {place}: {why} — start the database, or mend the URL")

@@ -22,11 +22,12 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     Raises `ConfigurationError` for streams that do not load.
     """
     streams = installation.streams.values()
+    warehouse = installation.warehouse.kind
     with warnings.catch_warnings():
         # Partitioned checks are a preview in this Dagster; it is pinned.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
-            assets=[asset for stream in streams for asset in stream_assets(stream)],
+            assets=[asset for stream in streams for asset in stream_assets(stream, warehouse)],
             asset_checks=[check for stream in streams for check in stream_checks(stream)],
             jobs=[process_events()],
             resources=resources(installation, progress),

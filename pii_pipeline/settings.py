@@ -8,6 +8,7 @@
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run | ``file:var/keys/key-encryption-key`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
+| ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
@@ -16,9 +17,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ZONES = ("landing", "restricted", "lake", "consented")
 
@@ -43,6 +46,7 @@ class Settings:
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
     snowplow_salt: str | None = field(repr=False)
+    warehouse_url: str = field(repr=False)
     streams: tuple[Path, ...]
     workers: int
     dagster_home: Path
@@ -69,10 +73,24 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
+        warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
         workers=_workers(env.get("PII_WORKERS")),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),
     )
+
+
+def _warehouse(value: str | None, default: str) -> str:
+    if value is None:
+        return default
+    mend = "use duckdb:///PATH (a file) or postgresql://…"
+    try:
+        _ = urlsplit(value).port  # reads all of the host's part
+    except ValueError:
+        raise SettingError("PII_WAREHOUSE_URL", "no URL", mend) from None
+    if not re.match(r"duckdb:///.|postgresql://.", value):
+        raise SettingError("PII_WAREHOUSE_URL", "no warehouse that is supported", mend)
+    return value
 
 
 def _folders(value: str | None, default: Path) -> tuple[Path, ...]:

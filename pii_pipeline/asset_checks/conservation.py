@@ -10,11 +10,12 @@ NAME = "conservation"
 
 
 def conservation_check(stream: str, layer: str, law: str) -> dg.AssetChecksDefinition:
-    """The blocking check of one layer of one stream; `law` says what must be equal."""
+    """The blocking check of one layer of one stream, and of the asset whose name is the last part of the
+    layer's; `law` says what must be equal."""
 
     @dg.asset_check(
         name=NAME,
-        asset=dg.AssetKey([stream, layer]),
+        asset=dg.AssetKey([stream, layer.rpartition("/")[2]]),
         description=f"{law}, over all batches of the hour, and as many went in as came out upstream.",
         blocking=True,
         partitions_def=HOURS,

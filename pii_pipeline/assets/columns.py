@@ -5,12 +5,15 @@ from __future__ import annotations
 import dagster as dg
 import pyarrow as pa
 
+from pii_pipeline.contracts.record_type import escape
 from pii_pipeline.contracts.treatments import Treatment
-from pii_pipeline.pipeline.derive import derived_plan
 from pii_pipeline.pipeline.validate import validated_schema
 from pii_pipeline.privacy.derive import DerivedPlan
 from pii_pipeline.privacy.plan import Leaf, column_leaves, compile_plan
+from pii_pipeline.streams.datasets import derived_plan
 from pii_pipeline.streams.model import Stream
+from pii_pipeline.streams.tables import warehouse_table
+from pii_pipeline.warehouse.table import Column
 
 _SYSTEM = {
     "_arrival_time": "when the landing object arrived",
@@ -61,6 +64,27 @@ def derived_columns(stream: Stream, dataset: str) -> dg.TableSchema:
         for name, step in derived.columns
     }
     return table_schema(derived.schema(), said)
+
+
+def table_columns(stream: Stream, name: str) -> dg.TableSchema:
+    """The columns of a warehouse table, with the treatments of the fields they come from."""
+    table = warehouse_table(stream, name)
+    above = pseudonymized_columns(stream)
+    if table.dataset in stream.derived:
+        above = derived_columns(stream, table.dataset)
+    said = {column.name: column.description for column in above.columns}
+    return dg.TableSchema(
+        [
+            dg.TableColumn(column.name, column.type, description=_origin(column, said.get(column.path[0])))
+            for column in table.columns
+        ]
+    )
+
+
+def _origin(column: Column, said: str | None) -> str:
+    origin = "/".join(map(escape, column.path))
+    converted = f" as {column.convert}" if column.convert else ""
+    return f"{origin}{converted}: {said}" if said else f"{origin}{converted}"
 
 
 def _derived(leaf: Leaf, derived: DerivedPlan) -> str:

@@ -27,14 +27,16 @@ def asset_spec(
     columns: dg.TableSchema | None = None,
     code_version: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    stored: str = "parquet",
 ) -> dg.AssetSpec:
-    """The spec of `[stream, dataset]` in `zone`; `what` says in a sentence or two what it holds."""
+    """The spec of `[stream, dataset]` in `zone`; `what` says in a sentence or two what it holds, `stored` as
+    what it is there, outside landing."""
     contract = stream.contract.contract
-    described: dict[str, Any] = {
-        "contract": contract,
-        "folder": f"{zone}/{stream.name}" if zone == "landing" else f"{zone}/{stream.name}/{dataset}",
-        **(metadata or {}),
-    }
+    described: dict[str, Any] = {"contract": contract, **(metadata or {})}
+    if zone == "landing":
+        described["folder"] = f"{zone}/{stream.name}"
+    elif stored == "parquet":
+        described["folder"] = f"{zone}/{stream.name}/{dataset}"
     if columns is not None:
         described["dagster/column_schema"] = columns
     return dg.AssetSpec(
@@ -42,7 +44,7 @@ def asset_spec(
         deps=[dg.AssetKey([stream.name, upstream])] if upstream else [],
         description=f"{what}\n\n{_READERS[zone]}\n\nContract: {contract}. {stream.description}",
         group_name=stream.name,
-        kinds={"python", stream.format.name if zone == "landing" else "parquet"},
+        kinds={"python", stream.format.name if zone == "landing" else stored},
         owners=list(stream.owners),
         tags={"zone": zone, "personal_data": "no" if zone == "lake" else "yes"},
         partitions_def=HOURS,

@@ -98,6 +98,7 @@ def list_contracts(as_json: bool) -> None:
                     "contract": stream.contract.contract,
                     "state": stream.contract.state,
                     "derived": list(stream.derived),
+                    "tables": list(stream.warehouse),
                     "folder": str(stream.folder),
                     "description": stream.description,
                 }
@@ -105,11 +106,16 @@ def list_contracts(as_json: bool) -> None:
             ]
         )
         return
-    table = Table("Stream", "Contract", "State", "Derived datasets", "Description")
+    table = Table("Stream", "Contract", "State", "Derived datasets", "Tables", "Description")
     for stream in streams:
         contract = stream.contract
         table.add_row(
-            stream.name, contract.contract, contract.state, "\n".join(stream.derived), stream.description
+            stream.name,
+            contract.contract,
+            contract.state,
+            "\n".join(stream.derived),
+            "\n".join(stream.warehouse),
+            stream.description,
         )
     console().print(table)
 

@@ -16,6 +16,7 @@ from pii_pipeline.database import make_private_directories
 from pii_pipeline.formats import etag
 from pii_pipeline.lake import ObjectInfo, list_objects, open_input, parse_landing_path
 from pii_pipeline.ledger import HourContents, hour_of
+from pii_pipeline.warehouse.errors import WarehouseUnavailable
 
 if TYPE_CHECKING:
     from pii_pipeline.pipeline.installation import Installation
@@ -46,13 +47,14 @@ class Succeeded:
     """The hours whose last run succeeded, and what it was a run of.
 
     Such an hour needs no other run while nothing has changed: not its objects, what the ledger holds of it,
-    the stream's definition, the secret or the code. Kept beside Dagster's own files, because an instance that
-    was made anew has to be told everything again.
+    the stream's definition, its warehouse, the secret or the code. Kept beside Dagster's own files, because
+    an instance that was made anew has to be told everything again.
     """
 
     def __init__(self, opened: Installation) -> None:
         self._opened = opened
         files = sorted(_PACKAGE.rglob("*.py"))
+        self._warehouses: dict[str, str | None] = {}
         self._code = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
     def covers(self, stream: Stream, hour: str, landed: Sequence[ObjectInfo]) -> bool:
@@ -69,6 +71,7 @@ class Succeeded:
     def forget(self, stream: Stream, hour: str) -> None:
         """To be called before a run: it may be killed at any moment."""
         self._file(stream, hour).unlink(missing_ok=True)
+        self._warehouses.pop(stream.name, None)  # the run may make it
 
     def remember(self, stream: Stream, hour: str, landed: Sequence[ObjectInfo]) -> None:
         """To be called when a run has succeeded; `landed`: what lay there before it."""
@@ -85,8 +88,20 @@ class Succeeded:
     def _digest(self, stream: Stream, landed: Sequence[ObjectInfo], contents: HourContents) -> str:
         defined = stream.model_dump_json(), stream.contract.digest
         names = [info.path for info in landed]
-        everything = [self._code, defined, self._opened.secret_version(stream), names, contents.digest]
+        secret, warehouse = self._opened.secret_version(stream), self._warehouse(stream)
+        everything = [self._code, defined, secret, names, contents.digest, warehouse]
         return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
+
+    def _warehouse(self, stream: Stream) -> str | None:
+        """What tells the warehouse of the stream's tables from another one; None if it has none, or if the
+        warehouse cannot be asked, as the run will then say."""
+        if stream.name not in self._warehouses:
+            found = None
+            if stream.warehouse:
+                with suppress(WarehouseUnavailable):
+                    found = self._opened.warehouse.identity(list(stream.warehouse))
+            self._warehouses[stream.name] = found
+        return self._warehouses[stream.name]
 
     def _etag(self, info: ObjectInfo) -> str | None:
         # The bytes themselves: a file may be overwritten with others of the same size within a clock's tick.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pii_pipeline.cli.common import plural, size_text
 from pii_pipeline.cli.landed import Landed
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus, table_layer
 from pii_pipeline.pipeline.installation import Installation, zone_of
 from pii_pipeline.streams.model import Stream
 
@@ -22,12 +22,14 @@ _READABLE = ("bad_events", PSEUDONYMIZED_EVENTS)
 class HourReport:
     """One stream and hour as the ledger knows it.
 
+    `derived`: the derived datasets, `tables`: the layers of the warehouse tables, by their names.
     `files`: uris of the committed files by dataset. `problems`: what failed, what breaks conservation, and
     what is not made yet. `outcome`: what a run that just ended did, None if there was none.
     """
 
     status: HourStatus
     derived: tuple[str, ...]
+    tables: Mapping[str, str]
     files: dict[str, list[str]]
     problems: list[str] = field(default_factory=list)
     outcome: str | None = None
@@ -78,6 +80,7 @@ class HourReport:
                 name: {part: self.count(name, part) for part in ("admitted", "withheld")}
                 for name in self.derived
             },
+            "tables": {name: {"loaded": self.count(layer, "loaded")} for name, layer in self.tables.items()},
             "seconds": round(self.seconds, 3),
             "records_per_second": None if rate is None else round(rate, 1),
             "files": self.files,
@@ -105,7 +108,7 @@ class Misplaced:
 
     def as_json(self) -> dict[str, Any]:
         """As the report of an hour that is none."""
-        nothing = HourReport(HourStatus(self.stream, "", self.objects, 0, self._bytes, 0), (), {})
+        nothing = HourReport(HourStatus(self.stream, "", self.objects, 0, self._bytes, 0), (), {}, {})
         return nothing.as_json() | {"hour": None, "problems": [self.problem]}
 
 
@@ -120,9 +123,11 @@ def hour_reports(
         known = [status for status in known if hours is None or status.hour in hours]
         files = _files(installation, stream) if known else {}
         derived = tuple(stream.derived)
+        tables = {name: table_layer(table.dataset, name) for name, table in stream.warehouse.items()}
         for status in known:
             mine = {name: found.get(status.hour, []) for name, found in files.items()}
-            reports.append(HourReport(status, derived, mine, _problems(status, derived)))
+            layers = (VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *derived, *tables.values())
+            reports.append(HourReport(status, derived, tables, mine, _problems(status, layers)))
     return reports
 
 
@@ -137,13 +142,14 @@ def _files(installation: Installation, stream: Stream) -> dict[str, dict[str, li
     return found
 
 
-def _problems(status: HourStatus, derived: Iterable[str]) -> list[str]:
+def _problems(status: HourStatus, layers: Iterable[str]) -> list[str]:
     problems = status.violations()
     if status.unsealed:
         problems.append(f"{plural(status.unsealed, 'object')} not sealed yet")
-    for layer in (VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *derived):
+    for layer in layers:
         if pending := status.pending(layer):
-            problems.append(f"{layer}: {pending} of {plural(status.batches, 'batch', 'batches')} not made")
+            name = layer.rpartition("/")[2]
+            problems.append(f"{name}: {pending} of {plural(status.batches, 'batch', 'batches')} not made")
     return problems
 
 
@@ -154,7 +160,7 @@ def print_reports(out: Console, installation: Installation, reports: Sequence[Ho
 
     # 20,000 records an hour fit into 80 columns.
     table = Table(show_lines=True, box=HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))
-    for title in ("Stream and hour", "Records", "Bad, by reason", "Derived datasets"):
+    for title in ("Stream and hour", "Records", "Bad, by reason", "Datasets, tables"):
         table.add_column(title, overflow="fold")
     for report in reports:
         table.add_row(_place_and_speed(report), _records(report), _bad(report), _derived(report))
@@ -197,9 +203,11 @@ def _bad(report: HourReport) -> str:
 
 
 def _derived(report: HourReport) -> str:
+    counts = {name: [(name, part) for part in ("admitted", "withheld")] for name in report.derived}
+    counts |= {name: [(layer, "loaded")] for name, layer in report.tables.items()}
     return "\n".join(
-        f"{name}:\n{_lines([(report.count(name, part), part) for part in ('admitted', 'withheld')])}"
-        for name in report.derived
+        f"{name}:\n{_lines([(report.count(layer, part), part) for layer, part in of_name])}"
+        for name, of_name in counts.items()
     )
 
 
@@ -218,6 +226,8 @@ def _print_places(out: Console, installation: Installation, reports: Sequence[Ho
             if files:
                 zone = installation.settings.zones[zone_of(dataset)]
                 places[f"{zone}/{report.status.stream}/{dataset}/"] = None
+    if any(report.tables for report in reports):
+        out.print(f"Tables: {installation.warehouse.place}", markup=False, soft_wrap=True)
     if places:
         out.print("Files:")
         for place in places:

@@ -15,7 +15,7 @@ from pii_pipeline.cli.starting import starting
 @click.option("--force", is_flag=True, help="Make everything again, also what is up to date.")
 @json_option
 def command(streams: tuple[str, ...], hour: str | None, force: bool, as_json: bool) -> None:
-    """Process what has landed: validate, pseudonymize, derive. What is up to date is not made again.
+    """Process what has landed: validate, pseudonymize, derive, load. What is up to date is not made again.
 
     The oldest hour comes first. Exit code 1 if anything failed: a check, a stream, an hour; the others are
     processed all the same.

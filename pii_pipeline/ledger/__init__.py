@@ -1,7 +1,7 @@
 """The ledger: the one truth about what came and what was made of it. It never holds a value from the data."""
 
 from pii_pipeline.hours import arrival_in, hour_of, hour_start
-from pii_pipeline.ledger.conservation import Counts, add_counts, violations
+from pii_pipeline.ledger.conservation import Counts, add_counts, rows_count, violations
 from pii_pipeline.ledger.contents import HourContents
 from pii_pipeline.ledger.fingerprint import fingerprint
 from pii_pipeline.ledger.lease import Lease, process_owner
@@ -23,6 +23,7 @@ from pii_pipeline.ledger.model import (
     StaleHead,
     StaleUpstream,
     UnknownBatch,
+    table_layer,
     upstream_of,
 )
 from pii_pipeline.ledger.status import HourStatus, LayerStatus
@@ -57,6 +58,8 @@ __all__ = [
     "hour_of",
     "hour_start",
     "process_owner",
+    "rows_count",
+    "table_layer",
     "upstream_of",
     "violations",
 ]

@@ -16,6 +16,8 @@ _LAWS = {
     "pseudonymized_events": ("validated", ("pseudonymized", "erased", "expired")),
 }
 _DERIVED = ("pseudonymized", ("admitted", "withheld"))
+_ROWS = {"pseudonymized_events": "pseudonymized"}
+_ROWS_OF_DERIVED = "admitted"
 
 BAD_BY_REASON = "bad_by_reason"
 
@@ -23,11 +25,12 @@ BAD_BY_REASON = "bad_by_reason"
 def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> list[str]:
     """What is wrong with a layer's counts, as texts with the numbers; empty if the law holds.
 
-    A layer whose name is not one of the two fixed ones is a derived dataset. With `upstream`, the counts of
+    A layer whose name is not one of the two fixed ones is a derived dataset, or a warehouse table: of that,
+    the rows of its dataset are those loaded. With `upstream`, the counts of
     the layer above for the same batches, what went in must be what came out there. A count that the law
     names and that is missing or negative is a violation; a missing ``bad_by_reason`` means no bad records.
     """
-    total, parts = _LAWS.get(layer, _DERIVED)
+    total, parts = _law(layer)
     wrong = [
         f"{layer}: count of {name} is {'missing' if number is None else number}"
         for name in (total, *parts)
@@ -48,6 +51,16 @@ def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> li
     if upstream is not None and went_in != _number(upstream, total):
         wrong.append(f"{layer}: {went_in} {total} went in, {_number(upstream, total)} came out upstream")
     return wrong
+
+
+def rows_count(dataset: str) -> str:
+    """The name under which the layer of `dataset` counts the dataset's rows."""
+    return _ROWS.get(dataset, _ROWS_OF_DERIVED)
+
+
+def _law(layer: str) -> tuple[str, tuple[str, ...]]:
+    dataset, of_table, _ = layer.partition("/")
+    return (rows_count(dataset), ("loaded",)) if of_table else _LAWS.get(layer, _DERIVED)
 
 
 def add_counts(many: Iterable[Counts]) -> dict[str, int | dict[str, int]]:

@@ -122,6 +122,12 @@ class Ledger:
             found = rows.find_commits(connection, commits.c.batch_id == batch_id, commits.c.layer == layer)
         return found[0] if found else None
 
+    def committed_batches(self, stream: str, layer: str) -> set[str]:
+        """The batches of all hours that have a commit in the layer."""
+        chosen = sa.select(commits.c.batch_id).where(commits.c.stream == stream, commits.c.layer == layer)
+        with reading(self._engine) as connection:
+            return set(connection.execute(chosen).scalars())
+
     def earlier_commits(self, stream: str, layer: str, batch: Batch, since_hour: str) -> Earlier:
         """The commits that `batch` is compared with for duplicates, in order of sequence, and the head.
 

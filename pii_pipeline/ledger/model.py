@@ -13,9 +13,17 @@ VALIDATED_EVENTS = "validated_events"
 PSEUDONYMIZED_EVENTS = "pseudonymized_events"
 
 
+def table_layer(dataset: str, table: str) -> str:
+    """The layer that loads a dataset into a warehouse table. Its name says what it is made from."""
+    return f"{dataset}/{table}"
+
+
 def upstream_of(layer: str) -> str | None:
     """The layer that `layer` is made from; None for the first. A layer of any other name is a derived
-    dataset, made from the pseudonymized events."""
+    dataset, made from the pseudonymized events, or a `table_layer`."""
+    dataset, of_table, _ = layer.partition("/")
+    if of_table:
+        return dataset
     return {VALIDATED_EVENTS: None, PSEUDONYMIZED_EVENTS: VALIDATED_EVENTS}.get(layer, PSEUDONYMIZED_EVENTS)
 
 

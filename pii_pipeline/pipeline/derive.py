@@ -21,13 +21,13 @@ from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkOpener, SealedRows
 from pii_pipeline.pipeline.subjects import windows
-from pii_pipeline.privacy.consent import ConsentRequest
 from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
 from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.encodings import from_base64, from_uuid
 from pii_pipeline.privacy.leak_gate import LeakError
 from pii_pipeline.privacy.nested import plain
-from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN, compile_plan
+from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN
+from pii_pipeline.streams.datasets import derived_plan
 from pii_pipeline.streams.model import Stream
 
 CODE_VERSION = "4"
@@ -41,13 +41,6 @@ class DerivedChunk:
     withheld: int
     bytes: int
     seconds: float
-
-
-def derived_plan(stream: Stream, dataset: str) -> DerivedPlan:
-    """The plan of the stream's derived dataset of that name."""
-    wanted = stream.derived[dataset]
-    request = ConsentRequest(wanted.consent.level, frozenset(wanted.consent.purposes or ()))
-    return DerivedPlan(compile_plan(stream.contract), request, wanted.joinable_with_lake is not None)
 
 
 def derive_hour(

@@ -25,6 +25,7 @@ from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
+from pii_pipeline.warehouse.warehouse import Warehouse, warehouse_at
 
 EVENT_DIGESTS = "event_digests"
 """The dataset by which redelivered events are told, beside ``validated_events``."""
@@ -98,6 +99,11 @@ class Installation:
     def keys(self) -> KeyStore:
         """The key store."""
         return KeyStore(self.engine, open_key_encryption_key(self.settings.key_encryption_key))
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Where warehouse tables are."""
+        return warehouse_at(self.settings.warehouse_url)
 
     @cached_property
     def secret(self) -> PseudonymSecret:

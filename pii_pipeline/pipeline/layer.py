@@ -56,6 +56,8 @@ class Layer(Generic[P]):
     writes files; it may run in another process, so it and what it returns must be picklable.
     `finish(batch, fingerprint, what make returned)` does what has to be done in the order of the batches, in
     this process, and again if another run's commit came between.
+    `holds(batch, fingerprint)` says whether what was committed is still there, where that can be known.
+    `side_by_side`: whether batches may be made at the same time, by worker processes.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Layer(Generic[P]):
     fingerprint_of: Callable[[Batch, Commit | None], str]
     make: Callable[[Installation, Batch, Commit | None, str, Progress], P]
     finish: Callable[[Batch, str, P], Made]
+    holds: Callable[[Batch, str], bool] = lambda batch, fingerprint: True
+    side_by_side: bool = True
 
 
 Following = Callable[[Commit], Layer[Any] | None]
@@ -181,7 +185,7 @@ def _work(
     start."""
     ahead = _taken_from_ahead(installation, layer.name, jobs)
     now = [job for job in jobs if job.batch.id not in ahead]
-    if installation.worth_workers([job.batch.bytes for job in now]):
+    if layer.side_by_side and installation.worth_workers([job.batch.bytes for job in now]):
         tasks: dict[Key, Task] = {
             _key(layer, job): (_make, (layer.make, job.batch, job.upstream, job.fingerprint)) for job in now
         }
@@ -225,7 +229,7 @@ def _due(
 ) -> _Job | None:
     """What there is to do for a batch whose part of the layer was last committed as `commit`, if anything."""
     fingerprint = layer.fingerprint_of(batch, upstream)
-    if commit is None or commit.fingerprint != fingerprint or force:
+    if commit is None or commit.fingerprint != fingerprint or force or not layer.holds(batch, fingerprint):
         return _Job(batch, upstream, fingerprint, commit is not None)
     return None
 

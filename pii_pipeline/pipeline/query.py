@@ -23,9 +23,8 @@ import pyarrow.dataset as ds
 from pii_pipeline.lake import UnreadableFile
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline import bad_events
-from pii_pipeline.pipeline.derive import derived_plan
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.privacy.plan import compile_plan
+from pii_pipeline.streams.datasets import dataset_schema
 from pii_pipeline.streams.model import Stream
 
 HOUR = "_hour"
@@ -63,8 +62,7 @@ def datasets(stream: Stream) -> dict[str, pa.Schema]:
     """The datasets of a stream that may be queried, with the columns their files have."""
     return {
         "bad_events": bad_events.SCHEMA,
-        PSEUDONYMIZED_EVENTS: compile_plan(stream.contract).lake_schema(),
-        **{name: derived_plan(stream, name).schema() for name in stream.derived},
+        **{name: dataset_schema(stream, name) for name in (PSEUDONYMIZED_EVENTS, *stream.derived)},
     }
 
 

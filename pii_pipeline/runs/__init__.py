@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
+from pii_pipeline.database import private_files
 from pii_pipeline.definitions import build
 from pii_pipeline.jobs import PROCESS_EVENTS
 from pii_pipeline.partitions import HOURS, partition_of_hour
@@ -68,7 +67,7 @@ class Runner:
     def __enter__(self) -> Runner:
         self._job = build(self._installation, self._told).resolve_job_def(PROCESS_EVENTS)
         home = prepare_dagster_home(self._installation.settings)
-        with _private_files():
+        with private_files():
             self._instance = open_instance(home)
         return self
 
@@ -90,7 +89,7 @@ class Runner:
         keys = [key for key in everything if streams is None or key.path[0] in streams]
         self._progress = progress
         try:
-            with _private_files():
+            with private_files():
                 result = self._job.execute_in_process(
                     instance=self._instance,
                     partition_key=partition,
@@ -130,16 +129,6 @@ def _partition(hour: str) -> str:
     if not known:
         raise CannotRun(f"{hour} cannot be run: hours go from {FIRST_HOUR} to the one that is open now (UTC)")
     return partition
-
-
-@contextmanager
-def _private_files() -> Iterator[None]:
-    """Dagster's own files are 0600 and its directories 0700."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _summary(result: dg.ExecuteInProcessResult, hour: str, asked: Sequence[dg.AssetKey]) -> HourRun:

@@ -17,6 +17,7 @@ _ODD_ONE = 12  # of each hundred messages one is of another shape, as in the rea
 _VERSIONS = ("0.2.6", "0.96", "1.1", "1.8.0", "2.2.1", "2.3.0", "2.3.0", "3.7", "4.19", "5.5", "6.4.8")
 _LOCALES = ("ID", "CN", "RU", "FR", "PT", "PH", "BR", "DE", "NL", "KE")
 _NO_LOCALE = 0.29
+_NO_IP = 0.02
 
 
 def generate_logins(events: int, seed: int, end: datetime, planted: Planted) -> Iterator[bytes]:
@@ -37,7 +38,7 @@ def generate_logins(events: int, seed: int, end: datetime, planted: Planted) -> 
             (
                 person,
                 choose(device, 50, 10**9),
-                choose(device, 51, len(networks)),
+                np.where(rng.random(count) < _NO_IP, -1, choose(device, 51, len(networks))),
                 choose(device, 52, len(_VERSIONS)),
                 np.where(rng.random(count) < _NO_LOCALE, -1, choose(person, 53, len(_LOCALES))),
             ),
@@ -53,7 +54,7 @@ def generate_logins(events: int, seed: int, end: datetime, planted: Planted) -> 
                 "user_id": accounts[who],
                 "app_version": _VERSIONS[version],
                 "device_type": ("android", "ios")[machine % 2],
-                "ip": networks[network],
+                "ip": None if network < 0 else networks[network],
                 "locale": None if locale < 0 else _LOCALES[locale],
                 "device_id": f"{machine // 10**6:03}-{machine // 10**4 % 100:02}-{machine % 10**4:04}",
             }

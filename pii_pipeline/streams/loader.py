@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -42,6 +42,7 @@ def load_streams(folders: Sequence[Path]) -> dict[str, Stream]:
                     streams[path.name] = load_stream(path)
                 except ConfigurationError as error:
                     problems.extend(error.problems)
+    problems += _shared_tables(streams.values())
     if problems:
         raise ConfigurationError(problems)
     return streams
@@ -72,7 +73,7 @@ def load_stream(folder: Path) -> Stream:
     problems = sorted(source.problems, key=lambda problem: problem.line) + problems
     if problems or settings is None or active is None:
         raise ConfigurationError(problems)
-    return Stream.model_validate(
+    stream = Stream.model_validate(
         {
             **dict(settings),
             "name": folder.name,
@@ -81,6 +82,25 @@ def load_stream(folder: Path) -> Stream:
             "warnings": tuple(warnings),
         }
     )
+    if stream.warehouse:
+        from pii_pipeline.streams.tables import check_tables  # takes time to import
+
+        check_tables(source, stream)
+        source.raise_problems()
+    return stream
+
+
+def _shared_tables(streams: Iterable[Stream]) -> Iterator[Problem]:
+    """Tables of one name in several streams: they would be one table in the warehouse."""
+    owners: dict[str, Stream] = {}
+    for stream in streams:
+        for table in stream.warehouse:
+            first = owners.setdefault(table, stream)
+            if first is not stream:
+                source = read_yaml(stream.folder / STREAM_FILE)
+                problem = f"the stream `{first.name}` has a table of that name, and there is one warehouse"
+                source.add(("warehouse", table), problem, "rename one of them")
+                yield from source.problems
 
 
 def name_problem(name: str) -> str:
@@ -169,3 +189,10 @@ def _cautions(source: Source, settings: StreamSettings, contract: Contract) -> I
         if not opens:
             message = "no field is encrypted for this consent: the dataset selects events, but opens nothing"
             yield source.caution(("derived", name, "consent"), message)
+    for name, table in settings.warehouse.items():
+        if table.dataset in settings.derived:
+            message = (
+                "decrypted fields are in the warehouse: grant the table to those alone whom the dataset's "
+                "policy names, and use PostgreSQL, since a DuckDB file is read as a whole"
+            )
+            yield source.caution(("warehouse", name, "from"), message)

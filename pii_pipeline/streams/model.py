@@ -20,11 +20,14 @@ from pii_pipeline.formats import (
     JsonText,
     unknown_encoding,
 )
+from pii_pipeline.warehouse.table import Convert
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""What a stream or a derived dataset may be called: it becomes an asset key, a folder and an SQL name."""
+"""What a stream, a derived dataset or a table is called: it becomes an asset key, a folder, an SQL name."""
 
-LAYERS = ("raw_events", "validated_events", "bad_events", "pseudonymized_events")
+PSEUDONYMIZED_EVENTS = "pseudonymized_events"
+
+LAYERS = ("raw_events", "validated_events", "bad_events", PSEUDONYMIZED_EVENTS)
 """Names of the layers that every stream has."""
 
 RESERVED = (*LAYERS, "event_digests")
@@ -74,6 +77,26 @@ class Derived(Model):
     description: str = Field(min_length=1)
     consent: ConsentRequest
     joinable_with_lake: JoinableWithLake | None = None
+
+
+class WarehouseColumn(Model):
+    """A column of a warehouse table.
+
+    `field`: path in the dataset, through records and not into lists; None: the column's own name. `type`: an
+    SQL type; None: what is natural for the field, or what `convert` gives.
+    """
+
+    field: str | None = None
+    type: str | None = None
+    convert: Convert | None = None
+
+
+class WarehouseTable(Model):
+    """A table into which a dataset is loaded; without `columns`, all columns of the dataset."""
+
+    description: str = Field(min_length=1)
+    dataset: str = Field(default=PSEUDONYMIZED_EVENTS, alias="from")
+    columns: dict[str, WarehouseColumn] = Field(default={})
 
 
 def _encoding(value: object) -> object:
@@ -172,6 +195,7 @@ class StreamSettings(Model):
     max_record_bytes: int = Field(default=1_048_576, ge=1)
     dedupe_window: Duration = timedelta(days=7)
     derived: dict[str, Derived] = Field(default={})
+    warehouse: dict[str, WarehouseTable] = Field(default={})
 
 
 class Stream(StreamSettings):

@@ -37,6 +37,7 @@ class Deployment:
         folder.mkdir(parents=True, exist_ok=True)
         self.storage = folder / "storage"
         self.database = folder / "pii.db"
+        self.warehouse = folder / "warehouse.duckdb"
         self.home = folder / "dagster"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
@@ -46,6 +47,7 @@ class Deployment:
             "PII_STORAGE_URI": str(self.storage),
             "PII_DATABASE_URL": f"sqlite:///{self.database}",
             "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'keys' / 'kek'}",
+            "PII_WAREHOUSE_URL": f"duckdb:///{self.warehouse}",
             "DAGSTER_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
             "PII_WORKERS": "2",

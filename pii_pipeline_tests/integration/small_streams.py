@@ -75,6 +75,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PII_STORAGE_URI": str(folder / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'key'}",
+        "PII_WAREHOUSE_URL": f"duckdb:///{folder / 'warehouse.duckdb'}",
         "PII_WORKERS": "1",
         "DAGSTER_HOME": str(folder / "dagster"),
     }

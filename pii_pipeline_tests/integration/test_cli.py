@@ -30,6 +30,7 @@ def pii(tmp_path: Path) -> Pii:
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'keys' / 'kek'}",
+        "PII_WAREHOUSE_URL": f"duckdb:///{tmp_path / 'warehouse.duckdb'}",
         "DAGSTER_HOME": str(tmp_path / "dagster"),
         "HOME": str(tmp_path / "home"),
     }

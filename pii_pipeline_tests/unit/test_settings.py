@@ -24,6 +24,35 @@ def test_empty_parts_between_folders_are_passed_over(tmp_path: Path) -> None:
     assert read_settings({"PII_STREAMS_DIR": value}, tmp_path).streams == (tmp_path,)
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("mysql://ann:s3cret@host/shop", "no warehouse that is supported"),
+        ("postgresql+psycopg2://ann:s3cret@host/shop", "no warehouse that is supported"),
+        ("postgresql://", "no warehouse that is supported"),
+        ("duckdb://warehouse.duckdb", "no warehouse that is supported"),
+        ("duckdb:///", "no warehouse that is supported"),
+        ("var/s3cret.duckdb", "no warehouse that is supported"),
+        ("postgresql://ann:s3cret@host:port/shop", "no URL"),
+        ("postgresql://ann:s3cret@[::/shop", "no URL"),
+    ],
+)
+def test_a_warehouse_that_cannot_be_meant(value: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"PII_WAREHOUSE_URL": value}, tmp_path)
+    assert str(caught.value) == (
+        f"PII_WAREHOUSE_URL: {problem} — use duckdb:///PATH (a file) or postgresql://…"
+    )
+
+
+def test_the_warehouse_is_a_file_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    assert read_settings({}, tmp_path).warehouse_url == f"duckdb:///{tmp_path}/var/warehouse.duckdb"
+    url = "postgresql://ann:s3cret@host/shop"
+    settings = read_settings({"PII_WAREHOUSE_URL": url}, tmp_path)
+    assert settings.warehouse_url == url
+    assert "s3cret" not in repr(settings)
+
+
 def test_an_error_survives_pickling() -> None:
     error = SettingError("PII_WORKERS", "not a number", "unset it")
     assert str(error) == "PII_WORKERS: not a number — unset it"

@@ -26,6 +26,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "PII_STORAGE_URI": str(folder),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'kek'}",
+        "PII_WAREHOUSE_URL": f"duckdb:///{tmp_path / 'warehouse.duckdb'}",
         "PII_STREAMS_DIR": str(STREAMS),
         "PII_WORKERS": "1",
         "DAGSTER_HOME": str(tmp_path / "dagster"),

@@ -106,8 +106,9 @@ def test_show_works_beside_a_broken_stream(pii: Pii, own_streams: Path):
 def test_list_names_every_stream(pii: Pii):
     listed = {item["stream"]: item for item in json.loads(pii("contract", "list", "--json").stdout)}
     assert listed["webshop"]["derived"] == ["product_analytics", "marketing"]
-    assert listed["logins"]["contract"] == "acme/login/1.0.0"
-    assert "acme/login/1.0.0" in pii("contract", "list").output
+    assert listed["logins"]["contract"] == "acme/login/1.1.0"
+    assert listed["logins"]["tables"] == ["user_logins"]
+    assert "acme/login/1.1.0" in pii("contract", "list").output
 
 
 def test_init_makes_a_stream_that_works(pii: Pii, own_streams: Path):

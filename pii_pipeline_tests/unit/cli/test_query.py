@@ -9,6 +9,7 @@ from pii_pipeline.cli.common import installation
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
+from pii_pipeline.pipeline.warehouse import load_hour
 from pii_pipeline_tests.unit.cli.conftest import Pii
 
 HOUR = "2026-01-15T10"
@@ -16,13 +17,14 @@ HOUR = "2026-01-15T10"
 
 @pytest.fixture
 def logins(pii: Pii) -> None:
-    """100 log-ins, 99 of them in the lake."""
+    """100 log-ins, 99 of them in the lake and the warehouse."""
     pii("sample", "logins", "--events", 100, "--end", "2026-01-15T11:00", "--land")
     with installation() as opened:
         stream = opened.streams["logins"]
         seal_hour(opened, stream, HOUR)
         validate_hour(opened, stream, HOUR)
         pseudonymize_hour(opened, stream, HOUR)
+        load_hour(opened, stream, "user_logins", HOUR)
 
 
 @pytest.mark.usefixtures("logins")
@@ -132,6 +134,7 @@ def test_status_adds_up(pii: Pii, storage: Path):
     assert (report["records"], report["validated"], report["bad"], report["duplicates"]) == (100, 99, 1, 0)
     assert report["bad_by_reason"] == {"schema_violation": 1}
     assert (report["pseudonymized"], report["erased"], report["expired"]) == (99, 0, 0)
+    assert report["tables"] == {"user_logins": {"loaded": 99}}
     assert report["seconds"] > 0
     assert report["records_per_second"] == pytest.approx(100 / report["seconds"], rel=0.05)
     assert report["problems"] == []
@@ -143,7 +146,10 @@ def test_status_adds_up(pii: Pii, storage: Path):
         "99 validated",
         "1 bad",
         "schema_violation",
+        "user_logins:",
+        "99 loaded",
         str(storage / "lake/logins/bad_events"),
+        f"Tables: {storage.parent / 'warehouse.duckdb'}",
     ):
         assert text in table
 
@@ -157,6 +163,7 @@ def test_status_tells_what_is_not_made(pii: Pii):
     assert report["problems"] == [
         "validated_events: 1 of 2 batches not made",
         "pseudonymized_events: 1 of 2 batches not made",
+        "user_logins: 1 of 2 batches not made",
     ]
 
 

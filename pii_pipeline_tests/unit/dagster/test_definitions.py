@@ -74,13 +74,14 @@ def test_code_version_follows_the_contract(tmp_path: Path) -> None:
     folder = tmp_path / "streams" / "logins"
     folder.mkdir(parents=True)
     for file in (STREAMS / "logins").iterdir():
-        (folder / file.name).write_text(file.read_text().replace("locale: keep", "locale: drop"))
+        (folder / file.name).write_text(file.read_text().replace("locale: keep", "locale: mask"))
     assert version(build(installation(tmp_path, tmp_path / "streams"))) != before
 
 
 def test_loading_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PII_STORAGE_URI", str(tmp_path / "storage"))
     monkeypatch.setenv("PII_DATABASE_URL", f"sqlite:///{tmp_path / 'pii.db'}")
+    monkeypatch.setenv("PII_WAREHOUSE_URL", f"duckdb:///{tmp_path / 'warehouse.duckdb'}")
     monkeypatch.setenv("PII_KEY_ENCRYPTION_KEY", f"file:{tmp_path / 'key'}")
     monkeypatch.setenv("PII_STREAMS_DIR", str(STREAMS))
     assert isinstance(defs(), dg.Definitions)
@@ -110,3 +111,23 @@ def test_what_is_in_the_lake_says_that_it_holds_no_personal_data(tmp_path: Path)
     for key in graph.get_all_asset_keys():
         tags = graph.get(key).tags
         assert tags["personal_data"] == ("no" if tags["zone"] == "lake" else "yes")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [("duckdb:////nowhere/w.duckdb", "duckdb"), ("postgresql://ann:s3cret@nowhere/w", "postgres")],
+)
+def test_a_table_says_where_it_is_and_what_each_column_comes_from(
+    tmp_path: Path, url: str, kind: str
+) -> None:
+    settings = read_settings({"PII_STREAMS_DIR": str(STREAMS), "PII_WAREHOUSE_URL": url}, project=tmp_path)
+    graph = build(Installation(settings)).resolve_asset_graph()
+    table = graph.get(dg.AssetKey(["logins", "user_logins"]))
+    assert table.kinds == {"python", kind}
+    assert "folder" not in table.metadata
+    columns = {column.name: column for column in table.metadata["dagster/column_schema"].columns}
+    assert columns["masked_ip"].type == "varchar(256)"
+    assert columns["masked_ip"].description == "ip: pseudonymize (joinable, reversible)"
+    assert columns["app_version"].description == "app_version as version_number: keep"
+    assert str(columns["create_date"].description).startswith("_event_time as date: when it happened")
+    assert "s3cret" not in repr(table.metadata) + repr(table.description)

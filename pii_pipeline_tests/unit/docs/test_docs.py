@@ -13,7 +13,7 @@ from pii_pipeline.contracts.treatments import TREATMENTS
 from pii_pipeline.formats import problems
 from pii_pipeline.pipeline import bad_events
 from pii_pipeline.settings import project_root
-from pii_pipeline.streams.model import Derived, StreamSettings
+from pii_pipeline.streams.model import Derived, StreamSettings, WarehouseColumn, WarehouseTable
 from pii_pipeline.validation import failures
 
 ROOT = project_root()
@@ -95,7 +95,8 @@ def test_make_targets_exist(page: Path):
 def test_every_key_of_the_yaml_is_documented():
     text = (ROOT / "docs" / "contract.md").read_text("utf-8")
     keys = set(TREATMENTS)
-    for model in (Contract, Consent, DataSubject, Rule, StreamSettings, Derived, *TREATMENTS.values()):
+    of_stream = (StreamSettings, Derived, WarehouseTable, WarehouseColumn)
+    for model in (Contract, Consent, DataSubject, Rule, *of_stream, *TREATMENTS.values()):
         keys |= {field.alias or name for name, field in model.model_fields.items() if not field.exclude}
     keys -= {"name", "field", "type", "namespace", "entities"}
     missing = [key for key in sorted(keys) if not re.search(rf"`\{{?{key}[`:]", text)]

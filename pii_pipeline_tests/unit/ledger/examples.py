@@ -47,7 +47,10 @@ def pseudonymize(ledger: Ledger, batch: Batch, fingerprint: str = "p1", upstream
     return ledger.commit(batch, PSEUDONYMIZED_EVENTS, fingerprint, files, counts, 0.25, upstream=upstream)
 
 
-def derive(ledger: Ledger, batch: Batch, dataset: str, upstream: str = "p1") -> CommitResult:
+def derive(
+    ledger: Ledger, batch: Batch, dataset: str, fingerprint: str = "d1", upstream: str = "p1"
+) -> CommitResult:
     """A commit of 6 pseudonymized records: 4 admitted, 2 withheld."""
     counts = {"pseudonymized": 6, "admitted": 4, "withheld": 2}
-    return ledger.commit(batch, dataset, "d1", [file(batch, dataset, "d1")], counts, 0.1, upstream=upstream)
+    files = [file(batch, dataset, fingerprint)]
+    return ledger.commit(batch, dataset, fingerprint, files, counts, 0.1, upstream=upstream)

@@ -12,6 +12,8 @@ from pii_pipeline.ledger import (
     StaleHead,
     StaleUpstream,
     UnknownBatch,
+    table_layer,
+    upstream_of,
 )
 from pii_pipeline_tests.unit.ledger.examples import (
     HOUR,
@@ -159,3 +161,36 @@ def test_a_layer_made_from_what_was_replaced_meanwhile_is_refused(ledger: Ledger
 def test_a_batch_nobody_sealed_is_refused(ledger: Ledger) -> None:
     with pytest.raises(UnknownBatch):
         validate(ledger, Batch("logins-20261122T10-0009", "logins", HOUR, 9, 1, ()))
+
+
+def test_a_warehouse_table_follows_its_dataset(ledger: Ledger) -> None:
+    [batch] = sealed(ledger, "a")
+    validate(ledger, batch)
+    pseudonymize(ledger, batch)
+    derive(ledger, batch, "marketing")
+    of_lake, of_derived = table_layer(PSEUDONYMIZED_EVENTS, "users"), table_layer("marketing", "readers")
+    assert (upstream_of(of_lake), upstream_of(of_derived)) == (PSEUDONYMIZED_EVENTS, "marketing")
+
+    ledger.commit(batch, of_lake, "t1", [], {"pseudonymized": 6, "loaded": 6}, 0.1, upstream="p1")
+    ledger.commit(batch, of_derived, "t1", [], {"admitted": 4, "loaded": 4}, 0.1, upstream="d1")
+    with pytest.raises(ConservationError, match="6 pseudonymized ≠ 5 loaded"):
+        ledger.commit(batch, of_lake, "t2", [], {"pseudonymized": 6, "loaded": 5}, 0.1, upstream="p1")
+    with pytest.raises(ConservationError, match="3 admitted went in, 4 came out upstream"):
+        ledger.commit(batch, of_derived, "t2", [], {"admitted": 3, "loaded": 3}, 0.1, upstream="d1")
+    with pytest.raises(StaleUpstream):
+        ledger.commit(batch, of_derived, "t2", [], {"admitted": 4, "loaded": 4}, 0.1, upstream="p1")
+
+    [status] = ledger.status()
+    assert status.violations() == [] and status.pending(of_lake) == status.pending(of_derived) == 0
+    derive(ledger, batch, "marketing", fingerprint="d2")
+    [status] = ledger.status()
+    assert (status.pending(of_lake), status.pending(of_derived)) == (0, 1)
+
+
+def test_which_batches_a_layer_has(ledger: Ledger) -> None:
+    first, second, _ = sealed(ledger, "a", "b", "c")
+    [other] = sealed(ledger, "a", stream="clicks")
+    for batch in (second, first, other):
+        validate(ledger, batch)
+    assert ledger.committed_batches("logins", VALIDATED_EVENTS) == {first.id, second.id}
+    assert ledger.committed_batches("logins", PSEUDONYMIZED_EVENTS) == set()

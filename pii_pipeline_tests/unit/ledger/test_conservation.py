@@ -16,6 +16,8 @@ GOOD: dict[str, Counts] = {
     },
     "pseudonymized_events": {"validated": 6, "pseudonymized": 3, "erased": 2, "expired": 1},
     "any_derived": {"pseudonymized": 3, "admitted": 2, "withheld": 1},
+    "pseudonymized_events/a_table": {"pseudonymized": 3, "loaded": 3},
+    "any_derived/a_table": {"admitted": 2, "loaded": 2},
 }
 
 

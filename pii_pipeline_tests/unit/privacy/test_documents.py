@@ -795,7 +795,7 @@ def test_an_original_of_a_column_is_found_inside_a_document():
 
 
 def test_rows_stay_in_order_whoever_owns_their_documents():
-    """Distinct documents come sorted by owner; the search in equal rows wants them as they lie in the chunk."""
+    """Distinct documents come sorted by owner; the search in equal rows wants them in the chunk's order."""
     texts = [user(k=f"about secret {row}", **({"p": f"secret {row}"} if row % 3 else {})) for row in range(6)]
     plan, columns = treat(texts, KEPT, keys=[5, 3, 4, 0, 2, 1], subjects=[2, 1, 2, 0, 1, 0], gate=False)
     original = pa.table(

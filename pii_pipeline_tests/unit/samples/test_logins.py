@@ -24,6 +24,7 @@ def test_one_message_of_a_hundred_has_another_shape() -> None:
     logins = [json.loads(record) for record in records if b"user_id" in record]
     for field in ("ip", "device_id", "user_id"):
         assert 50 < len({login[field] for login in logins}) < 900, field
+    assert 0 < sum(login["ip"] is None for login in logins) < 50
     assert 0.2 < sum(login["locale"] is None for login in logins) / len(logins) < 0.4
 
 

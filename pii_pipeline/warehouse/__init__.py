@@ -1,0 +1,1 @@
+"""Warehouse tables: rows of datasets in DuckDB or PostgreSQL, for people who ask in SQL."""
