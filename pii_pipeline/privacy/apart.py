@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import Node, Scalar
-from pii_pipeline.contracts.treatments import SCHEMA_URI, Drop, Encrypt, Keep
+from pii_pipeline.contracts.treatments import SCHEMA_URI, Drop, Encrypt, Generalize, Keep
 from pii_pipeline.privacy.canonical import json_bytes, parse_json
 from pii_pipeline.privacy.plan import DocumentStep, Leaf, Place
 from pii_pipeline.privacy.sealer import Index
@@ -46,11 +46,21 @@ class _Spot:
     """A place while documents are walked through: to which column its values go, and what lies below it.
 
     `whole` takes any value as one; else `columns` takes scalars, by their type. Keys are found in `names`, or
-    else are `below`; their names go to `unlisted`. `entities`: what is found here may be one. `idle`: nothing
-    here or below it matters.
+    else are `below`; their names go to `unlisted`. `everything` takes all that is here and below, nulls too.
+    `entities`: what is found here may be one. `idle`: nothing here or below it matters.
     """
 
-    __slots__ = ("below", "columns", "element", "entities", "idle", "names", "unlisted", "whole")
+    __slots__ = (
+        "below",
+        "columns",
+        "element",
+        "entities",
+        "everything",
+        "idle",
+        "names",
+        "unlisted",
+        "whole",
+    )
 
     def __init__(self, columns: dict[type, Column], unlisted: Column | None) -> None:
         self.columns = columns
@@ -58,6 +68,7 @@ class _Spot:
         self.whole: Column | None = None
         self.names: Mapping[Any, _Spot] = {}
         self.below = self.element = self
+        self.everything: Column | None = None
         self.entities = False
         self.idle = not columns and unlisted is None
 
@@ -150,6 +161,9 @@ class Apart:
                 kind = type(value)
                 if at.whole is not None and kind is not _NULL:
                     column = at.whole
+                elif at.everything is not None and (kind is dict or kind is list):
+                    self._sweep(value, at.everything, at.unlisted)
+                    continue
                 elif kind is dict:
                     if at.entities and "schema" in value and "data" in value:
                         at = self._entity(value["schema"], root=False)
@@ -166,6 +180,30 @@ class Apart:
                 if filling:
                     column.containers.append(container)
                     column.keys.append(key)
+
+    def _sweep(self, found: Any, column: Column, names: Column | None) -> None:
+        """As `_walk`, where every value goes to one column: of most objects and lists all at once."""
+        stack = [found]
+        while stack:
+            container = stack.pop()
+            if type(container) is dict:
+                keys, values = list(container), container.values()
+                if names is not None:
+                    names.values += keys
+                    if self._filling and keys:
+                        self._renamed.append((container, keys))
+            else:
+                keys, values = range(len(container)), container
+            nested = [value for value in values if type(value) is dict or type(value) is list]
+            if nested:
+                stack += nested
+                inner = [type(value) is dict or type(value) is list for value in values]
+                keys = [key for key, passed in zip(keys, inner, strict=True) if not passed]
+                values = [value for value, passed in zip(values, inner, strict=True) if not passed]
+            column.values += values
+            if self._filling:
+                column.containers += [container] * len(keys)
+                column.keys += keys
 
     def _name(self, record: dict[str, Any], column: Column, listed: Mapping[str, _Spot]) -> None:
         """The names in an object that are not listed, into their column."""
@@ -255,6 +293,8 @@ class Apart:
         elif not isinstance(treatment, Drop):
             names = self._columns.get(self._step.names)
         spot = _Spot(columns, names)
+        if len(leaves) == 1 and not isinstance(treatment, Drop | Generalize):
+            spot.everything = columns.get(str)
         if isinstance(treatment, Drop) and columns:
             spot.whole = columns[str]
             spot.columns = columns | {_NULL: columns[str]}

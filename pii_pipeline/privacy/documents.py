@@ -47,7 +47,8 @@ def to_treat(leaf: Leaf, values: list[Any]) -> pa.Array:
     """What the kernels work on: canonical JSON to be sealed; numbers to be made coarser; else canonical text,
     under which a value has the same pseudonym as in a column of its own."""
     if isinstance(leaf.treatment, Encrypt):
-        return pa.array([json_bytes(value) for value in values], pa.binary()).cast(pa.string())
+        texts = [None if value is None else json_bytes(value) for value in values]
+        return pa.array(texts, pa.binary()).cast(pa.string())
     if leaf.node == Scalar("integer"):
         return pa.array([value if -(2**63) <= value < 2**63 else None for value in values], pa.int64())
     if leaf.node == Scalar("number"):

@@ -390,6 +390,16 @@ def test_blocks_and_equal_documents_change_nothing(monkeypatch):
     assert alone == once
 
 
+@pytest.mark.parametrize("default", ["pseudonymize", {"encrypt": {"level": 1}}])
+def test_what_is_sealed_in_several_blocks_opens_in_several_blocks(monkeypatch, default):
+    monkeypatch.setattr(documents, "BLOCK_BYTES", 400)
+    texts = [None if i % 5 == 2 else user(a=[i, None, {"b": i % 3}], c=f"c{i % 2}") for i in range(30)]
+    keys = [i % 4 for i in range(30)]
+    sealed = {ANY_USER: {"a": {"encrypt": {"level": 1}}, "c": {"encrypt": {"level": 1}}}}
+    plan, columns = treat(texts, sealed, keys=keys, subjects=keys, default=default)
+    assert derive(plan, columns, keys, ConsentRequest(level=1)) == texts
+
+
 def test_a_document_is_worked_on_once_for_the_rows_of_one_data_key():
     _, columns = treat([user(a=1)] * 1000, subjects=[0] * 1000, keys=[0] * 500 + [1] * 500)
     assert len(columns["contexts"].dictionary) == 2
