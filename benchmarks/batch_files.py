@@ -80,6 +80,7 @@ def measure(stream: Stream, events: int, seed: int, rounds: int) -> dict[str, An
     found: list[dict[str, float]] = []
     jobs: list[float] = []
     peaks: list[int] = []
+    answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="pii-benchmark-") as temporary:
         folder = Path(temporary)
         files = write_objects(stream, events, seed, folder)
