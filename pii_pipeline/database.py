@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,15 @@ def connect(url: str) -> Engine:
     if backend == "postgresql":
         return _connect_postgresql(parsed)
     raise DatabaseError(f"{_SETTING}: no database that is supported — {_SUPPORTED}")
+
+
+def connect_existing(url: str) -> Engine | None:
+    """As `connect`, but None where a SQLite file would have to be made."""
+    with suppress(ArgumentError):
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+            return None
+    return connect(url)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dagster as dg
 import pyarrow as pa
 
@@ -10,13 +12,14 @@ from pii_pipeline.contracts.treatments import Treatment
 from pii_pipeline.pipeline.validate import validated_schema
 from pii_pipeline.privacy.derive import DerivedPlan
 from pii_pipeline.privacy.plan import Leaf, column_leaves, compile_plan
-from pii_pipeline.streams.datasets import derived_plan
-from pii_pipeline.streams.model import Stream
+from pii_pipeline.streams.datasets import dataset_schema, derived_plan
+from pii_pipeline.streams.model import PSEUDONYMIZED_EVENTS, Stream
 from pii_pipeline.streams.tables import warehouse_table
 from pii_pipeline.warehouse.table import Column
 
 _SYSTEM = {
     "_arrival_time": "when the landing object arrived",
+    "_contract": "the contract and its version that the event was judged and treated by",
     "_event_time": "when it happened, as the contract's time field says",
     "_key_link": "which data key the row is under; the same for one person, key field value and day",
     "_subject_token": "leads the key store, and nobody else, to the data subject",
@@ -48,22 +51,39 @@ def validated_columns(stream: Stream) -> dg.TableSchema:
 
 def pseudonymized_columns(stream: Stream) -> dg.TableSchema:
     """The columns of ``pseudonymized_events`` with their treatments."""
-    plan = compile_plan(stream.contract)
     said = {
-        name: _join(name, [(leaf.path, _treatment(leaf.treatment)) for leaf in column_leaves(step)])
-        for name, step in plan.root.fields
+        contract.contract: {
+            name: _join(name, [(leaf.path, _treatment(leaf.treatment)) for leaf in column_leaves(step)])
+            for name, step in compile_plan(contract).root.fields
+        }
+        for contract in stream.active
     }
-    return table_schema(plan.lake_schema(), said)
+    return table_schema(dataset_schema(stream, PSEUDONYMIZED_EVENTS), _of_all(said))
 
 
 def derived_columns(stream: Stream, dataset: str) -> dg.TableSchema:
     """The columns of a derived dataset: which of them are decrypted, and the treatment of the others."""
-    derived = derived_plan(stream, dataset)
-    said = {
-        name: _join(name, [(leaf.path, _derived(leaf, derived)) for leaf in column_leaves(step)])
-        for name, step in derived.columns
-    }
-    return table_schema(derived.schema(), said)
+    said: dict[str, dict[str, str]] = {}
+    for contract in stream.active:
+        derived = derived_plan(contract, stream.derived[dataset])
+        said[contract.contract] = {
+            name: _join(name, [(leaf.path, _derived(leaf, derived)) for leaf in column_leaves(step)])
+            for name, step in derived.columns
+        }
+    return table_schema(dataset_schema(stream, dataset), _of_all(said))
+
+
+def _of_all(said: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What each version says of each column: once where all say the same, else version by version."""
+    names = dict.fromkeys(name for columns in said.values() for name in columns)
+    result = {}
+    for name in names:
+        texts = {contract: columns.get(name, "not there") for contract, columns in said.items()}
+        if len(set(texts.values())) == 1:
+            result[name] = next(iter(texts.values()))
+        else:
+            result[name] = "; ".join(f"{contract}: {text}" for contract, text in texts.items())
+    return result
 
 
 def table_columns(stream: Stream, name: str) -> dg.TableSchema:

@@ -31,8 +31,8 @@ def asset_spec(
 ) -> dg.AssetSpec:
     """The spec of `[stream, dataset]` in `zone`; `what` says in a sentence or two what it holds, `stored` as
     what it is there, outside landing."""
-    contract = stream.contract.contract
-    described: dict[str, Any] = {"contract": contract, **(metadata or {})}
+    contracts = ", ".join(contract.contract for contract in stream.active)
+    described: dict[str, Any] = {"contract": contracts, **(metadata or {})}
     if zone == "landing":
         described["folder"] = f"{zone}/{stream.name}"
     elif stored == "parquet":
@@ -42,7 +42,7 @@ def asset_spec(
     return dg.AssetSpec(
         dg.AssetKey([stream.name, dataset]),
         deps=[dg.AssetKey([stream.name, upstream])] if upstream else [],
-        description=f"{what}\n\n{_READERS[zone]}\n\nContract: {contract}. {stream.description}",
+        description=f"{what}\n\n{_READERS[zone]}\n\nContract: {contracts}. {stream.description}",
         group_name=stream.name,
         kinds={"python", stream.format.name if zone == "landing" else stored},
         owners=list(stream.owners),
@@ -54,8 +54,8 @@ def asset_spec(
 
 
 def version(stream: Stream, *parts: str) -> str:
-    """The code version of a layer: its own, and the contract's digest."""
-    return "-".join([*parts, stream.contract.digest[:12]])
+    """The code version of a layer: its own, and the digests of the active contracts."""
+    return "-".join([*parts, *(contract.digest[:12] for contract in stream.active)])
 
 
 def cautions(stream: Stream) -> dict[str, dg.MetadataValue]:

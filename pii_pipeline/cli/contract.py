@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,13 @@ from rich.table import Table
 
 from pii_pipeline.cli import contract_export, contract_import
 from pii_pipeline.cli.common import console, json_option, plural, print_json
+from pii_pipeline.cli.contract_versions import (
+    contract_named,
+    diff,
+    known_contracts,
+    new_version,
+    promote,
+)
 from pii_pipeline.cli.loading import error_entry, load_named, warning_entry
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.model import Contract
@@ -23,13 +30,17 @@ from pii_pipeline.contracts.treatments import (
     Treatment,
     Url,
 )
+from pii_pipeline.ledger import ActiveContract
+from pii_pipeline.pipeline.contract_lock import SHOWN_DIGITS, changes, steps_back
 from pii_pipeline.privacy.plan import UNLISTED
 from pii_pipeline.streams.model import Stream
+
+_AS_REMEMBERED = {True: "as it was", False: "changed", None: ""}
 
 
 @click.group()
 def command() -> None:
-    """Check, list and show the streams' contracts; import and export them.
+    """Check, list, show and compare the streams' contracts, move their versions on, import and export them.
 
     \b
     Example:
@@ -40,6 +51,9 @@ def command() -> None:
 
 command.add_command(contract_import.command, "import")
 command.add_command(contract_export.command, "export")
+command.add_command(diff)
+command.add_command(promote)
+command.add_command(new_version)
 
 
 @command.command()
@@ -48,7 +62,8 @@ command.add_command(contract_export.command, "export")
 def check(names: tuple[str, ...], as_json: bool) -> None:
     """Load every stream and say what is wrong or risky, where, and the mend.
 
-    Exit code 1 if something is wrong; risks are only shown.
+    Where there is a ledger, also whether a contract that was active has changed since. Exit code 1 if
+    something is wrong; risks are only shown.
 
     \b
     Example:
@@ -58,6 +73,7 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     problems: tuple[Problem, ...] = ()
     try:
         streams = load_named(names)
+        problems = tuple(_against_the_ledger(streams, known_contracts()))
     except ConfigurationError as error:
         problems = error.problems
     cautions = [caution for stream in streams for caution in stream.warnings]
@@ -83,13 +99,15 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
 @command.command("list")
 @json_option
 def list_contracts(as_json: bool) -> None:
-    """List the streams with their contracts and derived datasets.
+    """List the streams with all versions of their contracts: since when each has been active, as far as there
+    is a ledger, and whether its file is still what it was then; and the derived datasets.
 
     \b
     Example:
       pii contract list --json
     """
     streams = load_named(())
+    known = known_contracts()
     if as_json:
         print_json(
             [
@@ -97,6 +115,7 @@ def list_contracts(as_json: bool) -> None:
                     "stream": stream.name,
                     "contract": stream.contract.contract,
                     "state": stream.contract.state,
+                    "versions": [_version(contract, known) for contract in stream.versions],
                     "derived": list(stream.derived),
                     "tables": list(stream.warehouse),
                     "folder": str(stream.folder),
@@ -106,32 +125,53 @@ def list_contracts(as_json: bool) -> None:
             ]
         )
         return
-    table = Table("Stream", "Contract", "State", "Derived datasets", "Tables", "Description")
+    table = Table(
+        "Stream",
+        "Contract",
+        "State",
+        "Digest",
+        "Active since",
+        "File",
+        "Derived datasets",
+        "Tables",
+        "Description",
+    )
     for stream in streams:
-        contract = stream.contract
-        table.add_row(
-            stream.name,
-            contract.contract,
-            contract.state,
-            "\n".join(stream.derived),
-            "\n".join(stream.warehouse),
-            stream.description,
-        )
+        for contract in stream.versions:
+            version = _version(contract, known)
+            first = contract is stream.versions[0]
+            table.add_row(
+                stream.name if first else "",
+                contract.contract,
+                contract.state,
+                contract.digest[:SHOWN_DIGITS],
+                (version["active_since"] or "")[:16].replace("T", " "),
+                _AS_REMEMBERED[version["as_remembered"]],
+                "\n".join(stream.derived) if first else "",
+                "\n".join(stream.warehouse) if first else "",
+                stream.description if first else "",
+            )
     console().print(table)
 
 
 @command.command()
-@click.argument("name", metavar="STREAM")
+@click.argument("name", metavar="STREAM|CONTRACT")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show every field of a stream: its type, what is done to it, and what an erasure leaves of it.
+    """Show every field of a stream's newest active contract, or of any version (handle/name/version): its
+    type, what is done to it, and what an erasure leaves of it.
 
     \b
     Example:
       pii contract show webshop
+      pii contract show acme/webshop-click/1.0.0
     """
-    stream = load_named((name,))[0]
-    contract = stream.contract
+    listed = contract_named(name) if "/" in name else None
+    stream = load_named((listed.stream.name if listed else name,))[0]
+    contract = next(
+        (version for version in stream.versions if listed and version.contract == listed.contract),
+        stream.contract,
+    )
     fields = list(_fields(contract))
     if as_json:
         subject = contract.data_subject
@@ -156,6 +196,24 @@ def show(name: str, as_json: bool) -> None:
     console().print(f"{contract.contract} ({contract.state}), {stream.folder}")
     console().print(table)
     console().print(f"Undeclared keys: {_undeclared(contract)}")
+
+
+def _against_the_ledger(streams: Sequence[Stream], known: Mapping[str, ActiveContract]) -> Iterator[Problem]:
+    for contract in (contract for stream in streams for contract in stream.versions):
+        yield from changes(contract, known)
+        yield from steps_back(contract, known)
+
+
+def _version(contract: Contract, known: Mapping[str, ActiveContract]) -> dict[str, Any]:
+    before = known.get(contract.contract)
+    return {
+        "contract": contract.contract,
+        "state": contract.state,
+        "digest": contract.digest,
+        "file": str(contract.file),
+        "active_since": before.active_since.isoformat() if before else None,
+        "as_remembered": before.digest == contract.digest if before else None,
+    }
 
 
 def _fields(contract: Contract) -> Iterator[dict[str, Any]]:

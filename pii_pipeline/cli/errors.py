@@ -24,6 +24,7 @@ _CONFIGURATION = (
     "pii_pipeline.keys.errors.SecretChanged",
     "pii_pipeline.keys.errors.UnwrapFailed",
     "pii_pipeline.lake.zones.UnsupportedStorage",
+    "pii_pipeline.pipeline.contract_lock.ContractChanged",
     "pii_pipeline.pipeline.landing.NoSuchHour",
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",

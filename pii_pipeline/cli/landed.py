@@ -86,7 +86,7 @@ class Succeeded:
         return succeeded_file(self._opened.settings, stream.name, hour)
 
     def _digest(self, stream: Stream, landed: Sequence[ObjectInfo], contents: HourContents) -> str:
-        defined = stream.model_dump_json(), stream.contract.digest
+        defined = stream.model_dump_json(), stream.digest
         names = [info.path for info in landed]
         secret, warehouse = self._opened.secret_version(stream), self._warehouse(stream)
         everything = [self._code, defined, secret, names, contents.digest, warehouse]

@@ -14,6 +14,7 @@ from pii_pipeline.cli.landed import Succeeded, landed_objects
 from pii_pipeline.cli.progress import Display, HourProgress
 from pii_pipeline.cli.report import hour_reports, print_reports
 from pii_pipeline.cli.starting import starting
+from pii_pipeline.pipeline.contract_lock import ContractChanged
 
 if TYPE_CHECKING:
     from pii_pipeline.lake import ObjectInfo
@@ -30,14 +31,15 @@ _INTERRUPTED = "DagsterExecutionInterruptedError"
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that failed in an hour: where (``stream/dataset``), and why."""
+    """One thing that failed: in which hour, or before any; where (``stream/dataset``), and why."""
 
-    hour: str
+    hour: str | None
     where: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.hour} {self.where}: {self.reason}"
+        where = self.where if self.hour is None else f"{self.hour} {self.where}"
+        return f"{where}: {self.reason}"
 
 
 def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, crew: Crew) -> None:
@@ -47,8 +49,10 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
         chosen = streams_named(opened, streams)
         for stream in chosen:  # a wrong key file, secret or salt is a wrong setting, not a failed step
             opened.secret_version(stream)
-        work = _work(opened, chosen, hour)
+        refused = _refused(opened, chosen)
+        work = _work(opened, [stream for stream in chosen if stream.name not in refused], hour)
         trouble, idle = _run(opened, work, force)
+        trouble = [*refused.values(), *trouble]
         reports = hour_reports(opened, chosen, set(work))
         if as_json:
             failed = [{"hour": item.hour, "asset": item.where, "reason": item.reason} for item in trouble]
@@ -63,6 +67,17 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
         click.echo(_summary(work, idle, trouble))
     if trouble:
         click.get_current_context().exit(1)
+
+
+def _refused(opened: Installation, streams: Sequence[Stream]) -> dict[str, Trouble]:
+    """Streams of which nothing is run, by name, and why: once, and not again for every hour."""
+    refused = {}
+    for stream in streams:
+        try:
+            opened.hold_to_contracts(stream, using=False)
+        except ContractChanged as changed:
+            refused[stream.name] = Trouble(None, stream.name, str(changed))
+    return refused
 
 
 def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> Work:
@@ -156,7 +171,7 @@ def _trouble(run: HourRun) -> Iterator[Trouble]:
 
 
 def _summary(work: Work, idle: list[str], trouble: list[Trouble]) -> str:
-    if not work:
+    if not work and not trouble:
         return "Nothing has landed there. See `pii land --help` and `pii sample --help`."
     parts = [plural(len(work), "hour"), f"{len(idle):,} of them up to date already"]
     return ", ".join([*parts, f"{len(trouble):,} failed"] if trouble else parts)

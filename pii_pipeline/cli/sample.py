@@ -17,6 +17,8 @@ import zstandard
 from pii_pipeline.cli.common import installation, json_option, plural, print_json, stream_named
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.cli.land import IN_MEMORY
+from pii_pipeline.contracts.model import Contract
+from pii_pipeline.contracts.source import suggestion
 from pii_pipeline.hours import hour_of
 from pii_pipeline.pipeline.landing import land
 from pii_pipeline.samples.errors import UnsatisfiableError
@@ -44,6 +46,7 @@ class Moment(click.ParamType):
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another one, other events."
 )
+@click.option("--contract", "version", help="A version of its contract. Default: the newest active one.")
 @click.option("--end", type=Moment(), help="When they arrive, after at most an hour. Default: now.")
 @click.option("--output", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default=Path("-"),
               help="A file (.gz and .zst compress), or - for standard output, the default.")  # fmt: skip
@@ -53,6 +56,7 @@ def command(
     stream: str,
     events: int,
     seed: int,
+    version: str | None,
     end: datetime | None,
     output: Path,
     into_landing: bool,
@@ -76,8 +80,9 @@ def command(
     planted = Planted()
     with installation() as opened:
         chosen = stream_named(opened, stream)
-        form, most = chosen.format.form, chosen.max_record_bytes
-        blocks = _generated(generate(chosen.contract, events, seed, moment, planted, most, form))
+        contract, form = _version(chosen, version), chosen.format.form
+        most, follows = chosen.max_record_bytes, chosen.contract_field
+        blocks = _generated(generate(contract, events, seed, moment, planted, most, form, follows))
         if to_stdout:
             for block in blocks:
                 sys.stdout.buffer.write(block)
@@ -111,6 +116,17 @@ def _suffixes(stream: Stream) -> str:
     """Of a landed sample's name; what the format does not compress itself is compressed."""
     suffix = stream.format.suffix
     return suffix if isinstance(stream.format, Avro) else f"{suffix}.gz"
+
+
+def _version(stream: Stream, name: str | None) -> Contract:
+    """The version of the stream's contract that is called so; a usage error if there is none."""
+    if name is None:
+        return stream.contract
+    versions = {contract.contract: contract for contract in stream.versions}
+    if name not in versions:
+        problem = f"{stream.name} has no contract `{name}`; {suggestion(name, versions)}"
+        raise click.UsageError(problem, click.get_current_context())
+    return versions[name]
 
 
 def _generated(blocks: Iterator[bytes]) -> Iterator[bytes]:

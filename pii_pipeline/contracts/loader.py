@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from pii_pipeline.contracts import avro, simple_schema
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
@@ -39,7 +40,7 @@ from pii_pipeline.contracts.treatments import (
 FEW_VALUES = 50
 """A pseudonym of a field with no more values than that tells them apart at a glance."""
 
-_FILLED_IN = ("json_schema", "record", "digest")
+_FILLED_IN = ("json_schema", "record", "digest", "file")
 _PLACEHOLDERS = {"contract": "a/b/0.0.0", "state": "draft", "schema": "", "time_field": ARRIVAL}
 """Stand in for keys that are missing or wrong, so that the others can be checked; never returned."""
 
@@ -77,6 +78,7 @@ def load_contract(file: Path) -> LoadedContract:
                 "json_schema": schema,
                 "record": compiled.record,
                 "digest": _digest(contract, compiled, schema),
+                "file": file,
             }
         )
         _Checker(source, contract, compiled, rule_numbers).check()
@@ -190,8 +192,8 @@ def _digest(contract: Contract, compiled: CompiledSchema, schema: Any) -> str:
         [path, node.kind if isinstance(node, Scalar) else type(node).__name__]
         for path, node in walk(compiled.record)
     ]
-    meaning = contract.model_dump(mode="json", exclude={"state", "schema_file"})
-    decides = {"contract": meaning, "columns": columns, "schema": schema}
+    said = {key: value for key, value in meaning(contract).items() if key not in ("state", "schema_file")}
+    decides = {"contract": said, "columns": columns, "schema": schema}
     criteria = {
         path: list(treatment.entities)
         for path, treatment in contract.fields.items()
@@ -201,6 +203,30 @@ def _digest(contract: Contract, compiled: CompiledSchema, schema: Any) -> str:
         decides["criteria"] = criteria
     canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def meaning(value: Any) -> Any:
+    """`value` as JSON can say it, of a model only what differs from its defaults.
+
+    So an option that a later release of the product adds changes no digest. A treatment always has its name:
+    two without any settings are not the same.
+    """
+    if isinstance(value, BaseModel):
+        said = {
+            name: getattr(value, name)
+            for name, field in type(value).model_fields.items()
+            if not field.exclude
+            and (
+                getattr(value, name) != field.get_default(call_default_factory=True)
+                or (name == "name" and isinstance(value, Treatment))
+            )
+        }
+        return meaning(said)
+    if isinstance(value, dict):
+        return {key: meaning(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [meaning(inner) for inner in value]
+    return to_jsonable_python(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -140,7 +141,7 @@ class Contract(Model):
     """One version of a data contract, with its schema loaded and its digest taken.
 
     `record` is the type compiled from the schema; `digest` changes when anything that matters to the
-    output does.
+    output does; `file` is where the contract stands.
     """
 
     contract: str = Field(pattern=r"^[a-z0-9_-]+/[a-z0-9_-]+/\d+\.\d+\.\d+$")
@@ -162,6 +163,18 @@ class Contract(Model):
     json_schema: dict[str, Any] = Field(default={}, exclude=True, repr=False)
     record: Record = Field(default=Record(()), exclude=True, repr=False)
     digest: str = Field(default="", exclude=True)
+    file: Path = Field(default=Path(), exclude=True, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """``handle/name``: what all versions of the contract share."""
+        return self.contract.rpartition("/")[0]
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Major, minor and patch, in the order in which versions follow one another."""
+        major, minor, patch = self.contract.rpartition("/")[2].split(".")
+        return int(major), int(minor), int(patch)
 
     def treatments(self) -> Iterator[Treatment]:
         """Every treatment it names, those inside documents too; the default first."""

@@ -65,6 +65,11 @@ def arrow_type(node: Node) -> pa.DataType:
     return pa.struct([pa.field(name, arrow_type(child)) for name, child in node.fields])
 
 
+def arrow_schema(record: Record) -> pa.Schema:
+    """The columns of the contract's own fields in ``validated_events``."""
+    return pa.schema([pa.field(name, arrow_type(child)) for name, child in record.fields])
+
+
 def escape(name: str) -> str:
     """`name` as one part of a path."""
     return name.replace("~", "~0").replace("/", "~1")

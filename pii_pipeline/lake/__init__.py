@@ -24,6 +24,7 @@ from pii_pipeline.lake.parquet import (
     ParquetWriter,
     UnreadableFile,
     WrongKey,
+    plain_schema,
     read_parquet,
     write_parquet,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "open_input",
     "parse_hour",
     "parse_landing_path",
+    "plain_schema",
     "publish",
     "put",
     "read_parquet",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from itertools import groupby
@@ -17,6 +17,7 @@ from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
 from pii_pipeline.ledger.lease import Lease, hold
 from pii_pipeline.ledger.model import (
+    ActiveContract,
     Batch,
     Commit,
     CommitResult,
@@ -198,6 +199,35 @@ class Ledger:
             rows.write_commit(connection, new, first=not before)
             gone = rows.held_by_none(connection, before[0].files) if before else ()
         return CommitResult(new, gone)
+
+    # ── contracts ────────────────────────────────────────────────────────────────────────────────────────
+
+    def remember_contracts(self, digests: Mapping[str, str]) -> dict[str, ActiveContract]:
+        """Remembers contracts, by their digests, that are in use from now on; returns what is known of them.
+
+        Of one that is known already, what was remembered first stays; if that is something else, nothing is
+        remembered of the others.
+        """
+        known = self.active_contracts()
+        agreed = all(known[name].digest == digest for name, digest in digests.items() if name in known)
+        if agreed and not digests.keys() <= known.keys():
+            with self._engine.begin() as connection:
+                entries = [
+                    {"contract": contract, "digest": digest, "active_since": now(connection)}
+                    for contract, digest in sorted(digests.items())
+                ]
+                tables.insert_new(connection, tables.contracts, entries, tables.contracts.c.contract)
+            known = self.active_contracts()
+        return {contract: known[contract] for contract in digests if contract in known}
+
+    def active_contracts(self) -> dict[str, ActiveContract]:
+        """Every contract that is or was in use, by its name and version. Makes no table: none are known where
+        there is none."""
+        with reading(self._engine) as connection:
+            if not sa.inspect(connection).has_table(tables.contracts.name):
+                return {}
+            found = connection.execute(sa.select(tables.contracts)).all()
+        return {row.contract: ActiveContract(row.contract, row.digest, row.active_since) for row in found}
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────
 

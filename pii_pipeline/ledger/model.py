@@ -79,6 +79,16 @@ class CommittedFile:
 
 
 @dataclass(frozen=True)
+class ActiveContract:
+    """A version of a contract (``handle/name/version``) that was active when events were processed, what its
+    file said then, and when that was for the first time."""
+
+    contract: str
+    digest: str
+    active_since: datetime
+
+
+@dataclass(frozen=True)
 class Commit:
     """What was made of a batch in a layer.
 

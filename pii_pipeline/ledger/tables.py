@@ -86,6 +86,15 @@ files = sa.Table(
     sa.Index("ledger_files_path", "path"),
 )
 
+contracts = sa.Table(
+    "ledger_contracts",
+    metadata,
+    sa.Column("contract", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("active_since", UtcDateTime, nullable=False),
+    comment="Versions of contracts that events were processed under; rows are never changed",
+)
+
 leases = sa.Table(
     "ledger_leases",
     metadata,

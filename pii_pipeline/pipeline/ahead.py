@@ -12,14 +12,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 
-import pyarrow as pa
-
 from pii_pipeline.ledger import Batch
 from pii_pipeline.pipeline.derive import DerivedChunk, DerivedFile, derived_file, derived_fingerprint
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress
 from pii_pipeline.pipeline.made import MadeAhead
 from pii_pipeline.pipeline.sealing import SealedRows
+from pii_pipeline.pipeline.shares import Share
 from pii_pipeline.streams.model import Stream
 
 _log = logging.getLogger(__name__)
@@ -75,10 +74,10 @@ class Ahead:
         except Exception as failed:  # noqa: BLE001
             self._give_up(failed)
 
-    def derive(self, table: pa.Table, rows: SealedRows) -> Derived | Exception:
-        """A chunk of the lake as each dataset has it, or why one cannot have it. By any thread."""
+    def derive(self, share: Share, rows: SealedRows) -> Derived | Exception:
+        """A share of the lake as each dataset has it, or why one cannot have it. By any thread."""
         try:
-            return {dataset: file.derive(table, rows) for dataset, file in list(self._files.items())}
+            return {dataset: file.derive(share, rows) for dataset, file in list(self._files.items())}
         except Exception as error:  # noqa: BLE001
             return error
 

@@ -35,8 +35,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """One rejected record (or, without `number`, a whole object) of object number `object` of its batch."""
+    """One rejected record (or, without `number`, a whole object) of object number `object` of its batch, and
+    the contract that it was judged by."""
 
+    contract: str
     object: int
     number: int | None
     offset: int | None
@@ -56,7 +58,6 @@ def location(uri: str, etag: str, number: int | None) -> bytes:
 def bad_event_rows(
     bad: Sequence[BadRecord],
     stream: str,
-    contract: str,
     objects: Sequence[tuple[str, str, object]],
     seal: Callable[[bytes, bytes], bytes],
     tag: Callable[[str], bytes],
@@ -75,7 +76,7 @@ def bad_event_rows(
             {
                 "id": hashlib.sha256(where).hexdigest()[:32],
                 "stream": stream,
-                "contract": contract,
+                "contract": item.contract,
                 "failure_type": item.type,
                 "field": item.path,
                 "rule": item.rule,

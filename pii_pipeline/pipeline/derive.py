@@ -12,25 +12,27 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from pii_pipeline.contracts.columns import widened
 from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import ParquetWriter, data_file, read_parquet, write_parquet
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.layer import Layer, LayerResult, Progress, as_made, make_layer, silent
+from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, make_layer, silent
 from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkOpener, SealedRows
+from pii_pipeline.pipeline.shares import Share, as_share, by_contract
 from pii_pipeline.pipeline.subjects import windows
-from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
+from pii_pipeline.privacy.derive import derive_columns
 from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.encodings import from_base64, from_uuid
 from pii_pipeline.privacy.leak_gate import LeakError
 from pii_pipeline.privacy.nested import plain
-from pii_pipeline.privacy.plan import CONSENT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN
-from pii_pipeline.streams.datasets import derived_plan
+from pii_pipeline.privacy.plan import CONSENT, CONTRACT, EVENT_TIME, KEY_LINK, SUBJECT_TOKEN
+from pii_pipeline.streams.datasets import dataset_schema, derived_plan
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,13 @@ def derived_fingerprint(
     installation: Installation, stream: Stream, dataset: str, batch: Batch, upstream: Commit | str | None
 ) -> str:
     """What the dataset's part of a batch depends on; `upstream`: of the lake's part, or that fingerprint."""
-    derived = derived_plan(stream, dataset)
-    request = (
-        f"{dataset} {derived.request.level} {sorted(derived.request.purposes)} {derived.joinable_with_lake}"
-    )
+    wanted = stream.derived[dataset]
+    consent, joinable = wanted.consent, wanted.joinable_with_lake is not None
+    request = f"{dataset} {consent.level} {sorted(set(consent.purposes or ()))} {joinable}"
     etags = [item.etag for item in batch.objects]
     secret = installation.secret.version
     above = upstream.fingerprint if isinstance(upstream, Commit) else upstream
-    return fingerprint(etags, f"{stream.contract.digest} {request}", CODE_VERSION, secret, above)
+    return fingerprint(etags, f"{stream.digest} {request}", CODE_VERSION, secret, above)
 
 
 def _derive_batch(
@@ -88,7 +89,7 @@ def _derive_batch(
     assert upstream is not None
     source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
     with derived_file(installation, stream, dataset, batch, name) as file:
-        for chunk in ordered_map(file.derive, file.chunks(source), installation.workers):
+        for chunk in ordered_map(file.derive, file.shares(source), installation.workers):
             file.write(chunk, progress)
     return file.made()
 
@@ -99,60 +100,74 @@ def derived_file(
 ) -> Iterator[DerivedFile]:
     """The file of one batch of a derived dataset, there when the block ends, and not if it raises."""
     path = data_file(stream.name, dataset, hour_start(batch.hour), batch.id, name)
-    derived = derived_plan(stream, dataset)
-    with write_parquet(installation.zones.consented, path, derived.schema()) as out:
-        yield DerivedFile(installation, stream, dataset, derived, path, out)
+    with write_parquet(installation.zones.consented, path, dataset_schema(stream, dataset)) as out:
+        yield DerivedFile(installation, stream, dataset, path, out)
 
 
 class DerivedFile:
-    """Chunks of the lake in, chunks of the dataset out and into its file. `seconds` it took so far."""
+    """Shares of the lake in, chunks of the dataset out and into its file. `seconds` it took so far."""
 
     def __init__(
         self,
         installation: Installation,
         stream: Stream,
         dataset: str,
-        derived: DerivedPlan,
         path: str,
         out: ParquetWriter,
     ) -> None:
         self._installation = installation
         self._stream = stream
         self._dataset = dataset
-        self._derived = derived
+        wanted = stream.derived[dataset]
+        self._plans = {contract.contract: derived_plan(contract, wanted) for contract in stream.active}
+        self._schema = dataset_schema(stream, dataset)
         self._path = path
         self._out = out
         self._withheld = 0
         self._salts: dict[bytes, bytes] = {}
         self.seconds = 0.0
 
-    def chunks(self, path: str) -> Iterator[pa.Table]:
-        """What is needed of a file of the lake."""
-        schema = self._derived.plan.lake_schema()
-        dictionaries = [KEY_LINK, SUBJECT_TOKEN, *self._derived.plan.treated_texts(schema)]
+    def shares(self, path: str) -> Iterator[Share]:
+        """What is needed of a file of the lake. Raises `InputsGone` if some of it came there under a contract
+        that is not active any more: its columns may be other ones by now."""
+        needed = dict.fromkeys(name for derived in self._plans.values() for name in derived.needed)
+        encoded = {
+            name: [CONTRACT, KEY_LINK, SUBJECT_TOKEN, *derived.plan.treated_texts(derived.plan.lake_schema())]
+            for name, derived in self._plans.items()
+        }
+        dictionaries = dict.fromkeys(name for names in encoded.values() for name in names)
         lake = self._installation.zones.lake
-        for batch in read_parquet(lake, path, columns=self._derived.needed, dictionaries=dictionaries):
-            yield pa.Table.from_batches([batch])
+        for batch in read_parquet(lake, path, columns=list(needed), dictionaries=list(dictionaries)):
+            table = pa.Table.from_batches([batch])
+            # Files of releases that knew one version only do not name it.
+            told = CONTRACT in table.column_names
+            for contract, rows in (
+                by_contract(table, self._stream) if told else [(self._stream.contract, table)]
+            ):
+                if contract is None:
+                    raise InputsGone(f"{path}: came into the lake under a contract that is not active now")
+                yield as_share(contract, rows, encoded[contract.contract])
 
-    def derive(self, table: pa.Table, sealed: SealedRows | None = None) -> DerivedChunk:
-        """The dataset's part of a chunk of the lake (its columns that are needed, or more).
+    def derive(self, share: Share, sealed: SealedRows | None = None) -> DerivedChunk:
+        """The dataset's part of a share of the lake (its columns that are needed, or more).
 
-        `sealed`: the chunk has not left this process; else its keys are asked of the store. Raises
+        `sealed`: the share has not left this process; else its keys are asked of the store. Raises
         `LeakError`. Several threads may be in here.
         """
         started = time.perf_counter()
+        derived, table = self._plans[share.contract.contract], share.table
         rows, size = table.num_rows, table.nbytes
-        admitted = self._derived.request.admits(table[CONSENT].combine_chunks())
-        table = table.select(self._derived.needed).filter(pa.array(admitted))
+        admitted = derived.request.admits(table[CONSENT].combine_chunks())
+        table = table.select(derived.needed).filter(pa.array(admitted))
         if sealed is None:
             table, row, opener = self._opened(table)
         else:
             row, opener = sealed.row[admitted], sealed.sealer.opener(self._dataset)
-        columns, leaks = derive_columns(table, self._derived, row, opener)
+        columns, leaks = derive_columns(table, derived, row, opener)
         if leaks:
             raise LeakError(leaks)
-        names = self._derived.schema().names
-        result = pa.table([columns[name] for name in names], names)
+        names = derived.schema().names
+        result = widened(pa.table([columns[name] for name in names], names), self._schema)
         return DerivedChunk(result, rows - table.num_rows, size, time.perf_counter() - started)
 
     def write(self, chunk: DerivedChunk, progress: Progress) -> None:

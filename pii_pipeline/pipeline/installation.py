@@ -20,6 +20,7 @@ from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret, SnowplowSalt
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
+from pii_pipeline.pipeline.contract_lock import refuse_changed
 from pii_pipeline.pipeline.made import MadeAhead
 from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.settings import Settings
@@ -64,6 +65,7 @@ class Installation:
         """What was made ahead and waits for its commit, by layer and batch."""
         self.entered: dict[tuple[str, str], int] = {}
         """New landing objects of a stream and hour that were entered ahead."""
+        self._held: set[str] = set()
         self._windows: dict[str, dict[date, bytes | None]] = {}
         self._windows_lock = Lock()
 
@@ -118,7 +120,7 @@ class Installation:
     def secret_version(self, stream: Stream) -> int | str:
         """What of its secrets the stream's pseudonyms depend on. Raises what is wrong with them."""
         version = self.secret.version
-        return f"{version} {self.snowplow_salt.mark}" if stream.contract.hashes else version
+        return f"{version} {self.snowplow_salt.mark}" if stream.hashes else version
 
     @cached_property
     def index_key(self) -> bytes:
@@ -129,6 +131,22 @@ class Installation:
     def digest_seed(self) -> int:
         """64 secret bits for the hashes by which redelivered events are told."""
         return int.from_bytes(hmac.digest(self.index_key, b"event digests", hashlib.sha256)[:8], "big")
+
+    def hold_to_contracts(self, stream: Stream, using: bool = True) -> None:
+        """Raises `ContractChanged` if an active contract is not what it was when it was first in use.
+
+        `using`: events are processed under them now, which the ledger remembers.
+        """
+        if stream.digest in self._held:
+            return
+        known = self.ledger.active_contracts()
+        if using:
+            known = self.ledger.remember_contracts(
+                {contract.contract: contract.digest for contract in stream.active}
+            )
+        refuse_changed(stream.active, known)
+        if using:
+            self._held.add(stream.digest)
 
     @cached_property
     def processes(self) -> Workers:
@@ -153,7 +171,7 @@ class Installation:
             missing = [day for day in days if day not in known]
             if missing:
                 known.update(self.keys.window_keys(stream.name, missing))
-            salt = self.snowplow_salt.value if stream.contract.hashes else None
+            salt = self.snowplow_salt.value if stream.hashes else None
             return Keyring(stream.name, self.secret.key, dict(known), salt)
 
     def forget_windows(self) -> None:

@@ -121,7 +121,7 @@ def make_layer(
 
     Nothing is visible before its commit. The lease keeps two runs from committing at once; were it lost, they
     would still meet in the ledger's transaction. Worker processes that this layer has no more work for begin
-    with the one that `following` names.
+    with the one that `following` names. Raises `ContractChanged` before anything is read.
     """
     ledger = installation.ledger
     result = LayerResult(stream.name, hour, layer.name)
@@ -131,7 +131,10 @@ def make_layer(
         _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
         commits: dict[str, Commit | None] = {}
         jobs: list[_Job] = []
-        for batch in ledger.batches(stream.name, hour):
+        batches = ledger.batches(stream.name, hour)
+        if batches:
+            installation.hold_to_contracts(stream)
+        for batch in batches:
             upstream = ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
             if upstream_layer and upstream is None:
                 continue  # not made upstream: nothing to make it from

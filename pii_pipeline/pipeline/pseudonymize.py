@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pii_pipeline.contracts.columns import differences, widened
+from pii_pipeline.contracts.model import Contract
+from pii_pipeline.contracts.record_type import arrow_schema
 from pii_pipeline.keys.keyring import DataKeys, Keyring
-from pii_pipeline.lake import data_file, read_parquet, write_parquet
+from pii_pipeline.lake import data_file, plain_schema, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
@@ -36,14 +39,17 @@ from pii_pipeline.pipeline.layer import (
 from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkSealer, SealedRows
+from pii_pipeline.pipeline.shares import Share, as_share, by_contract
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
-from pii_pipeline.pipeline.validate import ARRIVAL_TIME, validated_schema
+from pii_pipeline.pipeline.validate import ARRIVAL_TIME, columns_under
 from pii_pipeline.privacy.consent import LEVELS, consent_column
 from pii_pipeline.privacy.distinct import numbered
 from pii_pipeline.privacy.encodings import base64_array, uuid_array
 from pii_pipeline.privacy.leak_gate import LeakError, inspect
+from pii_pipeline.privacy.nested import plain
 from pii_pipeline.privacy.plan import (
     CONSENT,
+    CONTRACT,
     EVENT_TIME,
     ID_REUSED,
     KEY_LINK,
@@ -53,9 +59,10 @@ from pii_pipeline.privacy.plan import (
 )
 from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
 from pii_pipeline.privacy.sealer import RowKeys
+from pii_pipeline.streams.datasets import dataset_schema
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 DOCUMENT_BYTES = 32 * 1024 * 1024
 """Of documents in a chunk. Treated, they are as a rule three times as long, and 33 times where each of their
@@ -94,7 +101,7 @@ def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequen
         etags = [item.etag for item in batch.objects]
         secret = installation.secret_version(stream)
         above = upstream.fingerprint if upstream else None
-        return fingerprint(etags, stream.contract.digest, CODE_VERSION, secret, above)
+        return fingerprint(etags, stream.digest, CODE_VERSION, secret, above)
 
     make = partial(_pseudonymize_batch, stream, tuple(ahead))
     return Layer(PSEUDONYMIZED_EVENTS, "pseudonymized", fingerprint_of, make, as_made)
@@ -110,15 +117,18 @@ def _pseudonymize_batch(
     progress: Progress,
 ) -> Made:
     assert upstream is not None
-    plan = compile_plan(stream.contract)
     path = data_file(stream.name, PSEUDONYMIZED_EVENTS, hour_start(batch.hour), batch.id, name)
     ahead = Ahead(installation, stream, datasets, batch, name)
-    treat = _Treatment(installation, stream, plan, ahead)
+    plans = {contract.contract: compile_plan(contract) for contract in stream.active}
+    treat = _Treatment(installation, stream, plans, ahead)
     erased = expired = 0
     try:
-        with ahead, write_parquet(installation.zones.lake, path, plan.lake_schema()) as out:
-            chunks = validated_chunks(installation, stream, batch, upstream, plan)
-            for treated in ordered_map(treat, chunks, installation.workers):
+        with (
+            ahead,
+            write_parquet(installation.zones.lake, path, dataset_schema(stream, PSEUDONYMIZED_EVENTS)) as out,
+        ):
+            shares = validated_shares(installation, stream, batch, upstream, plans)
+            for treated in ordered_map(treat, shares, installation.workers):
                 out.write(treated.table)
                 erased += treated.erased
                 expired += treated.expired
@@ -135,10 +145,15 @@ def _pseudonymize_batch(
     return Made((MadeFile.of(PSEUDONYMIZED_EVENTS, path, out),), counts, ahead=ahead.made())
 
 
-def validated_chunks(
-    installation: Installation, stream: Stream, batch: Batch, upstream: Commit, plan: Plan
-) -> Iterator[pa.Table]:
-    """The validated rows of a batch chunk by chunk, redelivered ones left out, with `ID_REUSED`."""
+def validated_shares(
+    installation: Installation,
+    stream: Stream,
+    batch: Batch,
+    upstream: Commit,
+    plans: Mapping[str, Plan],
+) -> Iterator[Share]:
+    """The validated rows of a batch chunk by chunk and version by version, redelivered ones left out, with
+    `ID_REUSED`. Rows that were validated under another contract are the newest's, if it can have them."""
     key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
     restricted = installation.zones.restricted
     paths = {file.dataset: file.path for file in upstream.files}
@@ -146,15 +161,10 @@ def validated_chunks(
     if EVENT_DIGESTS in paths:
         digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))
         verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
-    schema = validated_schema(stream)
-    needed = set(schema.names)
-    dictionaries = plan.treated_texts(schema)
+    encoded = {name: plan.treated_texts(columns_under(plan.contract)) for name, plan in plans.items()}
+    dictionaries = [CONTRACT, *dict.fromkeys(name for names in encoded.values() for name in names)]
     at = 0
     for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key, dictionaries=dictionaries):
-        if not needed <= set(part.schema.names):
-            raise InputsGone(
-                f"batch {batch.id}: validated under an earlier contract, and its objects are gone"
-            )
         table = pa.Table.from_batches([part])
         if verdict is None:
             table = table.append_column(ID_REUSED, pa.nulls(table.num_rows, pa.bool_()))
@@ -163,7 +173,34 @@ def validated_chunks(
             table = table.append_column(ID_REUSED, pa.array(mine == duplicates.ID_REUSED))
             table = table.filter(pa.array(mine != duplicates.DUPLICATE))
         at += part.num_rows
-        yield from _cut(table, plan.documents)
+        shared = by_contract(table, stream) if CONTRACT in part.schema.names else [(None, table)]
+        for contract, rows in shared:
+            governing = contract or stream.contract
+            if not _fits(rows, governing, validated_so=contract is not None):
+                why = "validated under an earlier contract, and its objects are gone"
+                raise InputsGone(f"batch {batch.id}: {why}")
+            for piece in _cut(_narrowed(rows, governing), plans[governing.contract].documents):
+                yield as_share(governing, piece, encoded[governing.contract])
+
+
+def _fits(table: pa.Table, contract: Contract, validated_so: bool) -> bool:
+    """Whether validated rows can be treated as `contract` says; `validated_so`: they were judged by it."""
+    wanted = columns_under(contract)
+    known = plain_schema(table.schema)
+    if any(found.first is not None and found.path != CONTRACT for found in differences(wanted, known)):
+        return False
+    return validated_so or not texts(column_at(table, contract.key_field))[1].min(initial=0) < 0
+
+
+def _narrowed(table: pa.Table, contract: Contract) -> pa.Table:
+    """`table` with the records in it as `contract` has them: what is encrypted whole, is what it says."""
+    for field in arrow_schema(contract.record):
+        column = table[field.name]
+        if pa.types.is_nested(field.type) and column.type != field.type:
+            table = table.set_column(
+                table.schema.get_field_index(field.name), field.name, column.cast(field.type)
+            )
+    return table
 
 
 def _cut(table: pa.Table, documents: Sequence[str]) -> Iterator[pa.Table]:
@@ -182,51 +219,57 @@ def _cut(table: pa.Table, documents: Sequence[str]) -> Iterator[pa.Table]:
 
 
 class _Treatment:
-    """From a chunk of validated rows to a chunk of the lake."""
+    """From a share of validated rows to a chunk of the lake."""
 
-    def __init__(self, installation: Installation, stream: Stream, plan: Plan, ahead: Ahead) -> None:
+    def __init__(
+        self, installation: Installation, stream: Stream, plans: Mapping[str, Plan], ahead: Ahead
+    ) -> None:
         self._installation = installation
         self._stream = stream
-        self._plan = plan
-        self._schema = plan.lake_schema()
+        self._plans = plans
+        self._schema = dataset_schema(stream, PSEUDONYMIZED_EVENTS)
         self._subjects = SubjectCache(installation.keys)
         self._ahead = ahead
 
-    def __call__(self, table: pa.Table) -> _Treated:
+    def __call__(self, share: Share) -> _Treated:
+        contract, table = share
+        plan = self._plans[contract.contract]
         size = table.nbytes
         when = windows(table[EVENT_TIME].combine_chunks())
         keyring = self._installation.keyring(self._stream, when.days)
         table, when, expired = _without_expired(table, when, keyring)
-        who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
+        who = people(table, contract, self._stream.name, when, self._installation.index_key)
         gone = self._erased(table, who.tags, who.subject)
         erased = int(gone.sum())
         if erased:
             table = table.filter(pa.array(~gone))
             when = windows(table[EVENT_TIME].combine_chunks())
-            who = people(table, self._stream.contract, self._stream.name, when, self._installation.index_key)
+            who = people(table, contract, self._stream.name, when, self._installation.index_key)
         subjects = self._subjects.get(who.tags)
-        keys = self._data_keys(table, when, who.subject, [subject.ref for subject in subjects], keyring)
+        refs = [subject.ref for subject in subjects]
+        keys = _data_keys(column_at(table, contract.key_field), when, who.subject, refs, keyring)
         data_keys = DataKeys(
             days=[when.days[i] for i in keys.window.tolist()],
             salts=[subjects[i].salt for i in keys.subject.tolist()],
             key_links=keys.links,
         )
         sealer = ChunkSealer(keyring, [subject.salt for subject in subjects], data_keys)
-        columns = pseudonymize_columns(table, self._plan, RowKeys(who.subject, keys.row), sealer)
-        leaks = inspect(table, columns, self._plan)
+        columns = pseudonymize_columns(table, plan, RowKeys(who.subject, keys.row), sealer)
+        leaks = inspect(table, columns, plan)
         if leaks:
             raise LeakError(leaks)
         columns |= {
             EVENT_TIME: table[EVENT_TIME].combine_chunks(),
+            CONTRACT: plain(table[CONTRACT]),
             KEY_LINK: _spread(keys.row, uuid_array(keys.links)),
             SUBJECT_TOKEN: _spread(keys.row, base64_array(keys.tokens)),
-            CONSENT: self._consent(table),
+            CONSENT: _consent(table, contract),
             ID_REUSED: table[ID_REUSED].combine_chunks(),
         }
-        names = self._schema.names
+        names = plan.lake_schema().names
         lake = pa.table([columns[name] for name in names], names)
-        derived = self._ahead.derive(lake, SealedRows(keys.row, sealer))
-        return _Treated(lake, erased, expired, size, derived)
+        derived = self._ahead.derive(Share(contract, lake), SealedRows(keys.row, sealer))
+        return _Treated(widened(lake, self._schema), erased, expired, size, derived)
 
     def _erased(self, table: pa.Table, tags: list[bytes], subject: np.ndarray) -> np.ndarray:
         """Rows of people who were erased after them: event or arrival time at or before the erasure."""
@@ -242,33 +285,6 @@ class _Treatment:
         ]
         return (times[0] <= moments) | (times[1] <= moments)
 
-    def _data_keys(
-        self, table: pa.Table, when: Windows, subject: np.ndarray, refs: list[bytes], keyring: Keyring
-    ) -> _Keys:
-        """The distinct (window, key field value, subject) of the rows, with key link and token of each."""
-        values, codes = texts(column_at(table, self._stream.contract.key_field))
-        combined = (codes * len(when.days) + when.window) * len(refs) + subject
-        distinct, row = numbered(combined)
-        of_subject = distinct % max(len(refs), 1)
-        of_window = distinct // max(len(refs), 1) % max(len(when.days), 1)
-        of_value = distinct // max(len(refs), 1) // max(len(when.days), 1)
-        links: list[bytes] = [b""] * len(distinct)
-        tokens: list[bytes] = [b""] * len(distinct)
-        for number, day in enumerate(when.days):
-            chosen = np.flatnonzero(of_window == number).tolist()
-            of_day = [refs[of_subject[i]] for i in chosen]
-            found = keyring.key_links(day, [values[of_value[i]] for i in chosen], of_day)
-            for i, link, token in zip(chosen, found, keyring.subject_tokens(day, of_day, found), strict=True):
-                links[i], tokens[i] = link, token
-        return _Keys(row, of_window, of_subject, links, tokens)
-
-    def _consent(self, table: pa.Table) -> pa.Array:
-        consent = self._stream.contract.consent
-        if consent is None:
-            return pa.nulls(table.num_rows, LEVELS)
-        values = None if consent.field is None else column_at(table, consent.field)
-        return consent_column(consent, values, table.num_rows)
-
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
@@ -279,6 +295,36 @@ class _Keys:
     subject: np.ndarray
     links: list[bytes]
     tokens: list[bytes]
+
+
+def _data_keys(
+    key_values: pa.Array, when: Windows, subject: np.ndarray, refs: list[bytes], keyring: Keyring
+) -> _Keys:
+    """The distinct (window, key field value, subject) of the rows, with key link and token of each."""
+    values, codes = texts(key_values)
+    combined = (codes * len(when.days) + when.window) * len(refs) + subject
+    distinct, row = numbered(combined)
+    of_subject = distinct % max(len(refs), 1)
+    of_window = distinct // max(len(refs), 1) % max(len(when.days), 1)
+    of_value = distinct // max(len(refs), 1) // max(len(when.days), 1)
+    links: list[bytes] = [b""] * len(distinct)
+    tokens: list[bytes] = [b""] * len(distinct)
+    for number, day in enumerate(when.days):
+        chosen = np.flatnonzero(of_window == number).tolist()
+        of_day = [refs[of_subject[i]] for i in chosen]
+        found = keyring.key_links(day, [values[of_value[i]] for i in chosen], of_day)
+        for i, link, token in zip(chosen, found, keyring.subject_tokens(day, of_day, found), strict=True):
+            links[i], tokens[i] = link, token
+    return _Keys(row, of_window, of_subject, links, tokens)
+
+
+def _consent(table: pa.Table, contract: Contract) -> pa.Array:
+    """The consent levels of the rows; null where the contract does not say where they are."""
+    if contract.consent is None:
+        return pa.nulls(table.num_rows, LEVELS)
+    field = contract.consent.field
+    values = None if field is None else column_at(table, field)
+    return consent_column(contract.consent, values, table.num_rows)
 
 
 def _spread(rows: np.ndarray, values: pa.Array) -> pa.DictionaryArray:

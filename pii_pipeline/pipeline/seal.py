@@ -30,10 +30,12 @@ class Sealed:
 def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC).
 
-    The first that is done with an hour: a secret that is missing or another one is refused before it.
+    The first that is done with an hour: a secret that is missing or another one is refused before it, and so
+    is a contract that has changed.
     """
     started = time.perf_counter()
     installation.secret_version(stream)
+    installation.hold_to_contracts(stream, using=False)
     if (stream.name, hour) not in installation.entered:  # or else this run has begun, and swept, already
         sweep_hour(installation, stream, hour)
     landing = installation.zones.landing

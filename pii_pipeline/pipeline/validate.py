@@ -12,7 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from pii_pipeline.contracts.record_type import arrow_type
+from pii_pipeline.contracts.columns import union
+from pii_pipeline.contracts.model import Contract
+from pii_pipeline.contracts.record_type import arrow_schema
 from pii_pipeline.formats import (
     DelimitedText,
     ObjectFault,
@@ -43,8 +45,9 @@ from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import Leak, LeakError
+from pii_pipeline.privacy.plan import CONTRACT, EVENT_TIME, UNLISTED
 from pii_pipeline.streams.model import Stream
-from pii_pipeline.validation import Validated, Validator
+from pii_pipeline.validation import SideBySide
 
 CODE_VERSION = "4"
 BAD_EVENTS = "bad_events"
@@ -64,13 +67,22 @@ class _Checked:
 
 
 def validated_schema(stream: Stream) -> pa.Schema:
-    """The columns of ``validated_events``: the contract's fields, then what the pipeline adds."""
-    fields = [pa.field(name, arrow_type(node)) for name, node in stream.contract.record.fields]
+    """The columns of ``validated_events``: the fields of all active versions, then what we add."""
+    return _with_ours(union([arrow_schema(contract.record) for contract in stream.active]))
+
+
+def columns_under(contract: Contract) -> pa.Schema:
+    """The columns of ``validated_events`` that the events of one contract have."""
+    return _with_ours(arrow_schema(contract.record))
+
+
+def _with_ours(fields: pa.Schema) -> pa.Schema:
     return pa.schema(
         [
             *fields,
-            pa.field("_event_time", pa.timestamp("us", "UTC")),
-            pa.field("_unlisted", pa.string()),
+            pa.field(EVENT_TIME, pa.timestamp("us", "UTC")),
+            pa.field(UNLISTED, pa.string()),
+            pa.field(CONTRACT, pa.string()),
             pa.field(ARRIVAL_TIME, pa.timestamp("us", "UTC")),
         ]
     )
@@ -99,12 +111,11 @@ def validate_hour(
 
 def validation(installation: Installation, stream: Stream) -> Layer[_Validated]:
     """The layer."""
-    contract = stream.contract
 
     def fingerprint_of(batch: Batch, _: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
         settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field} {stream.format}"
-        return fingerprint(etags, f"{contract.digest} {settings}", CODE_VERSION, None)
+        return fingerprint(etags, f"{stream.digest} {settings}", CODE_VERSION, None)
 
     return Layer(
         VALIDATED_EVENTS,
@@ -132,7 +143,6 @@ def _validate_batch(
     name: str,
     progress: Progress,
 ) -> _Validated:
-    contract = stream.contract
     zones, keys = installation.zones, installation.keys
     day = hour_start(batch.hour).date()
     key = keys.restricted_key(stream.name, day)
@@ -160,7 +170,6 @@ def _validate_batch(
             rows = bad_event_rows(
                 bad,
                 stream.name,
-                contract.contract,
                 [(item.uri, item.etag, item.arrival) for item in batch.objects],
                 quarantine.seal,
                 quarantine.tag,
@@ -177,7 +186,16 @@ def _validate_batch(
                 set_aside(
                     [
                         BadRecord(
-                            result.object, None, None, result.type, None, None, result.message, None, None
+                            contract=stream.contract.contract,
+                            object=result.object,
+                            number=None,
+                            offset=None,
+                            type=result.type,
+                            path=None,
+                            rule=None,
+                            message=result.message,
+                            record=None,
+                            subject=None,
                         )
                     ]
                 )
@@ -200,7 +218,7 @@ def _validate_batch(
         files,
         {**counts, "validated": valid.rows, "bad_by_reason": dict(sorted(reasons.items()))},
         None
-        if contract.event_id_field is None
+        if stream.contract.event_id_field is None
         else pa.concat_tables([duplicates.SCHEMA.empty_table(), *digests]),
     )
 
@@ -248,11 +266,11 @@ def _opener(installation: Installation, item: SealedObject):  # noqa: ANN202
 
 
 def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa: ANN202
-    contract = stream.contract
-    validator = Validator(contract, stream.contract_field)
-    start = hour_start(batch.hour)
+    versions = SideBySide(stream.active, stream.contract_field)
+    event_id_field = stream.contract.event_id_field  # that of all active versions
     # The bounds are those of the hour, not of the object: identical bytes get one verdict within an hour.
-    earliest, latest = start - contract.max_age, start + timedelta(hours=2)
+    start = hour_start(batch.hour)
+    latest = start + timedelta(hours=2)
     arrivals = pa.array([item.arrival for item in batch.objects], pa.timestamp("us", "UTC"))
     seed = installation.digest_seed
     form = stream.format.form
@@ -262,17 +280,16 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
             return chunk
         arrival = arrivals.take(pa.array(chunk.object))
         fields = split_fields(chunk, form) if isinstance(form, DelimitedText) else None
-        validated: Validated = validator.validate(
-            chunk.records, chunk.too_large, earliest, latest, arrival, fields
-        )
+        validated = versions.validate(chunk.records, chunk.too_large, start, latest, arrival, fields)
         rows = pa.array(validated.rows)
         table = validated.table.append_column(ARRIVAL_TIME, arrival.take(rows))
         digests = None
-        if contract.event_id_field is not None:
-            ids = column_at(table, contract.event_id_field)
+        if event_id_field is not None:
+            ids = column_at(table, event_id_field)
             digests = duplicates.digests(chunk.records, validated.rows, ids, seed)
         bad = [
             BadRecord(
+                contract=failure.contract,
                 object=int(chunk.object[failure.row]),
                 number=int(chunk.number[failure.row]),
                 offset=int(chunk.offset[failure.row]),

@@ -82,6 +82,7 @@ class DocumentStep:
 Step = Leaf | ListStep | RecordStep | DocumentStep
 
 EVENT_TIME = "_event_time"
+CONTRACT = "_contract"
 KEY_LINK = "_key_link"
 SUBJECT_TOKEN = "_subject_token"
 CONSENT = "_consent"
@@ -104,7 +105,7 @@ class Plan:
     @property
     def identity(self) -> str:
         """``handle/name``: what associated data and default domains are bound to, whatever the version."""
-        return self.contract.contract.rpartition("/")[0]
+        return self.contract.identity
 
     def associated_data(self, path: str) -> bytes:
         """Binds a ciphertext to its column: moved to another one it does not open."""
@@ -118,6 +119,7 @@ class Plan:
         """The columns of ``pseudonymized_events``: system columns first, then the contract's."""
         system = [
             pa.field(EVENT_TIME, pa.timestamp("us", "UTC"), nullable=False),
+            pa.field(CONTRACT, pa.string(), nullable=False),
             pa.field(KEY_LINK, pa.string(), nullable=False),
             pa.field(SUBJECT_TOKEN, pa.string(), nullable=False),
             pa.field(CONSENT, pa.list_(pa.int32())),

@@ -29,12 +29,14 @@ def generate(
     planted: Planted | None = None,
     max_record_bytes: int = MAX_RECORD_BYTES,
     format: Format = JSON,
+    contract_field: str | None = None,
 ) -> Iterator[bytes]:
     """Blocks of an object in `format` of `events` records of `contract`; the same for the same arguments.
 
     `end` is the moment at which the sample arrives, with a time zone: event times lie in the hour before.
     Event ids differ from one `seed` or `end` to another, people do not. `planted`, if given, counts what was
-    generated. `max_record_bytes` is the stream's: records made too large are just beyond it.
+    generated. `max_record_bytes` is the stream's: records made too large are just beyond it; so is
+    `contract_field`.
 
     Which generator depends on the format, and on the contract's handle and name. Raises ValueError for a
     negative number or a time without zone, and while iterating UnsatisfiableError (see `generic`).
@@ -44,7 +46,7 @@ def generate(
     if end.tzinfo is None:
         raise ValueError("end needs a time zone")
     planted = Planted() if planted is None else planted
-    match contract.contract.rpartition("/")[0], format:
+    match contract.identity, format:
         case "acme/webshop-click", JsonText():
             return generate_webshop(events, seed, end, planted, max_record_bytes)
         case "acme/login", JsonText():
@@ -55,7 +57,7 @@ def generate(
         case _, DelimitedText() if format == SNOWPLOW_ENRICHED_TSV and contract.time_field == COLLECTOR_TIME:
             return generate_snowplow(contract, events, seed, end, planted, max_record_bytes)
         case _:
-            return generate_generic(contract, events, seed, end, planted, format)
+            return generate_generic(contract, events, seed, end, planted, format, contract_field)
 
 
 def expected_counts(

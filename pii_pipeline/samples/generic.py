@@ -35,15 +35,22 @@ _PRIVATE_WORDS = ("anchor", "beacon", "castle", "dragon", "falcon", "garnet", "h
 
 
 def generate_generic(
-    contract: Contract, events: int, seed: int, end: datetime, planted: Planted, format: Format
+    contract: Contract,
+    events: int,
+    seed: int,
+    end: datetime,
+    planted: Planted,
+    format: Format,
+    contract_field: str | None = None,
 ) -> Iterator[bytes]:
     """Blocks of an object in `format`, `events` valid records in all; the same for the same arguments.
 
-    Times lie in the hour before `end`, in order, and none is older than the contract allows. Raises
-    UnsatisfiableError.
+    `contract_field`: where the records say which contract they follow. Times lie in the hour before `end`, in
+    order, and none is older than the contract allows. Raises UnsatisfiableError.
     """
     writer = writer_of(contract, format)
-    maker = _Maker(contract, Random(f"{seed} {events} {end.timestamp()}"), max(1, events // 8), writer)
+    random = Random(f"{seed} {events} {end.timestamp()}")
+    maker = _Maker(contract, random, max(1, events // 8), writer, contract_field)
     valid = VALIDATORS[dialect(contract.json_schema)](contract.json_schema)
     span = min(timedelta(hours=1), contract.max_age)
     yield writer.begin()
@@ -63,9 +70,12 @@ def generate_generic(
 
 
 class _Maker:
-    def __init__(self, contract: Contract, random: Random, keys: int, writer: Writer) -> None:
+    def __init__(
+        self, contract: Contract, random: Random, keys: int, writer: Writer, contract_field: str | None
+    ) -> None:
         self.contract = contract
         self.writer = writer
+        self.contract_field = contract_field
         self.schema = contract.json_schema
         self.random = random
         self.rules: dict[str, list[Rule]] = {}
@@ -78,7 +88,9 @@ class _Maker:
         self.consent = contract.consent.field if contract.consent else None
         self.words_of_consent = tuple((contract.consent and contract.consent.values) or ())
         self.needed = {
-            path for path in (contract.time_field, contract.key_field, contract.event_id_field) if path
+            path
+            for path in (contract.time_field, contract.key_field, contract.event_id_field, contract_field)
+            if path
         }
         self.needed |= {rule.field for rule in contract.validations if rule.not_empty}
         self.moment = datetime.min.replace(tzinfo=UTC)
@@ -136,6 +148,8 @@ class _Maker:
         """The value of a field with a part to play, or None."""
         types = schema.get("type", "string")
         text = types == "string" or "string" in types
+        if path and path == self.contract_field:
+            return self.contract.contract
         if path == self.time_field:
             return written(self.moment, self.contract, text)
         if path == self.id_field:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pii_pipeline.contracts.columns import union
+from pii_pipeline.contracts.model import Contract
 from pii_pipeline.privacy.plan import compile_plan
-from pii_pipeline.streams.model import PSEUDONYMIZED_EVENTS, Stream
+from pii_pipeline.streams.model import PSEUDONYMIZED_EVENTS, Derived, Stream
 
 if TYPE_CHECKING:
     from pii_pipeline.privacy.derive import DerivedPlan
 
 
-def derived_plan(stream: Stream, dataset: str) -> DerivedPlan:
-    """The plan of the stream's derived dataset of that name."""
+def derived_plan(contract: Contract, dataset: Derived) -> DerivedPlan:
+    """The plan of a derived dataset for the events of one contract."""
     from pii_pipeline.privacy.consent import ConsentRequest  # the kernels take time to import
     from pii_pipeline.privacy.derive import DerivedPlan
 
-    wanted = stream.derived[dataset]
-    request = ConsentRequest(wanted.consent.level, frozenset(wanted.consent.purposes or ()))
-    return DerivedPlan(compile_plan(stream.contract), request, wanted.joinable_with_lake is not None)
+    request = ConsentRequest(dataset.consent.level, frozenset(dataset.consent.purposes or ()))
+    return DerivedPlan(compile_plan(contract), request, dataset.joinable_with_lake is not None)
+
+
+def contract_schema(contract: Contract, derived: Mapping[str, Derived], dataset: str) -> pa.Schema:
+    """The columns of ``pseudonymized_events``, or of one of the `derived` datasets, that the events of one
+    contract have."""
+    if dataset == PSEUDONYMIZED_EVENTS:
+        return compile_plan(contract).lake_schema()
+    return derived_plan(contract, derived[dataset]).schema()
 
 
 def dataset_schema(stream: Stream, dataset: str) -> pa.Schema:
-    """The columns of the stream's ``pseudonymized_events``, or of a derived dataset."""
-    if dataset == PSEUDONYMIZED_EVENTS:
-        return compile_plan(stream.contract).lake_schema()
-    return derived_plan(stream, dataset).schema()
+    """The columns of the stream's ``pseudonymized_events``, or of a derived dataset: those of all active
+    versions."""
+    return union([contract_schema(contract, stream.derived, dataset) for contract in stream.active])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,7 +14,8 @@ from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import Scalar, walk
 from pii_pipeline.contracts.source import Source, nearest, read_yaml
 from pii_pipeline.contracts.treatments import Encrypt
-from pii_pipeline.streams.model import NAME, RESERVED, Stream, StreamSettings
+from pii_pipeline.streams.model import CONTRACT_FILE, NAME, RESERVED, Stream, StreamSettings
+from pii_pipeline.streams.side_by_side import clashing
 
 STREAM_FILE = "stream.yaml"
 
@@ -42,14 +44,37 @@ def load_streams(folders: Sequence[Path]) -> dict[str, Stream]:
                     streams[path.name] = load_stream(path)
                 except ConfigurationError as error:
                     problems.extend(error.problems)
+    problems.extend(_contradictions(streams.values()))
     problems += _shared_tables(streams.values())
     if problems:
         raise ConfigurationError(problems)
     return streams
 
 
-def load_stream(folder: Path) -> Stream:
-    """The stream in `folder`. Raises ConfigurationError with every problem of its files."""
+def _contradictions(streams: Iterable[Stream]) -> Iterator[Problem]:
+    """Versions that two streams have, and that say one thing in one and another in the other."""
+    first: dict[str, Contract] = {}
+    for contract in (contract for stream in streams for contract in stream.versions):
+        other = first.setdefault(contract.contract, contract)
+        if other.digest != contract.digest:
+            line = read_yaml(contract.file).line(("contract",))
+            problem = f"{contract.contract} is also in {other.file}, and says something else there"
+            yield Problem(
+                contract.file, line, "contract", problem, "give one of them another name or version"
+            )
+
+
+def listed_files(folder: Path) -> list[Path]:
+    """The files of the contracts that the stream in `folder` lists. Raises ConfigurationError."""
+    names = read_yaml(folder / STREAM_FILE).data.get("contracts", [CONTRACT_FILE])
+    return [folder / name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def load_stream(folder: Path, states: Mapping[str, str] | None = None) -> Stream:
+    """The stream in `folder`. Raises ConfigurationError with every problem of its files.
+
+    `states`: loaded as if these contracts (``handle/name/version``) were in other states than they are.
+    """
     file = folder / STREAM_FILE
     if problem := name_problem(folder.name):
         raise ConfigurationError([Problem(file, 1, "", problem, "rename the folder: webshop, web_shop_2")])
@@ -58,27 +83,32 @@ def load_stream(folder: Path) -> Stream:
         raise ConfigurationError([Problem(file, 1, "", "does not exist", mend)])
     source = read_yaml(file)
     settings = None
-    names = source.data.get("contracts", ["contract.yaml"])
+    names = source.data.get("contracts", [CONTRACT_FILE])
     try:
         settings = StreamSettings.model_validate(source.data)
         names = settings.contracts
     except ValidationError as error:
         source.add_invalid(error, StreamSettings)
-    loaded, problems = _contracts(source, names)
-    active = _active(source, loaded) if not problems else None
+    loaded, problems = _contracts(source, names, states or {})
+    active = _active(source, loaded, settings) if not problems and settings is not None else []
     warnings: list[Caution] = []
-    if settings is not None and active is not None:
-        _check(source, settings, active.contract)
-        warnings = [*_cautions(source, settings, active.contract), *active.warnings]
+    if settings is not None and active:
+        contracts = [found.contract for found in active]
+        for contract in contracts:
+            _check(source, settings, contract)
+        if not source.problems:
+            problems.extend(clashing(contracts, settings.derived))
+        warnings = [*_cautions(source, settings, contracts)]
+        warnings += [caution for found in active for caution in found.warnings]
     problems = sorted(source.problems, key=lambda problem: problem.line) + problems
-    if problems or settings is None or active is None:
+    if problems or settings is None:
         raise ConfigurationError(problems)
     stream = Stream.model_validate(
         {
             **dict(settings),
             "name": folder.name,
             "folder": folder,
-            "contract": active.contract,
+            "versions": tuple(found.contract for found in loaded),
             "warnings": tuple(warnings),
         }
     )
@@ -112,8 +142,11 @@ def name_problem(name: str) -> str:
     return ""
 
 
-def _contracts(source: Source, names: object) -> tuple[list[LoadedContract], list[Problem]]:
-    """The contracts that the stream names, as far as they can be loaded, and the problems of their files."""
+def _contracts(
+    source: Source, names: object, states: Mapping[str, str]
+) -> tuple[list[LoadedContract], list[Problem]]:
+    """The contracts that the stream names, the newest first, as far as they can be loaded; and what is wrong
+    with the others."""
     loaded: list[LoadedContract] = []
     problems: list[Problem] = []
     for number, name in enumerate(names if isinstance(names, list | tuple) else ()):
@@ -137,21 +170,30 @@ def _contracts(source: Source, names: object) -> tuple[list[LoadedContract], lis
         if same is not None:
             problem = f"`{found.contract.contract}` is also in {same.file.name}"
             source.add(location, problem, "give the newer one a new version")
+        if state := states.get(found.contract.contract):
+            found = replace(found, contract=found.contract.model_copy(update={"state": state}))
         loaded.append(found)
+    loaded.sort(key=lambda found: found.contract.version, reverse=True)
     return loaded, problems
 
 
-def _active(source: Source, loaded: list[LoadedContract]) -> LoadedContract | None:
+def _active(source: Source, loaded: list[LoadedContract], settings: StreamSettings) -> list[LoadedContract]:
     active = [found for found in loaded if found.contract.state == "active"]
+    names = ", ".join(found.file.name for found in active)
     if not active and loaded:
         states = ", ".join(f"{found.file.name} is {found.contract.state}" for found in loaded)
         source.add(
             ("contracts",), f"no contract is active ({states})", "write `state: active` in one of them"
         )
-    elif len(active) > 1:
-        names = ", ".join(found.file.name for found in active)
-        source.add(("contracts",), f"more than one contract is active ({names})", "archive all but one")
-    return active[0] if len(active) == 1 else None
+    elif len(active) > 1 and settings.contract_field is None:
+        problem = f"more than one contract is active ({names}), and nothing says which governs an event"
+        mend = "archive all but one, or name the events' own field that says it in `contract_field`"
+        source.add(("contracts",), problem, mend)
+    elif len(identities := {found.contract.identity for found in active}) > 1:
+        problem = f"{' and '.join(sorted(identities))} are active side by side ({names})"
+        mend = "give them one handle and name, as versions of one contract, or make two streams of it"
+        source.add(("contracts",), problem, mend)
+    return active
 
 
 def _check(source: Source, settings: StreamSettings, contract: Contract) -> None:
@@ -159,12 +201,14 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
         nodes = dict(walk(contract.record))
         node = nodes.get(settings.contract_field)
         mend = "name a string field outside lists"
+        whose = f"the schema of {contract.contract}"
         if node is None:
             near = nearest(settings.contract_field, nodes)
-            problem = f"the schema declares no field `{settings.contract_field}`"
+            problem = f"{whose} declares no field `{settings.contract_field}`"
             source.add(("contract_field",), problem, f"did you mean `{near}`?" if near else mend)
         elif node != Scalar("string") or "[]" in settings.contract_field:
-            source.add(("contract_field",), f"`{settings.contract_field}` is not one string", mend)
+            problem = f"in {whose}, `{settings.contract_field}` is not one string"
+            source.add(("contract_field",), problem, mend)
     for name, derived in settings.derived.items():
         if problem := name_problem(name):
             source.add(("derived", name), problem, "rename it: marketing, web_statistics")
@@ -178,8 +222,9 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
             source.add(location, problem, f"write `{wanted}`")
 
 
-def _cautions(source: Source, settings: StreamSettings, contract: Contract) -> Iterator[Caution]:
-    levels = {item.level for item in contract.treatments() if isinstance(item, Encrypt)}
+def _cautions(source: Source, settings: StreamSettings, contracts: Sequence[Contract]) -> Iterator[Caution]:
+    treatments = (item for contract in contracts for item in contract.treatments())
+    levels = {item.level for item in treatments if isinstance(item, Encrypt)}
     for name, derived in settings.derived.items():
         request = derived.consent
         if request.level is not None:

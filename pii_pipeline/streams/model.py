@@ -27,6 +27,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 PSEUDONYMIZED_EVENTS = "pseudonymized_events"
 
+CONTRACT_FILE = "contract.yaml"
+"""Where a stream's contract is, if `contracts` does not say."""
+
 LAYERS = ("raw_events", "validated_events", "bad_events", PSEUDONYMIZED_EVENTS)
 """Names of the layers that every stream has."""
 
@@ -189,7 +192,7 @@ class StreamSettings(Model):
     description: str = Field(min_length=1)
     owners: tuple[Annotated[str, BeforeValidator(_owner)], ...] = ()
     format: AnyFormat = Json()
-    contracts: tuple[str, ...] = Field(default=("contract.yaml",), min_length=1)
+    contracts: tuple[str, ...] = Field(default=(CONTRACT_FILE,), min_length=1)
     contract_field: str | None = None
     bad_event_threshold: float = Field(default=0.05, ge=0, le=1)
     max_record_bytes: int = Field(default=1_048_576, ge=1)
@@ -199,16 +202,37 @@ class StreamSettings(Model):
 
 
 class Stream(StreamSettings):
-    """A stream that can be processed: its settings, its active contract, and what somebody should look at.
+    """A stream that can be processed: its settings, its contract, and what somebody should look at.
 
-    `contract_field` is the path of the event's own field that names its contract (handle/name/version);
-    `bad_event_threshold` the share of an hour's records that may be bad.
+    `versions` are all of its contract, the newest first; at least one is active. Where several are, each
+    event is governed by the one it names in the field at `contract_field` (handle/name/version).
+    `bad_event_threshold` is the share of an hour's records that may be bad.
     """
 
     name: str
     folder: Path
-    contract: Contract
+    versions: tuple[Contract, ...] = Field(exclude=True)
     warnings: tuple[Caution, ...] = ()
+
+    @property
+    def active(self) -> tuple[Contract, ...]:
+        """The active versions, the newest first."""
+        return tuple(contract for contract in self.versions if contract.state == "active")
+
+    @property
+    def contract(self) -> Contract:
+        """The newest active version."""
+        return self.active[0]
+
+    @property
+    def hashes(self) -> bool:
+        """Whether any active version needs the salt of Snowplow's hashes."""
+        return any(contract.hashes for contract in self.active)
+
+    @property
+    def digest(self) -> str:
+        """What the output depends on in the contract: the digests of all active versions."""
+        return " ".join(contract.digest for contract in self.active)
 
     def tolerates(self, records: int, bad: int) -> bool:
         """Whether so many bad ones among so many records are no more than `bad_event_threshold`."""

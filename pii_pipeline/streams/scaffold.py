@@ -11,7 +11,7 @@ _STREAM = """\
 description: What these events are, and who sends them.
 # owners: [team:web]           # a team or an e-mail address
 format: @FORMAT@
-contracts: [contract.yaml]     # exactly one of them is active
+contracts: [contract.yaml]     # all versions; one is active (more with `contract_field`)
 bad_event_threshold: 0.05      # share of an hour's records that may be bad before everything behind it stops
 max_record_bytes: 1048576
 dedupe_window: 7d              # how long a redelivered event is recognised

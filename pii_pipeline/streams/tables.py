@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -56,7 +56,7 @@ def check_tables(source: Source, stream: Stream) -> None:
             continue
         fields = _fields(dataset_schema(stream, table.dataset))
         for column, wanted in table.columns.items():
-            _check_column(source, (*place, "columns", column), column, wanted, fields, stream.contract)
+            _check_column(source, (*place, "columns", column), column, wanted, fields, stream.active)
         if not table.columns:
             _check_names(source, place, [field.path[0] for field in fields.values() if field.top])
 
@@ -107,7 +107,7 @@ def _check_column(
     name: str,
     wanted: WarehouseColumn,
     fields: Mapping[str, _Field],
-    contract: Contract,
+    contracts: Sequence[Contract],
 ) -> None:
     if problem := name_problem(name):
         source.add(place, problem, "rename the column, and say which `field` it is")
@@ -135,7 +135,9 @@ def _check_column(
     elif wanted.type is not None and not fits(wanted.type, natural):
         mend = f"write {' or '.join(fitting_types(natural))}"
         source.add((*place, "type"), f"`{wanted.type}` does not fit `{path}`, which is {natural}", mend)
-    elif (length := max_length(wanted.type or "")) and length < (digits := _pseudonym_digits(path, contract)):
+    elif (length := max_length(wanted.type or "")) and length < (
+        digits := max(_pseudonym_digits(path, contract) for contract in contracts)
+    ):
         problem = f"`{path}` is pseudonymized, and pseudonyms have {digits} characters"
         source.add((*place, "type"), problem, f"write varchar({digits}) or more")
 

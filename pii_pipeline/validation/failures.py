@@ -29,12 +29,14 @@ exceptions, where a later step cannot be taken at all: a record that is no JSON 
 class Failure:
     """One bad record: its position among the records handed in, and the first reason found.
 
-    `path` is the schema's path of the field, made of declared names only ("" is the record itself). Neither
+    `contract` is the one that it was judged by. `path` is the schema's path of the field, made of declared
+    names only ("" is the record itself). Neither
     `path` nor `message` ever holds a value or a key that the producer chose. `subject` does identify a
     person (the data subject's id, where it could be read) and therefore stays out of the repr.
     """
 
     row: int
+    contract: str
     type: FailureType
     path: str
     rule: str
@@ -53,9 +55,9 @@ class Rejected(Exception):
         self.message = message
         self.subject: str | None = None
 
-    def at(self, row: int) -> Failure:
-        """The failure this stands for, of the record at position `row`."""
-        return Failure(row, self.type, self.path, self.rule, self.message, self.subject)
+    def at(self, row: int, contract: str) -> Failure:
+        """The failure this stands for, of the record at position `row`, judged by `contract`."""
+        return Failure(row, contract, self.type, self.path, self.rule, self.message, self.subject)
 
 
 def and_more(message: str, others: int) -> str:

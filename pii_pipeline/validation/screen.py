@@ -101,10 +101,10 @@ class Screen:
         """
         if not self._guarded:
             try:
-                return _find(_connection(), self._plan, lines)
+                return _find(connection(), self._plan, lines)
             except _ERRORS:
                 self._guarded = True
-        return _find(_connection(), self._plan, lines, "coalesce(json_valid(line), false)")
+        return _find(connection(), self._plan, lines, "coalesce(json_valid(line), false)")
 
 
 def masked(values: pa.Array, type: pa.DataType, wanted: np.ndarray) -> pa.Array:
@@ -118,7 +118,7 @@ def masked(values: pa.Array, type: pa.DataType, wanted: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(type, len(values), buffers, offset=values.offset, children=children)
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
+def connection() -> duckdb.DuckDBPyConnection:
     """This thread's own DuckDB, in memory. A forked process makes its own, too."""
     known: tuple[int, duckdb.DuckDBPyConnection] | None = getattr(_threads, "connection", None)
     if known is not None and known[0] == os.getpid():
@@ -132,7 +132,7 @@ def _connection() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def _query(con: duckdb.DuckDBPyConnection, sql: str, lines: pa.Array) -> pa.Table:
+def query(con: duckdb.DuckDBPyConnection, sql: str, lines: pa.Array) -> pa.Table:
     """The answer of `sql` over the table `input`, whose column `line` is `lines`."""
     table = pa.table({"line": lines})
     con.register("input", pa.Table.from_batches(table.to_batches(_BATCH), table.schema))
@@ -275,7 +275,7 @@ def _slots(con: duckdb.DuckDBPyConnection, level: Level, lines: pa.Array, sound:
     structure = _literal(json.dumps(level.structure, ensure_ascii=False))
     # A branch not taken is not computed: the function raises on malformed JSON.
     sql = f"SELECT CASE WHEN {sound} THEN json_transform(line, {structure}) END AS value FROM input"
-    return _by_slot(level, _single(_query(con, sql, lines)["value"]))
+    return _by_slot(level, _single(query(con, sql, lines)["value"]))
 
 
 def _by_slot(level: Level, value: pa.Array) -> list[pa.Array]:

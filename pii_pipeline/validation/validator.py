@@ -106,9 +106,10 @@ class Validator:
         undecided[fast.rows] = False
         raw = _RawRecords(records, fields)
         slow_rows, judged, failures = self._judged(raw, np.flatnonzero(undecided), arrivals, bounds)
-        failures += [_failure(fault) for fault in faults]
+        name = self._contract.contract
+        failures += [_failure(fault, name) for fault in faults]
         failures += [
-            Failure(int(row), "too_large", "", "max_record_bytes", "longer than a record may be")
+            Failure(int(row), name, "too_large", "", "max_record_bytes", "longer than a record may be")
             for row in np.flatnonzero(cut)
         ]
         failures.sort(key=lambda failure: failure.row)
@@ -161,7 +162,7 @@ class Validator:
             unlisted = unlisted if found is None else found.unlisted
         elif self._screen is not None:
             text = pa.large_string() if pa.types.is_large_binary(records.type) else pa.string()
-            found = self._screen.run(masked(records, text, wanted & ~_not_utf8(records)))
+            found = self._screen.run(masked(records, text, wanted & ~not_utf8(records)))
         else:
             found = None
         if found is None:
@@ -202,7 +203,7 @@ class Validator:
                 judged.append(judge(arrived, *bounds))
                 accepted.append(row)
             except Rejected as rejected:
-                failures.append(rejected.at(row))
+                failures.append(rejected.at(row, self._contract.contract))
         return accepted, judged, failures
 
     def _merged(
@@ -247,13 +248,13 @@ class _RawRecords:
             yield partial(strict.judge_texts, texts, size)
 
 
-def _failure(fault: Fault) -> Failure:
+def _failure(fault: Fault, contract: str) -> Failure:
     """A record that could not be taken apart."""
     type: FailureType = "not_utf8" if fault.rule == "encoding" else "malformed_record"
-    return Failure(fault.row, type, "", fault.rule, fault.message)
+    return Failure(fault.row, contract, type, "", fault.rule, fault.message)
 
 
-def _not_utf8(records: pa.Array) -> np.ndarray:
+def not_utf8(records: pa.Array) -> np.ndarray:
     """Which records are not UTF-8 (bool). Arrow looks at blocks, Python at those it refuses."""
     bad = np.zeros(len(records), bool)
     text = pa.large_string() if pa.types.is_large_binary(records.type) else pa.string()

@@ -101,10 +101,20 @@ def test_an_hour_is_made_once_and_again_only_where_something_changed(tmp_path):
     assert once_more["pseudonymized"] == planted.validated, "the same events again add nothing"
     assert once_more["records"] == once_more["validated"] + once_more["bad"] + once_more["duplicates"]
 
+    lake = deployment.files("lake")
     contract = streams / "webshop" / "contract.yaml"
-    changed = contract.read_text().replace("  locale: keep\n", "  locale: drop\n")
-    assert changed != contract.read_text()
-    contract.write_text(changed)
+    as_it_was = contract.read_text()
+    contract.write_text(as_it_was.replace("  locale: keep\n", "  locale: drop\n"))
+    deployment.pii("run", "webshop", code=1)
+    assert "acme/webshop-click/1.0.0 has been active since" in deployment.said
+    assert deployment.files("lake") == lake, "an active contract does not change under its version"
+    contract.write_text(as_it_was)
+
+    deployment.pii("contract", "new-version", "webshop")
+    newer = contract.with_name("contract-1.1.0.yaml")
+    newer.write_text(newer.read_text().replace("  locale: keep\n", "  locale: drop\n"))
+    for _ in ("in_review", "approved", "active"):
+        deployment.pii("contract", "promote", "acme/webshop-click/1.1.0")
     remade = made(deployment, "webshop")
     assert {name.split("/")[2] for name in remade} >= {
         "pseudonymized_events",

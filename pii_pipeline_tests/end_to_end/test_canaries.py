@@ -91,6 +91,7 @@ def leaky_streams(tmp_path) -> Path:
     contract = folder / "leaky" / "contract.yaml"
     text = contract.read_text()
     kept = re.sub(r"^  user_agent: .*$", "  user_agent: keep", text, flags=re.MULTILINE)
+    kept = kept.replace("acme/webshop-click/", "acme/leaky-click/")
     assert kept != text
     contract.write_text(kept)
     return folder

@@ -63,10 +63,12 @@ LEAKING = [
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of an installation in `folder`, whose streams are made there."""
+    """The environment of an installation in `folder`, whose streams are made there if they are not yet."""
     for name in STREAMS:
         stream = folder / "streams" / name
-        stream.mkdir(parents=True, exist_ok=True)
+        if stream.exists():
+            continue
+        stream.mkdir(parents=True)
         (stream / "stream.yaml").write_text(_STREAM)
         (stream / "contract.yaml").write_text(_CONTRACT.replace("NAME", name))
         (stream / "event.schema.json").write_text(json.dumps(_SCHEMA))

@@ -79,12 +79,14 @@ def settings(folder: Path) -> None:
 
 def contract(folder: Path) -> None:
     file = folder / "streams" / "alpha" / "contract.yaml"
-    file.write_text(file.read_text().replace("  page: keep\n", ""))
+    file.write_text(file.read_text().replace("1.0.0", "1.0.1").replace("  page: keep\n", ""))
 
 
 def schema(folder: Path) -> None:
     file = folder / "streams" / "alpha" / "event.schema.json"
     file.write_text(file.read_text().replace('"minLength": 1', '"minLength": 2'))
+    version = folder / "streams" / "alpha" / "contract.yaml"
+    version.write_text(version.read_text().replace("1.0.0", "1.0.1"))
 
 
 def instance(folder: Path) -> None:

@@ -119,3 +119,112 @@ def test_init_makes_a_stream_that_works(pii: Pii, own_streams: Path):
     again = pii("init", "newsletter")
     assert again.exit_code == 2
     assert "exists already" in again.stderr
+
+
+def version(own_streams: Path, pii: Pii, *changes: tuple[str, str]) -> str:
+    """The name of a new version of the stream `clicks`, with these texts replaced in it."""
+    pii("init", "clicks")
+    assert pii("contract", "new-version", "clicks").exit_code == 0
+    file = own_streams / "clicks" / "contract-1.1.0.yaml"
+    text = file.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    file.write_text(text)
+    return "acme/clicks/1.1.0"
+
+
+def test_diff_says_what_got_weaker_and_fails(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii, ("  email: {encrypt: {level: 2}} ", "  email: keep "))
+    done = pii("contract", "diff", "acme/clicks/1.0.0", newer)
+    assert done.exit_code == 1
+    assert "fields.email" in done.output
+    assert "protected less" in done.output
+    assert "Protection: 1 field or setting weaker" in done.output
+    assert "Version: asks for a minor step, and is minor" in done.output
+    back = pii("contract", "diff", newer, "acme/clicks/1.0.0")
+    assert back.exit_code == 0
+    assert "Protection: nothing is weaker" in back.output
+    assert "Version: asks for a minor step, but is no later one" in back.output
+
+
+def test_diff_fails_where_readers_miss_a_column(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii, ("  event_id: keep\n", "  event_id: drop\n"))
+    done = pii("contract", "diff", "acme/clicks/1.0.0", newer, "--json")
+    assert done.exit_code == 1
+    said = json.loads(done.stdout)
+    assert (said["keeps_columns"], said["weaker"], said["step_asked"]) == (False, [], "major")
+    assert [change["place"] for change in said["changes"]] == ["fields.event_id", "lake.event_id"]
+
+
+def test_diff_of_what_is_the_same_passes(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii)
+    files = [own_streams / "clicks" / name for name in ("contract.yaml", "contract-1.1.0.yaml")]
+    for old, new in (("acme/clicks/1.0.0", newer), files):
+        done = pii("contract", "diff", old, new)
+        assert done.exit_code == 0
+        assert done.output.splitlines() == [
+            "acme/clicks/1.0.0 → acme/clicks/1.1.0: 0 changes",
+            "Protection: nothing is weaker",
+            "Old events under the new version: valid",
+            "New events under the old version: valid",
+            "Readers of the lake: all columns are there, with their types",
+            "Version: the two say the same",
+        ]
+
+
+def test_an_unknown_contract_is_said_to_be_so(pii: Pii):
+    done = pii("contract", "diff", "acme/login/1.0.0", "acme/logins/1.0.0")
+    assert done.exit_code == 2
+    assert "no stream lists a contract `acme/logins/1.0.0`; did you mean `acme/login/1.0.0`?" in done.stderr
+    assert pii("contract", "promote", "acme/nothing/1.0.0").exit_code == 2
+    assert pii("contract", "show", "acme/nothing/1.0.0").exit_code == 2
+    assert pii("contract", "new-version", "nothing").exit_code == 2
+
+
+def test_a_version_goes_its_way_and_is_listed(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii)
+    assert json.loads(pii("contract", "promote", newer, "--json").stdout) == [
+        {
+            "contract": newer,
+            "file": str(own_streams / "clicks" / "contract-1.1.0.yaml"),
+            "before": "draft",
+            "after": "in_review",
+        }
+    ]
+    pii("contract", "promote", newer)
+    said = pii("contract", "promote", newer).output.splitlines()
+    assert [line.partition(" (")[0] for line in said] == [
+        "acme/clicks/1.1.0: approved → active",
+        "acme/clicks/1.0.0: active → archived",
+    ]
+    (listed,) = json.loads(pii("contract", "list", "--json").stdout)
+    assert listed["contract"] == newer
+    assert [(item["contract"], item["state"]) for item in listed["versions"]] == [
+        (newer, "active"),
+        ("acme/clicks/1.0.0", "archived"),
+    ]
+    assert pii("contract", "promote", newer).exit_code == 2
+    assert "1.0.0" in pii("contract", "list").output
+
+
+def test_show_a_draft(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii, ("  email: {encrypt: {level: 2}} ", "  email: drop "))
+    shown = json.loads(pii("contract", "show", newer, "--json").stdout)
+    assert (shown["contract"], shown["state"]) == (newer, "draft")
+    fields = {field["field"]: field["treatment"] for field in shown["fields"]}
+    assert fields["email"] == "drop"
+    assert json.loads(pii("contract", "show", "clicks", "--json").stdout)["contract"] == "acme/clicks/1.0.0"
+
+
+def test_samples_say_which_version_they_follow(pii: Pii, own_streams: Path):
+    pii("init", "clicks")
+    for name in ("stream.yaml", "event.schema.json"):
+        file = own_streams / "clicks" / name
+        text = file.read_text().replace("bad_event", "contract_field: follows\nbad_event", 1)
+        file.write_text(text.replace('"user_id": {', '"follows": {"type": "string"},\n    "user_id": {', 1))
+    pii("contract", "new-version", "clicks")
+    for version in ("acme/clicks/1.0.0", "acme/clicks/1.1.0"):
+        lines = pii("sample", "clicks", "--events", 5, "--contract", version).stdout.splitlines()
+        assert {json.loads(line)["follows"] for line in lines} == {version}
+    assert pii("sample", "clicks", "--contract", "acme/clicks/1.2.0").exit_code == 2

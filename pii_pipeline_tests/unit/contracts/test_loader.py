@@ -2,12 +2,24 @@
 
 import json
 import pickle
+from datetime import timedelta
 
 import pytest
 
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
-from pii_pipeline.contracts.loader import LoadedContract, linkable_after_erasure, load_contract
-from pii_pipeline.contracts.treatments import Encrypt, Keep, SelfDescribing
+from pii_pipeline.contracts.loader import LoadedContract, linkable_after_erasure, load_contract, meaning
+from pii_pipeline.contracts.model import Consent, Contract, Rule
+from pii_pipeline.contracts.treatments import (
+    TREATMENTS,
+    Drop,
+    Encrypt,
+    Generalize,
+    Keep,
+    Mask,
+    Pseudonymize,
+    SelfDescribing,
+    Url,
+)
 from pii_pipeline_tests.unit.contracts.examples import CONTRACT, SCHEMA, changed, with_properties, write
 
 
@@ -611,13 +623,127 @@ def test_what_stays_linkable_after_an_erasure(tmp_path):
 # --- the digest ---------------------------------------------------------------------------------------------
 
 
+EVERYTHING = (
+    CONTRACT.replace("key_field", "max_age: 36h\nkey_field")
+    + """\
+  - {field: email, regex: '@'}
+  - {field: tags, not_empty: true}
+  - {field: quantity, enum: [1, 2]}
+default: drop
+"""
+).replace(
+    "  premium: keep\n",
+    """\
+  premium: keep
+  id: {keep: {allow: [phone]}}
+  session: {pseudonymize: {domain: visit, reversible: true}}
+  person: {pseudonymize: {hash: SHA-256}}
+  tags[]: {mask: {keep_last: 2}}
+  product/sku: {url: {keep_query: [a]}}
+  ts: {generalize: {date: day}}
+  price: {generalize: {step: 0.5}}
+  product/stock: drop
+""",
+)
+
+
 def digest(folder, contract=CONTRACT, schema: object = SCHEMA) -> str:
     return load(folder, contract, schema).contract.digest
 
 
 def test_digest_is_pinned(tmp_path):
     # An upgrade that changes it makes every batch of every stream again: that must be meant.
-    assert digest(tmp_path) == "a012a00a86c3339dc99ff7596c3f7cea998db5dd74107078af5aeddcc6678fc3"
+    assert digest(tmp_path / "a") == "556d99eca548c4f81b524d59a3fce31dc34b3244f03cfaa7962912fed2a3b77c"
+    assert (
+        digest(tmp_path / "b", EVERYTHING)
+        == "13ac220e16d9df89cf3b7d085989948e018c9d52f1995003a4909a8214f9552c"
+    )
+
+
+def test_digest_tells_treatments_without_settings_apart_inside_entities_too():
+    kept, dropped = (
+        SelfDescribing(entities={"iglu:com.acme/page/jsonschema/1-*-*": {"url": item}})
+        for item in (Keep(), Drop())
+    )
+    assert meaning(kept) != meaning(dropped)
+
+
+def test_an_option_that_is_new_and_not_used_changes_no_digest(tmp_path):
+    class LaterRule(Rule):
+        multiple_of: int | None = None
+
+    class LaterEncrypt(Encrypt, frozen=True):
+        padded: bool = False
+
+    class LaterContract(Contract):
+        retention: timedelta = timedelta(days=90)
+
+    def as_later(contract, **options):
+        fields = {
+            path: LaterEncrypt(level=treatment.level, **options)
+            if isinstance(treatment, Encrypt)
+            else treatment
+            for path, treatment in contract.fields.items()
+        }
+        rules = [LaterRule.model_validate(dict(rule)) for rule in contract.validations]
+        return LaterContract.model_validate(
+            {**contract_settings(contract), "fields": fields, "validations": rules}
+        )
+
+    def contract_settings(contract):
+        return {field.alias or name: getattr(contract, name) for name, field in Contract.model_fields.items()}
+
+    contract = load(tmp_path, EVERYTHING).contract
+    assert meaning(as_later(contract)) == meaning(contract)
+    assert meaning(as_later(contract, padded=True)) != meaning(contract)
+
+
+def test_defaults_are_pinned():
+    # The digest leaves out what is as by default: a default that changes would change what contracts mean
+    # under the same digest. A new option with a default of its own is added here.
+    known = {
+        Contract: {
+            "time_format": None,
+            "time_zone": "UTC",
+            "max_age": timedelta(days=7),
+            "data_subject": None,
+            "event_id_field": None,
+            "consent": None,
+            "default": Pseudonymize(),
+            "fields": {},
+            "validations": (),
+        },
+        Consent: {"field": None, "values": None, "default": None},
+        Rule: dict.fromkeys(("regex", "min", "max", "enum", "min_length", "max_length", "not_empty")),
+        Keep: {"name": "keep", "allow": ()},
+        Drop: {"name": "drop"},
+        Pseudonymize: {
+            "name": "pseudonymize",
+            "domain": None,
+            "joinable": False,
+            "reversible": False,
+            "hash": None,
+        },
+        Encrypt: {"name": "encrypt"},
+        Generalize: {
+            "name": "generalize",
+            "ipv4_prefix": None,
+            "ipv6_prefix": None,
+            "date": None,
+            "step": None,
+        },
+        Url: {"name": "url", "keep_query": (), "keep_path": True},
+        Mask: {"name": "mask", "keep_first": 0, "keep_last": 0},
+        SelfDescribing: {"name": "self_describing", "entities": {}},
+    }
+    assert set(known) >= set(TREATMENTS.values())
+    for model, defaults in known.items():
+        found = {
+            name: field.default
+            for name, field in model.model_fields.items()
+            if not field.is_required() and not field.exclude
+        }
+        assert found == defaults, model
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,24 @@ def test_two_who_look_for_duplicates_compare_each_pair_of_batches_once(
         assert commit is not None and commit.sequence == position + 1
 
 
+def remember(ledger: Ledger, number: int) -> list[str]:
+    """Another digest of the same contract in each process; returns which ones it was told."""
+    told = []
+    for turn in range(ROUNDS):
+        known = ledger.remember_contracts(
+            {f"acme/shop/{turn}.0.0": f"of {number}", "acme/shop/0.1.0": "same"}
+        )
+        told.append(known[f"acme/shop/{turn}.0.0"].digest)
+        assert known["acme/shop/0.1.0"].digest == "same"
+    return told
+
+
+def test_two_who_remember_one_contract_are_told_the_same(ledger: Ledger, database_url: str) -> None:
+    one, two = race(remember, database_url)
+    assert one == two
+    assert set(one) <= {"of 0", "of 1"}
+
+
 def replace(ledger: Ledger, number: int) -> int:
     """Process 0 replaces a commit again and again, process 1 reads it; returns how many versions it saw."""
     [batch] = ledger.batches("logins", HOUR)

@@ -34,6 +34,7 @@ def lake_and_dataset(rows, request, joinable=False, keys=None, **extra):
     count = len(rows)
     lake |= {
         "_event_time": pa.array([0] * count, pa.timestamp("us", "UTC")),
+        "_contract": pa.array([plan.contract.contract] * count),
         "_key_link": pa.array(["k"] * count),
         "_subject_token": pa.array(["t"] * count),
         "_consent": pa.nulls(count, pa.list_(pa.int32())),
@@ -77,7 +78,8 @@ def test_only_what_the_request_covers_is_decrypted_with_its_type():
 def test_a_consented_dataset_does_not_join_the_lake():
     lake, out, derived = lake_and_dataset(ROWS, ConsentRequest(level=1), event_id_field="id")
     assert "id" not in out
-    assert [name for name in derived.schema().names if name.startswith("_")] == ["_event_time"]
+    system = [name for name in derived.schema().names if name.startswith("_")]
+    assert system == ["_event_time", "_contract"]
     for name in ("flag", "gone"):
         assert out[name][0] != lake[name][0].as_py(), f"{name} would join"
     assert out["items"][0][0]["note"] != lake["items"][0][0]["note"].as_py()

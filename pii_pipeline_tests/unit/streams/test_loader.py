@@ -1,5 +1,6 @@
 """Folders of streams: what loads, what is refused on which line with which mend, what is warned of."""
 
+import json
 import pickle
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from pii_pipeline.contracts.errors import ConfigurationError
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import Stream
-from pii_pipeline_tests.unit.contracts.examples import CONTRACT, changed, write
+from pii_pipeline_tests.unit.contracts.examples import CONTRACT, SCHEMA, changed, with_properties, write
 
 STREAM = """\
 description: Clicks.
@@ -181,17 +182,19 @@ def test_names(tmp_path, name):
         (
             "[team:web]",
             "[team:web]\ncontract_field: sesion",
-            "stream.yaml:3: contract_field: the schema declares no field `sesion` — did you mean `session`?",
+            "stream.yaml:3: contract_field: the schema of acme/shop/1.0.0 declares no field `sesion` "
+            "— did you "
+            "mean `session`?",
         ),
         (
             "[team:web]",
             "[team:web]\ncontract_field: price",
-            "3: contract_field: `price` is not one string — name a",
+            "3: contract_field: in the schema of acme/shop/1.0.0, `price` is not one string — name a",
         ),
         (
             "[team:web]",
             "[team:web]\ncontract_field: tags[]",
-            "3: contract_field: `tags[]` is not one string — name",
+            "3: contract_field: in the schema of acme/shop/1.0.0, `tags[]` is not one string — name",
         ),
         (
             "  marketing:",
@@ -293,20 +296,173 @@ def two_contracts(folder: Path, second: str) -> Path:
     return folder
 
 
-def test_exactly_one_contract_is_active(tmp_path):
+def test_without_a_contract_field_exactly_one_contract_is_active(tmp_path):
     newer = changed("1.0.0", "1.1.0")
     draft = newer.replace("state: active", "state: draft")
     stream = load_streams([two_contracts(tmp_path / "a", draft)])["shop"]
     assert stream.contract.contract == "acme/shop/1.0.0"
     two = two_contracts(tmp_path / "b", newer)
     assert problems_in(two) == [
-        f"{two}/shop/stream.yaml:2: contracts: more than one contract is active (contract.yaml, "
-        "newer.yaml) — archive all but one"
+        f"{two}/shop/stream.yaml:2: contracts: more than one contract is active (newer.yaml, "
+        "contract.yaml), and nothing says which governs an event — archive all but one, or name the events' "
+        "own field that says it in `contract_field`"
     ]
     assert problem_of(tmp_path / "c", contract=changed("state: active", "state: in_review")) == (
         "stream.yaml:1: contracts: no contract is active (contract.yaml is in_review) — "
         "write `state: active` in one of them"
     )
+
+
+def side_by_side(folder: Path, second: str, stream: str = "", schema: object = SCHEMA) -> Path:
+    """The contract of `examples` and `second`, with a schema of its own, both in use for their events."""
+    settings = f"contracts: [contract.yaml, newer.yaml]\ncontract_field: session\n{stream}"
+    make(folder, stream=changed("owners: [team:web]\n", settings, STREAM))
+    (folder / "shop" / "newer.schema.json").write_text(json.dumps(schema))
+    second = changed("schema: event.schema.json", "schema: newer.schema.json", second)
+    (folder / "shop" / "newer.yaml").write_text(second)
+    return folder
+
+
+NEWER = changed("1.0.0", "1.10.0")
+
+
+def test_versions_side_by_side_the_newest_first(tmp_path):
+    folder = side_by_side(tmp_path, NEWER)
+    (folder / "shop" / "contract.yaml").write_text(changed("1.0.0", "1.9.0"))
+    stream = load_streams([folder])["shop"]
+    assert [contract.contract for contract in stream.active] == ["acme/shop/1.10.0", "acme/shop/1.9.0"]
+    assert stream.contract is stream.versions[0]
+    assert stream.digest == f"{stream.active[0].digest} {stream.active[1].digest}"
+    again = pickle.loads(pickle.dumps(stream))
+    assert again.active == stream.active
+    archived = changed("state: active", "state: archived", NEWER)
+    alone = load_streams([side_by_side(tmp_path / "b", archived)])["shop"]
+    assert [contract.contract for contract in alone.active] == ["acme/shop/1.0.0"]
+    assert [contract.contract for contract in alone.versions] == ["acme/shop/1.10.0", "acme/shop/1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "properties", "problem"),
+    [
+        (
+            "acme/shop/1.10.0",
+            "acme/store/1.10.0",
+            {},
+            "stream.yaml:2: contracts: acme/shop and acme/store are active side by side (newer.yaml, "
+            "contract.yaml) — give them one handle and name, as versions of one contract, or make "
+            "two streams",
+        ),
+        (
+            "event_id_field: id\n",
+            "",
+            {},
+            "newer.yaml:1: event_id_field: an event's id is not declared here and id in "
+            "contract.yaml, and both "
+            "are active: by it redelivered events are told, whatever their version — declare the "
+            "same in both, "
+            "or archive acme/shop/1.0.0",
+        ),
+        (
+            "namespace: customer",
+            "namespace: guest",
+            {},
+            "newer.yaml:7: data_subject.namespace: the data subject's namespace is guest here and "
+            "customer in ",
+        ),
+        (
+            "consent: {field: levels, type: granular}\n",
+            "",
+            {},
+            "stream.yaml:7: derived.marketing.consent: `acme/shop/1.10.0` does not say where an "
+            "event's consent",
+        ),
+        (
+            "premium: keep",
+            "premium: keep",
+            {"price": {"type": "integer"}},
+            "newer.yaml:3: schema: `price` is int64 here and double in contract.yaml, and both are "
+            "active: no "
+            "column of validated_events can be both — give it another name, or archive acme/shop/1.0.0",
+        ),
+        (
+            "premium: keep",
+            "premium: keep",
+            {"product": {"type": "object", "properties": {"stock": {"type": "string"}}}},
+            "newer.yaml:3: schema: `product/stock` is string here and int64 in contract.yaml, and",
+        ),
+        (
+            "premium: keep",
+            "premium: keep",
+            {"items": {"type": "array", "items": {"type": "string"}}},
+            "newer.yaml:3: schema: `items[]` is string here and a record in contract.yaml, and",
+        ),
+        (
+            "premium: keep",
+            "premium: pseudonymize",
+            {},
+            "newer.yaml:11: fields.premium: `premium` is string here and bool in contract.yaml, and both are "
+            "active: no column of pseudonymized_events can be both — treat it as there, or archive",
+        ),
+        (
+            "premium: keep",
+            "premium: keep\n  product: {encrypt: {level: 1}}",
+            {},
+            "newer.yaml:12: fields.product: `product` is string here and a record in contract.yaml, and both",
+        ),
+        (
+            "premium: keep",
+            "premium: keep\n  quantity: {encrypt: {level: 2}}",
+            {},
+            "newer.yaml:12: fields.quantity: `quantity` is int64 here and string in contract.yaml, "
+            "and both are "
+            "active: no column of marketing can be both",
+        ),
+    ],
+)
+def test_what_cannot_be_active_side_by_side(tmp_path, old, new, properties, problem):
+    folder = side_by_side(tmp_path, changed(old, new, NEWER), schema=with_properties(**properties))
+    (found,) = problems_in(folder)
+    assert problem in found
+
+
+def test_consent_of_two_types_cannot_be_side_by_side(tmp_path):
+    folder = side_by_side(tmp_path, changed("type: granular", "type: cumulative", NEWER))
+    settings = folder / "shop" / "stream.yaml"
+    settings.write_text(settings.read_text().partition("derived:")[0])
+    (found,) = problems_in(folder)
+    assert "newer.yaml:8: consent.type: the type of consent is cumulative here and granular in" in found
+
+
+def test_what_may_differ_side_by_side(tmp_path):
+    newer = (
+        NEWER.replace("time_field: ts", "time_field: created_ms\nmax_age: 3d")
+        .replace("key_field: session", "key_field: device")
+        .replace("field: person", "field: customer")
+        .replace("field: levels", "field: purposes")
+        .replace("email: {encrypt: {level: 2}}", "email: {encrypt: {level: 3}}")
+        .replace("fields:", "default: drop\nfields:")
+        .replace("min: 0", "min: 1")
+    )
+    schema = with_properties(
+        device={"type": "string"},
+        customer={"type": "string"},
+        purposes={"type": "string"},
+        product={"type": "object", "properties": {"stock": {"type": "integer"}, "name": {"type": "string"}}},
+    )
+    stream = load_streams([side_by_side(tmp_path, newer, schema=schema)])["shop"]
+    assert len(stream.active) == 2
+
+
+def test_one_contract_that_says_different_things_in_two_streams_is_refused(tmp_path):
+    make(tmp_path, "clicks")
+    make(tmp_path, "shop")
+    assert len(load_streams([tmp_path])) == 2, "the same may serve two streams"
+    make(tmp_path, "shop", contract=changed("premium: keep", "premium: drop"))
+    assert problems_in(tmp_path) == [
+        f"{tmp_path}/shop/contract.yaml:1: contract: acme/shop/1.0.0 is also in "
+        f"{tmp_path}/clicks/contract.yaml, "
+        "and says something else there — give one of them another name or version"
+    ]
 
 
 def test_one_version_cannot_be_two_contracts(tmp_path):

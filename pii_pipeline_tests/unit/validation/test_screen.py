@@ -345,7 +345,7 @@ def test_when_the_engine_gives_up_the_strict_path_decides_and_nothing_is_quoted(
     def fail(*_: Any) -> pa.Table:
         raise duckdb.InvalidInputException("Malformed JSON: sentinel-value")
 
-    monkeypatch.setattr(screen_module, "_query", fail)
+    monkeypatch.setattr(screen_module, "query", fail)
     schema = {"type": "object", "properties": {"key": {"type": "string"}}}
     result = run(Validator(contract(schema)), {"key": "k"}, {"key": 1}, {"key": "sentinel-value"})
     assert result.rows.tolist() == [0, 2]

@@ -1,0 +1,148 @@
+"""The life of a contract's versions: which there are, the next step of one, and a new one to start from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pii_pipeline.contracts.errors import ConfigurationError, Problem
+from pii_pipeline.contracts.loader import load_contract
+from pii_pipeline.contracts.model import Contract
+from pii_pipeline.contracts.source import read_yaml
+from pii_pipeline.streams.editing import with_element, with_values
+from pii_pipeline.streams.loader import STREAM_FILE, listed_files, load_stream
+from pii_pipeline.streams.model import CONTRACT_FILE
+
+STATES = ("draft", "in_review", "approved", "active", "archived")
+"""In the order in which a version goes through them."""
+
+_NAME = re.compile(r"(.+?)(?:-\d+\.\d+\.\d+)?((?:\.\D[^.]*)*)")
+
+Part = Literal["major", "minor", "patch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A contract that a stream lists, as far as its file tells without being loaded."""
+
+    contract: str
+    state: str
+    stream: Path
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A version, the file it stands in, and the states it leaves and enters."""
+
+    contract: str
+    file: Path
+    before: str
+    after: str
+
+
+def listed_contracts(folders: Sequence[Path]) -> Iterator[Listed]:
+    """Every contract that a stream in `folders` lists, whatever else is wrong with it."""
+    for stream in (file.parent for folder in folders for file in sorted(folder.glob(f"*/{STREAM_FILE}"))):
+        with suppress(ConfigurationError):
+            for file in listed_files(stream):
+                with suppress(ConfigurationError):
+                    data = read_yaml(file).data
+                    yield Listed(str(data.get("contract")), str(data.get("state")), stream, file)
+
+
+def promotion(listed: Listed, beside: Sequence[Listed]) -> list[Move]:
+    """What has to be done for `listed` to enter its next state; `beside`: the stream's other versions.
+
+    Without a `contract_field` only one version can be active: the one before is archived in the same step.
+    Raises ConfigurationError if there is no next state, or if it would be wrong.
+    """
+    if listed.state not in STATES[:-1]:
+        known = listed.state in STATES
+        problem = f"{listed.contract} is {listed.state}" + (", the last state" if known else "")
+        mend = "write `state: active` to take it back into use" if known else f"one of {', '.join(STATES)}"
+        raise ConfigurationError(
+            [Problem(listed.file, read_yaml(listed.file).line(("state",)), "state", problem, mend)]
+        )
+    after = STATES[STATES.index(listed.state) + 1]
+    moves = [Move(listed.contract, listed.file, listed.state, after)]
+    if after == "active" and read_yaml(listed.stream / STREAM_FILE).data.get("contract_field") is None:
+        moves += [
+            Move(other.contract, other.file, other.state, "archived")
+            for other in beside
+            if other.state == "active"
+        ]
+    if after in ("active", "archived"):
+        load_stream(listed.stream, {move.contract: move.after for move in moves})
+    else:
+        load_contract(listed.file)
+    return moves
+
+
+def carry_out(moves: Sequence[Move]) -> None:
+    """Writes the new states into the files."""
+    for move in moves:
+        _write(move.file, with_values(move.file, {"state": move.after}))
+
+
+def new_version(stream: Path, part: Part) -> list[Path]:
+    """Copies the newest active contract of a stream, and its schema, to a draft whose version is raised in
+    `part`, and lists it; returns the files written.
+
+    Raises ConfigurationError if the stream does not load, or there is such a version or file already.
+    """
+    loaded = load_stream(stream)
+    contract = loaded.contract
+    version = _raised(contract.version, part)
+    reference = f"{contract.identity}/{version}"
+    file = _named(contract.file, version)
+    schema_file = _named(contract.file.parent / contract.schema_file, version)
+    if reference in {other.contract for other in loaded.versions}:
+        _refuse(contract, f"{reference} is there already")
+    for target in (file, schema_file):
+        if target.exists():
+            _refuse(contract, f"the file {target.name} is there already")
+    said = {
+        "contract": reference,
+        "state": STATES[0],
+        "schema": str(schema_file.relative_to(contract.file.parent)),
+    }
+    listed = str(file.relative_to(stream))
+    texts = {
+        schema_file: (contract.file.parent / contract.schema_file).read_bytes().decode("utf-8-sig"),
+        file: with_values(contract.file, said),
+        stream / STREAM_FILE: with_element(stream / STREAM_FILE, "contracts", listed, CONTRACT_FILE),
+    }
+    for target, text in texts.items():
+        _write(target, text)
+    return list(texts)
+
+
+def _raised(version: tuple[int, int, int], part: Part) -> str:
+    major, minor, patch = version
+    raised = {
+        "major": (major + 1, 0, 0),
+        "minor": (major, minor + 1, 0),
+        "patch": (major, minor, patch + 1),
+    }
+    return ".".join(map(str, raised[part]))
+
+
+def _named(file: Path, version: str) -> Path:
+    """``contract.yaml`` as ``contract-1.1.0.yaml``, and that in turn as ``contract-1.2.0.yaml``."""
+    stem, suffix = _NAME.fullmatch(file.name).groups()  # type: ignore[union-attr] it matches every name
+    return file.with_name(f"{stem}-{version}{suffix}")
+
+
+def _refuse(contract: Contract, problem: str) -> None:
+    line = read_yaml(contract.file).line(("contract",))
+    mend = "change that one, or raise another part of the version"
+    raise ConfigurationError([Problem(contract.file, line, "contract", problem, mend)])
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_bytes(text.encode())
