@@ -1,7 +1,7 @@
 # The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test lint clean
+.PHONY: help install run ui test lint docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,7 @@ help:
 	@echo "make ui       open the Dagster UI on the same data, at http://127.0.0.1:$(PORT)"
 	@echo "make test     install what tests need and run all of them"
 	@echo "make lint     check style, types and the layering of imports"
+	@echo "make docs     make what is generated in docs/ again"
 	@echo "make install  make $(VENV) and install the product into it"
 	@echo "make clean    remove $(VENV) and the caches; var/ with data and keys stays"
 
@@ -80,6 +81,9 @@ lint: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --cache-dir var/cache/import_linter
+
+docs: $(VENV)/installed-dev
+	@$(BIN)/python -m pii_pipeline_tests.documentation $(ARGS)
 
 clean:
 	rm -rf $(VENV) var/cache

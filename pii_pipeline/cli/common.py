@@ -63,17 +63,17 @@ def installation() -> Iterator[Installation]:
         opened.close()
 
 
-def unknown_stream(name: str, known: Collection[str]) -> click.UsageError:
-    """The usage error for a stream that is not there."""
+def unknown(what: str, name: str, known: Collection[str]) -> click.UsageError:
+    """The usage error for a stream or dataset that is not there."""
     near = get_close_matches(name, known, 1)
     mend = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
-    return click.UsageError(f"no stream is called `{name}`; {mend}", click.get_current_context())
+    return click.UsageError(f"no {what} is called `{name}`; {mend}", click.get_current_context())
 
 
 def stream_named(opened: Installation, name: str) -> Stream:
     """The stream of that name; a usage error if there is none."""
     if name not in opened.streams:
-        raise unknown_stream(name, opened.streams)
+        raise unknown("stream", name, opened.streams)
     return opened.streams[name]
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Process what has landed.",
     "status": "Show what came and what was made of it.",
     "query": "Ask the lake in SQL.",
+    "files": "Name the committed files of a dataset, for other tools.",
     "sample": "Generate invented events for a stream.",
     "contract": "Check, list and show the streams' contracts; import and export them.",
     "init": "Start a new stream.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pii_pipeline.cli.common import unknown_stream
+from pii_pipeline.cli.common import unknown
 from pii_pipeline.contracts.errors import Caution, Problem
 from pii_pipeline.settings import read_settings
 from pii_pipeline.streams.loader import STREAM_FILE, load_stream, load_streams
@@ -22,7 +22,7 @@ def load_named(names: Sequence[str]) -> list[Stream]:
         found = [folder / name for folder in folders if (folder / name).is_dir()]
         if not found:
             known = [path.parent.name for folder in folders for path in folder.glob(f"*/{STREAM_FILE}")]
-            raise unknown_stream(name, known)
+            raise unknown("stream", name, known)
         loaded.append(load_stream(found[0]))
     return loaded
 

@@ -62,33 +62,41 @@ def known_time_zone(name: str) -> str:
 
 
 class Model(BaseModel):
-    """Base of everything read from YAML: frozen, and a misspelt key is an error."""
+    """Base of everything read from YAML: frozen, and a misspelt key is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    What stands below a field is its meaning, for the reader here and in docs/contract-reference.md.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class DataSubject(Model):
     """Whom an erasure names. The same id in another namespace is another person."""
 
     field: str
+    """Path of a text or whole number outside lists. `42` and `"42"` are one id."""
     namespace: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Whose ids these are. One id in one namespace is one person, in all streams."""
 
 
 Level = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Consent(Model):
-    """What the data subject of an event agreed to: levels of one scale, or purposes.
-
-    `field`: where the event says so, in numbers; with `values`, in words, and what each word means.
-    `default`: what holds for an event that says nothing (null or absent). What is malformed, or a word that
-    is not listed, is no consent, as is saying nothing where there is no default.
-    """
+    """What the data subject of an event agreed to: levels of one scale, or purposes. What is malformed is no
+    consent."""
 
     type: Literal["cumulative", "granular"]
+    """`granular`: each number is a purpose agreed to. `cumulative`: the highest number is a level, and holds
+    for all below it."""
     field: str | None = None
+    """Path, outside lists, of where the event says so: in a list of whole numbers, a whole number, or text
+    such as `[1,2]` or `1`; with `values`, in words. Without it `default` holds for all events."""
     values: dict[str, tuple[Level, ...]] | None = Field(default=None, min_length=1)
+    """Word → the numbers that it means: `{marketing: [1, 2], 'no': []}`. A word that is not listed is no
+    consent."""
     default: tuple[Level, ...] | None = Field(default=None, min_length=1)
+    """What holds for an event that says nothing (null or absent). Without it, saying nothing is no consent."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Consent:
@@ -106,13 +114,21 @@ class Rule(Model):
     `not_empty`, which wants a value that is neither null nor "" nor []."""
 
     field: str
+    """Path of the field that is looked at."""
     regex: str | None = None
+    """For text: found anywhere in it, as by Python's `re.search`."""
     min: float | None = Field(default=None, allow_inf_nan=False)
+    """For numbers: the least allowed."""
     max: float | None = Field(default=None, allow_inf_nan=False)
+    """For numbers: the greatest allowed."""
     enum: tuple[str | int | float | bool, ...] | None = None
+    """For text, numbers and booleans: the values allowed."""
     min_length: int | None = Field(default=None, ge=0)
+    """For text (characters) and lists (elements)."""
     max_length: int | None = Field(default=None, ge=0)
+    """For text (characters) and lists (elements)."""
     not_empty: bool | None = None
+    """`true`: neither null nor `""` nor `[]`."""
 
     @model_validator(mode="after")
     def _one_check(self) -> Rule:
@@ -145,19 +161,38 @@ class Contract(Model):
     """
 
     contract: str = Field(pattern=r"^[a-z0-9_-]+/[a-z0-9_-]+/\d+\.\d+\.\d+$")
+    """handle/name/version: `acme/webshop-click/1.0.0`."""
     state: Literal["draft", "in_review", "approved", "active", "archived"]
+    """Where the contract is in its life. Only active ones are used, and their files do not change."""
     schema_file: str = Field(alias="schema")
+    """The schema's file, beside the contract: JSON Schema (`.json`), Avro (`.avsc`) or Simple Schema
+    (`.yaml`)."""
     time_field: str
+    """Path of the event's time, a text or whole number; or `$arrival`: the moment its landing object was
+    last modified, clamped into the hour of arrival."""
     time_format: Annotated[str, AfterValidator(_time_format)] | None = None
+    """How the time is written: with `%Y %m %d %H %M %S %f %z %%`, the rest standing for itself
+    (`%d/%m/%Y %H:%M`), or `epoch_s`, `epoch_ms`, `epoch_us` for whole numbers since 1970. Without it: RFC
+    3339 text, or milliseconds since 1970."""
     time_zone: Annotated[str, AfterValidator(known_time_zone)] = "UTC"
+    """IANA name of the time zone of text that says no offset from UTC: `Europe/Amsterdam`."""
     max_age: Duration = timedelta(days=7)
+    """The oldest an event may be on arrival; older ones are bad events."""
     key_field: str
+    """Path. Events that share its value share a data key within one UTC day of event time, per person. Empty
+    or missing: a bad event (`empty_key`)."""
     data_subject: DataSubject | None = None
+    """Whom an erasure names."""
     event_id_field: str | None = None
+    """Path. By this a redelivered event is recognised; without it no duplicate is looked for."""
     consent: Consent | None = None
+    """Where an event says what its person agreed to. Without it no derived dataset can be made."""
     default: AnyTreatment = Pseudonymize()
+    """What is done to fields that are not listed: `pseudonymize`, `encrypt`, `drop` or `keep`."""
     fields: dict[str, AnyTreatment] = {}
+    """Path → what is done to the field, and to everything below it that is not listed itself."""
     validations: tuple[Rule, ...] = ()
+    """Rules beyond the schema. An event that breaks one is bad (`rule_violation`)."""
 
     # Filled by the loader, never written in YAML.
     json_schema: dict[str, Any] = Field(default={}, exclude=True, repr=False)

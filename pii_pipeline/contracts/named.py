@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel
 
 
-class Named(BaseModel, frozen=True, extra="forbid"):
-    """Base of such a family's base, which lists its members by name in `choices`."""
+class Named(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+    """Base of such a family's base, which lists its members by name in `choices`. What stands below a setting
+    is its meaning, for the reader there and in docs/contract-reference.md."""
 
     name: str
     choices: ClassVar[Mapping[str, type[Named]]]

@@ -24,12 +24,13 @@ class Treatment(Named, frozen=True):
 
 
 class Keep(Treatment, frozen=True):
-    """Stays readable for everybody. `allow` silences what the leak gate misreads in this field: a detector,
-    or ``original`` where values of other fields of the same event may rightly stand in it (what was searched
-    for is a product's name)."""
+    """Stays readable for everybody."""
 
     name: Literal["keep"] = "keep"
     allow: tuple[Allowed, ...] = ()
+    """What the leak gate is not to look for in this field, because it misreads it: a detector, or `original`
+    where values of other fields of the same event may rightly stand in it (what was searched for is a
+    product's name)."""
 
 
 class Drop(Treatment, frozen=True):
@@ -39,21 +40,21 @@ class Drop(Treatment, frozen=True):
 
 
 class Pseudonymize(Treatment, frozen=True):
-    """HMAC-SHA256, lowercase hex.
-
-    `domain`: values under one domain get equal pseudonyms; default is the contract's path of the field, so
-    that two fields never join by accident; the word ``none`` is HMAC(secret, value) without any derivation
-    (GitLab's form). `joinable`: the same value gives the same pseudonym across people; otherwise only
-    within one person. `reversible`: the original is kept, sealed, for the vault. `hash`: no HMAC but
-    hash(value ‖ salt), the form of Snowplow's PII enrichment, with the salt of PII_SNOWPLOW_SALT; the same
-    across people.
-    """
+    """HMAC-SHA256, as 64 lowercase hex digits."""
 
     name: Literal["pseudonymize"] = "pseudonymize"
     domain: str | None = Field(default=None, min_length=1)
+    """Equal values under one domain have equal pseudonyms, in all fields and streams that name it. Without
+    it: the contract's handle/name and the field's path, so that two fields never join by accident. `none`:
+    HMAC(secret, value) without any derivation, GitLab's form."""
     joinable: bool = False
+    """The same for all people, and still linkable after an erasure. Otherwise only within one person."""
     reversible: bool = False
+    """Meant for the vault, which is not there yet: nothing is stored."""
     hash: HashFunction | None = None
+    """No HMAC but hash(value ‖ salt), the form of Snowplow's PII enrichment, with the salt of
+    `PII_SNOWPLOW_SALT`. The same for all people, and still linkable after an erasure. Not with `domain` or
+    `joinable`."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Pseudonymize:
@@ -77,6 +78,7 @@ class Encrypt(Treatment, frozen=True):
 
     name: Literal["encrypt"] = "encrypt"
     level: int = Field(ge=0, le=1_000_000)
+    """The consent level or purpose for which a derived dataset can read it."""
 
 
 class Generalize(Treatment, frozen=True):
@@ -84,9 +86,13 @@ class Generalize(Treatment, frozen=True):
 
     name: Literal["generalize"] = "generalize"
     ipv4_prefix: int | None = Field(default=None, ge=0, le=32)
+    """Bits that stay of an IPv4 address. Without it such an address becomes null."""
     ipv6_prefix: int | None = Field(default=None, ge=0, le=128)
+    """Bits that stay of an IPv6 address. Without it such an address becomes null."""
     date: Literal["hour", "day", "month", "year"] | None = None
+    """The unit that stays, in UTC. What is no date becomes null."""
     step: float | None = Field(default=None, gt=0)
+    """A number goes down to a multiple of this."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Generalize:
@@ -97,24 +103,25 @@ class Generalize(Treatment, frozen=True):
 
 
 class Url(Treatment, frozen=True):
-    """Scheme, host and path stay; user info and fragment go; query values are pseudonymized but for those
-    of `keep_query`. With `keep_path: false` the path is pseudonymized, segment by segment. What may stay and
-    looks like personal data is pseudonymized all the same."""
+    """Scheme, host and path stay; user info and fragment go; query values are pseudonymized. What may stay
+    and looks like personal data is pseudonymized all the same."""
 
     name: Literal["url"] = "url"
     keep_query: tuple[str, ...] = ()
+    """Parameters whose values stay."""
     keep_path: bool = True
+    """`false`: the path is pseudonymized, segment by segment."""
 
 
 class Mask(Treatment, frozen=True):
-    """All but the first `keep_first` and last `keep_last` characters become ``*``.
-
-    A value too short to hide at least half of its characters is masked whole.
-    """
+    """Characters become ``*``, so that the length stays visible. A value too short to hide at least half of
+    its characters is masked whole."""
 
     name: Literal["mask"] = "mask"
     keep_first: int = Field(default=0, ge=0)
+    """Characters that stay at the beginning."""
     keep_last: int = Field(default=0, ge=0)
+    """Characters that stay at the end."""
 
 
 CRITERION = re.compile(
@@ -138,14 +145,15 @@ def _placed(value: Any) -> Any:
 class SelfDescribing(Treatment, frozen=True):
     """Self-describing JSON (Snowplow's contexts and unstructured events): each entity by its schema.
 
-    `entities`: schema criterion → path inside the entity's data → treatment. In YAML the criteria stand right
-    below the treatment's name. All criteria that match an entity's schema hold together; where several name
-    one path, the first one does. Whatever no criterion and path names is treated by the contract's default,
-    values of any type, down to the leaves; names that are not listed are pseudonymized too.
+    All criteria that match an entity's schema hold together; where several name one path, the first one does.
+    Whatever no criterion and path names is treated by the contract's default, values of any type, down to
+    the leaves; names that are not listed are pseudonymized too.
     """
 
     name: Literal["self_describing"] = "self_describing"
     entities: dict[str, Annotated[dict[str, AnyTreatment], BeforeValidator(_placed)]] = Field(default={})
+    """Schema criterion → path inside the entity's data → treatment. In YAML the criteria stand right below
+    the treatment's name."""
 
     @classmethod
     def with_settings(cls, settings: Any) -> Self:

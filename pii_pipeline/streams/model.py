@@ -47,13 +47,14 @@ Purpose = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class ConsentRequest(Model):
-    """What a derived dataset needs its data subjects to have agreed to.
-
-    `purposes` for a granular contract: all of them. `level` for a cumulative one: this or a higher one.
-    """
+    """What a derived dataset needs its data subjects to have agreed to: exactly one of the two."""
 
     purposes: tuple[Purpose, ...] | None = None
+    """For a granular contract. An event is admitted if it holds all of them; fields whose level is one of
+    them are readable."""
     level: Purpose | None = None
+    """For a cumulative contract. An event is admitted if its highest consent is this or more; fields up to
+    this level are readable."""
 
     @model_validator(mode="after")
     def _one_request(self) -> ConsentRequest:
@@ -72,34 +73,42 @@ class JoinableWithLake(Model):
     """The explicit wish that a consented dataset keeps the lake's keys and pseudonyms."""
 
     reason: str = Field(min_length=1)
+    """Why: for whoever reviews the contract."""
 
 
 class Derived(Model):
     """A consented dataset; unlinked from the lake unless `joinable_with_lake` says otherwise, and why."""
 
     description: str = Field(min_length=1)
+    """What it is for. Shown in the catalogue."""
     consent: ConsentRequest
+    """What its people must have agreed to."""
     joinable_with_lake: JoinableWithLake | None = None
+    """Keeps the lake's keys, event id and pseudonyms."""
 
 
 class WarehouseColumn(Model):
-    """A column of a warehouse table.
-
-    `field`: path in the dataset, through records and not into lists; None: the column's own name. `type`: an
-    SQL type; None: what is natural for the field, or what `convert` gives.
-    """
+    """A column of a warehouse table."""
 
     field: str | None = None
+    """Path in the dataset, through records (`product/sku`) and not into lists; also a system column
+    (`_event_time`). Without it: the column's own name."""
     type: str | None = None
+    """A narrower SQL type than the field's own: `varchar(n)` for text, `integer` for `bigint`."""
     convert: Convert | None = None
+    """`version_number`: of text such as `2.3.0` the integer 2003000, so that numbers sort as versions do.
+    `date`: of a time its date in UTC."""
 
 
 class WarehouseTable(Model):
     """A table into which a dataset is loaded; without `columns`, all columns of the dataset."""
 
     description: str = Field(min_length=1)
+    """What a row is, and what for. Shown in the catalogue."""
     dataset: str = Field(default=PSEUDONYMIZED_EVENTS, alias="from")
+    """`pseudonymized_events`, or a derived dataset."""
     columns: dict[str, WarehouseColumn] = Field(default={})
+    """Name → column. Without it, every column of the dataset."""
 
 
 def _encoding(value: object) -> object:
@@ -135,7 +144,9 @@ class Csv(StreamFormat, frozen=True):
 
     name: Literal["csv"] = "csv"
     delimiter: str = ","
+    """What stands between two fields: one character."""
     encoding: Annotated[str, BeforeValidator(_encoding)] = "utf-8"
+    """The encoding of the files, by a name that Python knows: `windows-1252`."""
     suffix: ClassVar[str] = ".csv"
 
     @model_validator(mode="after")
@@ -190,15 +201,28 @@ class StreamSettings(Model):
     """The keys of ``stream.yaml``."""
 
     description: str = Field(min_length=1)
+    """What these events are, and who sends them. Shown in the catalogue."""
     owners: tuple[Annotated[str, BeforeValidator(_owner)], ...] = ()
+    """`team:web`, or an e-mail address."""
     format: AnyFormat = Json()
+    """What the landing objects are."""
     contracts: tuple[str, ...] = Field(default=(CONTRACT_FILE,), min_length=1)
+    """The files of all versions of the contract, beside `stream.yaml`. At least one is active; more need
+    `contract_field`."""
     contract_field: str | None = None
+    """Path of a text that names the event's contract, `handle/name/version`. Events that name none, or
+    one that is not active, are bad (`unknown_contract`)."""
     bad_event_threshold: float = Field(default=0.05, ge=0, le=1)
+    """Share of an hour's records that may be bad before everything behind them stops."""
     max_record_bytes: int = Field(default=1_048_576, ge=1)
+    """A longer record is bad (`too_large`), and only its first bytes are kept, sealed."""
     dedupe_window: Duration = timedelta(days=7)
+    """How long a redelivered event is recognised, in hours of arrival."""
     derived: dict[str, Derived] = Field(default={})
+    """Name → dataset in which the fields that people consented to are readable."""
     warehouse: dict[str, WarehouseTable] = Field(default={})
+    """Name → table into which a dataset is loaded. All streams share one warehouse, so no two have a table of
+    the same name."""
 
 
 class Stream(StreamSettings):
@@ -206,7 +230,6 @@ class Stream(StreamSettings):
 
     `versions` are all of its contract, the newest first; at least one is active. Where several are, each
     event is governed by the one it names in the field at `contract_field` (handle/name/version).
-    `bad_event_threshold` is the share of an hour's records that may be bad.
     """
 
     name: str
