@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 import numpy as np
@@ -15,6 +16,8 @@ from pii_pipeline.privacy.distinct import distinct
 
 _MAPPED = bytes(10) + b"\xff\xff"
 """IPv4 as IPv6 (RFC 4291, 2.5.5.2) begins so."""
+_DECIMAL = 1e12
+"""Numbers below have at least three decimals that a double can tell."""
 _CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}
 """Characters of ISO 8601 text up to and including the unit."""
 
@@ -76,5 +79,15 @@ def _floor_numbers(values: pa.Array, step: float) -> pa.Array:
     if pa.types.is_integer(values.type) and float(step).is_integer():
         floored = numbers // int(step) * int(step)
     else:
-        floored = np.floor(numbers / step) * step
+        floored = _floor_decimals(numbers, step)
     return pa.array(floored, values.type, mask=null, safe=False)
+
+
+def _floor_decimals(numbers: np.ndarray, step: float) -> np.ndarray:
+    """The multiples as decimals are counted: 52.37 is one of 0.01, and 52.379 goes down to 52.37, though
+    binary fractions make 52.36 and 52.370000000000005 of them."""
+    digits = max(0, -int(Decimal(repr(step)).as_tuple().exponent))
+    count = np.floor(numbers / step)
+    below, at, above = (np.round((count + more) * step, digits) for more in (-1, 0, 1))
+    decimal = np.where(above <= numbers, above, np.where(at <= numbers, at, below))
+    return np.where(np.abs(numbers) < _DECIMAL, decimal, count * step)

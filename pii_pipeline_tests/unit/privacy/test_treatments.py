@@ -1,13 +1,17 @@
 import hmac
 import re
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pii_pipeline.contracts.record_type import Scalar
 from pii_pipeline.contracts.treatments import Generalize, Mask, Url
 from pii_pipeline.privacy.canonical import from_texts, number_text
-from pii_pipeline.privacy.generalize import generalize_date, generalize_ip
+from pii_pipeline.privacy.generalize import generalize_column, generalize_date, generalize_ip
 from pii_pipeline.privacy.mask import mask_text
 from pii_pipeline.privacy.plan import UNLISTED, compile_plan
 from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
@@ -302,3 +306,32 @@ def test_equal_input_gives_equal_output():
 def test_an_empty_chunk_is_an_empty_chunk():
     out, _ = treat([], fields={"plain": {"url": {}}, "flag": {"encrypt": {"level": 1}}, "gone": {"mask": {}}})
     assert all(values == [] for values in out.values())
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "expected"),
+    [
+        (0.01, 52.3791, 52.37),
+        (0.01, 52.37, 52.37),
+        (0.01, -0.011, -0.02),
+        (0.1, 0.3, 0.3),
+        (0.1, 0.29999999, 0.2),
+        (0.5, 19.99, 19.5),
+        (2.5, -3.0, -5.0),
+        (0.5, 1e15 + 0.625, 1e15 + 0.5),
+    ],
+)
+def test_multiples_of_a_step_are_those_of_its_decimals(step: float, number: float, expected: float):
+    column = pa.array([number, None])
+    assert generalize_column(column, Scalar("number"), Generalize(step=step)).to_pylist() == [expected, None]
+
+
+@given(st.floats(-1e9, 1e9), st.sampled_from([0.01, 0.05, 0.1, 0.3, 0.5, 2.5, 1000.25]))
+def test_a_number_goes_down_by_less_than_a_step_and_then_no_further(number: float, step: float):
+    def floor(value: float) -> float:
+        return generalize_column(pa.array([value]), Scalar("number"), Generalize(step=step))[0].as_py()
+
+    floored = floor(number)
+    assert Decimal(repr(floored)) % Decimal(repr(step)) == 0
+    assert floored <= number < floored + step * (1 + 1e-9)
+    assert floor(floored) == floored
