@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pii_pipeline_tests.documentation.examples import filled
 from pii_pipeline_tests.documentation.markdown import DOCS, read
 from pii_pipeline_tests.documentation.pages import FOLLOWED, Comparison, follow
 from pii_pipeline_tests.documentation.project import project
@@ -14,7 +15,7 @@ from pii_pipeline_tests.documentation.reference import reference
 
 def main(names: list[str]) -> None:
     """All pages, or those named."""
-    made = {"contract-reference.md": reference}
+    made = {"contract-reference.md": reference, "treatments.md": lambda: filled(read(DOCS / "treatments.md"))}
     for name, make in made.items():
         if name in names or not names:
             _write(DOCS / name, make())

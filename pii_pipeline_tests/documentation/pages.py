@@ -25,8 +25,15 @@ from pii_pipeline_tests.documentation.markdown import Block, blocks
 from pii_pipeline_tests.documentation.project import Project
 
 _ON_THE_PATH = 'export PATH="$PWD/.venv/bin:$PATH"'
+_SAMPLED = "make run EVENTS=5000"
 FOLLOWED: dict[str, tuple[str, ...]] = {
     "getting-started.md": (),
+    "adding-a-stream.md": (_ON_THE_PATH,),
+    "bad-events.md": (_ON_THE_PATH, _SAMPLED),
+    "contract.md": (_ON_THE_PATH,),
+    "how-a-field-travels.md": (_ON_THE_PATH,),
+    "querying.md": (_ON_THE_PATH, _SAMPLED),
+    "warehouse.md": (_SAMPLED,),
 }
 """The pages that are followed, and what their reader has done before."""
 

@@ -39,7 +39,8 @@ class Project:
         shutil.copytree(ROOT, folder, ignore=_NOT_COPIED)
         _install(folder / ".venv")
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("PII_", "DAGSTER_"))}
-        self._environment = kept | {"PYTHONPATH": str(folder)}
+        modules = os.pathsep.join(filter(None, (str(folder), kept.get("PYTHONPATH"))))
+        self._environment = kept | {"PYTHONPATH": modules}
         self._shell = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=folder,
@@ -76,10 +77,11 @@ class Project:
         raise AssertionError(f"the shell ended, or took more than {SECONDS} s: {command}\n{output}")
 
     def script(self, code: str) -> tuple[str, int]:
-        """What a Python script prints, and its exit code."""
-        file = self.folder.parent / f"{self.folder.name}.py"
+        """What a Python script prints, and its exit code; standard error only where it failed."""
+        file, errors = (self.folder.with_suffix(suffix) for suffix in (".py", ".errors"))
         file.write_text(code, "utf-8")
-        return self.run(f".venv/bin/python {shlex.quote(str(file))}")
+        python, log = (shlex.join([".venv/bin/python", str(file)]), shlex.quote(str(errors)))
+        return self.run(f"{python} 2>{log} || (cat {log}; exit 1)")
 
     def write(self, name: str, text: str) -> None:
         """Writes a file of the project."""
@@ -88,8 +90,8 @@ class Project:
         file.write_text(text, "utf-8")
 
     def change(self, name: str, difference: str) -> None:
-        """Replaces the lines that begin with ``-`` by those that begin with ``+``."""
-        lines = difference.splitlines(keepends=True)
+        """Replaces the lines that begin with ``-`` by those that begin with ``+``, others around them."""
+        lines = [line if line.strip() else " \n" for line in difference.splitlines(keepends=True)]
         old, new = ("".join(line[1:] for line in lines if line[0] in f" {sign}") for sign in "-+")
         text = (self.folder / name).read_text("utf-8")
         assert text.count(old) == 1, f"{name} has these lines {text.count(old)} times:\n{old}"
