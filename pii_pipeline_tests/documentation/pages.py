@@ -3,7 +3,7 @@ compared with what comes.
 
 | in the page | is |
 | --- | --- |
-| a paragraph ``​`streams/x/contract.yaml`:`` and a block | a file to write |
+| a line with a file's name in backticks and a colon, then a block | a file to write |
 | the same and a ``diff`` block | lines of that file to replace |
 | a ``console`` block | commands behind ``$``, going on behind ``>``, each with what it prints |
 | ``console fails`` | commands whose exit code is not 0 |
