@@ -96,7 +96,7 @@ class Consent(Model):
     """Word → the numbers that it means: `{marketing: [1, 2], 'no': []}`. A word that is not listed is no
     consent."""
     default: tuple[Level, ...] | None = Field(default=None, min_length=1)
-    """What holds for an event that says nothing (null or absent). Without it, saying nothing is no consent."""
+    """What holds for an event that says nothing (null or absent). Without it, that is no consent."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Consent:
