@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from pii_pipeline.cli.common import console, json_option, plural, print_json, unknown_stream
+from pii_pipeline.cli.common import console, json_option, plural, print_json, unknown
 from pii_pipeline.contracts.compare import Change, Comparison, compare
 from pii_pipeline.contracts.loader import load_contract
 from pii_pipeline.contracts.source import suggestion
@@ -132,7 +132,7 @@ def new_version(stream: str, part: Part, as_json: bool) -> None:
     found = [folder / stream for folder in folders if (folder / stream).is_dir()]
     if not found:
         known = [path.parent.name for folder in folders for path in folder.glob(f"*/{STREAM_FILE}")]
-        raise unknown_stream(stream, known)
+        raise unknown("stream", stream, known)
     files = versions.new_version(found[0], part)
     if as_json:
         print_json({"stream": stream, "files": [str(file) for file in files]})

@@ -29,6 +29,7 @@ from pii_pipeline.privacy.derive import DerivedPlan, derive_columns
 from pii_pipeline.privacy.leak_gate import inspect
 from pii_pipeline.privacy.plan import (
     CONSENT,
+    CONTRACT,
     EVENT_TIME,
     ID_REUSED,
     KEY_LINK,
@@ -140,6 +141,7 @@ def _system_columns() -> dict[str, pa.Array]:
     now = datetime.combine(DAY, datetime.min.time(), UTC)
     return {
         EVENT_TIME: pa.array([now], pa.timestamp("us", "UTC")),
+        CONTRACT: pa.array([""]),
         KEY_LINK: pa.array([""]),
         SUBJECT_TOKEN: pa.array([""]),
         CONSENT: pa.array([[0]], pa.list_(pa.int32())),
