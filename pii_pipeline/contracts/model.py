@@ -12,9 +12,15 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pii_pipeline.contracts.record_type import Record
+from pii_pipeline.contracts.record_type import Node, Record, Scalar, walk
 from pii_pipeline.contracts.time_format import TimeFormat
-from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, SelfDescribing, Treatment
+from pii_pipeline.contracts.treatments import (
+    AnyTreatment,
+    Encrypt,
+    Pseudonymize,
+    SelfDescribing,
+    Treatment,
+)
 
 ARRIVAL = "$arrival"
 """As `time_field`: the moment the landing object arrived, as the ledger knows it."""
@@ -197,3 +203,17 @@ class Contract(Model):
                 return listed
             path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
         return self.default
+
+    def treated(self) -> Iterator[tuple[str, Node, Treatment]]:
+        """Every place that is treated by itself, with its type and treatment: the leaves, and what is
+        encrypted as one value."""
+        sealed: list[str] = []
+        for path, node in walk(self.record):
+            if any(path.startswith((f"{whole}/", f"{whole}[]")) for whole in sealed):
+                continue
+            treatment = self.treatment(path)
+            if isinstance(treatment, Encrypt) and path in self.fields:
+                sealed.append(path)
+            elif not isinstance(node, Scalar):
+                continue
+            yield path, node, treatment
