@@ -146,8 +146,8 @@ _RULES = ("regex", "min", "max", "enum", "min_length", "max_length", "not_empty"
 class Contract(Model):
     """One version of a data contract, with its schema loaded and its digest taken.
 
-    `record` is the type compiled from the schema; `digest` changes when anything that matters to the
-    output does; `file` is where the contract stands.
+    `record` is the type compiled from the schema, `descriptions` what the schema says of the field at a path;
+    `digest` changes when anything that matters to the output does; `file` is where the contract stands.
     """
 
     contract: str = Field(pattern=r"^[a-z0-9_-]+/[a-z0-9_-]+/\d+\.\d+\.\d+$")
@@ -168,6 +168,7 @@ class Contract(Model):
     # Filled by the loader, never written in YAML.
     json_schema: dict[str, Any] = Field(default={}, exclude=True, repr=False)
     record: Record = Field(default=Record(()), exclude=True, repr=False)
+    descriptions: dict[str, str] = Field(default={}, exclude=True, repr=False)
     digest: str = Field(default="", exclude=True)
     file: Path = Field(default=Path(), exclude=True, repr=False)
 
