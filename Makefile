@@ -1,7 +1,7 @@
 # The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test lint docs clean
+.PHONY: help install run ui test screenshots lint docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,7 @@ help:
 	@echo "make run      install, generate sample events, land and process them, print a table"
 	@echo "make ui       open the Dagster UI on the same data, at http://127.0.0.1:$(PORT)"
 	@echo "make test     install what tests need and run all of them"
+	@echo "make screenshots  take the documentation's pictures again (needs Chromium)"
 	@echo "make lint     check style, types and the layering of imports"
 	@echo "make docs     make what is generated in docs/ again"
 	@echo "make install  make $(VENV) and install the product into it"
@@ -75,6 +76,11 @@ ui: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Of the test that opens the UI in Chromium, which is skipped where there is none.
+screenshots: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest pii_pipeline_tests/browser
+	@cp var/screenshots/asset-graph.png var/screenshots/columns.png docs/images/
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .

@@ -36,6 +36,18 @@ def numbers(counts: Counts) -> dict[str, int]:
     return {name: value for name, value in counts.items() if isinstance(value, int)}
 
 
+def reasons(counts: Counts) -> list[tuple[str, int]]:
+    """Why records were bad and how many for each reason, the most frequent first."""
+    found = counts.get("bad_by_reason", {})
+    assert not isinstance(found, int)
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+
+def share(part: int, whole: int) -> float:
+    """`part` of `whole`, to six digits; 0 of nothing."""
+    return round(part / whole, 6) if whole else 0.0
+
+
 def guarded(work: Callable[[], R]) -> R:
     """What `work` returns.
 

@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from pii_pipeline.ledger import VALIDATED_EVENTS
+from pii_pipeline.asset_checks.tables import table
+from pii_pipeline.ledger import VALIDATED_EVENTS, Counts
 from pii_pipeline.partitions import HOURS, hour_of_partition
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.steps import guarded, numbers
+from pii_pipeline.steps import guarded, numbers, reasons, share
 from pii_pipeline.streams.model import Stream
 
 NAME = "bad_event_rate"
@@ -30,13 +31,28 @@ def bad_event_rate_check(stream: Stream) -> dg.AssetChecksDefinition:
         layer = found[0].layers.get(VALIDATED_EVENTS) if found else None
         counts = numbers(layer.counts) if layer else {}
         records, bad = counts.get("records", 0), counts.get("bad", 0)
-        share = bad / records if records else 0.0
         passed = stream.tolerates(records, bad)
         excess = f"{bad} of {records} records are bad, more than {threshold:.1%}"
         return dg.AssetCheckResult(
             passed=passed,
             description=None if passed else excess,
-            metadata={"records": records, "bad": bad, "share": share, "threshold": threshold},
+            metadata={
+                "outcomes": _outcomes(layer.counts if layer else {}),
+                "records": records,
+                "bad": bad,
+                "share": share(bad, records),
+                "threshold": threshold,
+            },
         )
 
     return check
+
+
+def _outcomes(counts: Counts) -> dg.TableMetadataValue:
+    """What became of each of the hour's records."""
+    known = numbers(counts)
+    good = [(name, known.get(name, 0)) for name in ("validated", "duplicate")]
+    bad = [(f"bad: {reason}", number) for reason, number in reasons(counts)]
+    total = known.get("records", 0)
+    rows = [(name, number, f"{share(number, total):.1%}") for name, number in (*good, *bad)]
+    return table(("outcome", "records", "share"), rows)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from pii_pipeline.asset_checks.tables import table
 from pii_pipeline.partitions import HOURS
 from pii_pipeline.privacy.leak_gate import Leak
 
@@ -29,11 +30,8 @@ def no_personal_data_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 
 def no_personal_data_result(asset: dg.AssetKey, leaks: Sequence[Leak]) -> dg.AssetCheckResult:
     """The gate's verdict on what this run made: columns, rules and counts, never a value."""
-    metadata: dict[str, dg.MetadataValue] = {}
-    if leaks:
-        rows = [f"| {leak.column} | {leak.rule} | {leak.other} | {leak.count} |" for leak in leaks]
-        table = "\n".join(["| column | rule | original of | values |", "| --- | --- | --- | --- |", *rows])
-        metadata["leaks"] = dg.MetadataValue.md(table)
+    rows = [(leak.column, leak.rule, leak.other, leak.count) for leak in leaks]
+    metadata = {"leaks": table(("column", "rule", "original of", "values"), rows)} if leaks else {}
     return dg.AssetCheckResult(
         check_name=NAME,
         asset_key=asset,

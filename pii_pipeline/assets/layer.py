@@ -28,7 +28,7 @@ def layer_assets(
     """The assets of `specs`, made by one step that is named after the first.
 
     `gated` is the dataset whose check tells the leak gate's verdict; `describe(dataset, result)` is what the
-    UI shows of a dataset beside `common_metadata`.
+    UI shows of a dataset before `common_metadata`.
     """
     gate = dg.AssetKey([stream.name, gated])
 
@@ -56,7 +56,7 @@ def layer_assets(
             raise dg.Failure(str(made), allow_retries=False)
         for spec in specs:
             dataset = spec.key.path[-1]
-            metadata = {**common_metadata(dataset, made), **describe(dataset, made)}
+            metadata = {**describe(dataset, made), **common_metadata(dataset, made)}
             yield dg.MaterializeResult(spec.key, metadata=metadata)
         yield no_personal_data_result(gate, [])
 
@@ -77,7 +77,7 @@ def common_metadata(dataset: str, result: LayerResult) -> dict[str, Any]:
         "bytes": sum(file.bytes for file in files),
         "batches_made": result.made,
         "batches_skipped": result.skipped,
-        "seconds": float(result.seconds),
+        "seconds": round(result.seconds, 3),
     }
     if result.kept:
         metadata["batches_kept"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.kept))
@@ -88,5 +88,5 @@ def counts_metadata(result: LayerResult) -> dict[str, int | float]:
     """The counts of the hour, and the speed of this run if it made anything."""
     metadata: dict[str, int | float] = dict(numbers(result.counts))
     if result.made and result.seconds > 0:
-        metadata["records_per_second"] = result.made_records / result.seconds
+        metadata["records_per_second"] = round(result.made_records / result.seconds, 1)
     return metadata

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pii_pipeline.assets import columns
+from pii_pipeline.assets import columns, summaries
 from pii_pipeline.assets.layer import counts_metadata, derived_among, layer_assets
 from pii_pipeline.assets.specs import asset_spec, cautions, version
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
@@ -18,8 +18,9 @@ def pseudonymized_events_asset(stream: Stream) -> dg.AssetsDefinition:
         "lake",
         "Validated events, each field treated as the contract says. Left out: redelivered events, and those "
         "of forgotten people and expired days.",
+        columns.pseudonymized_columns(stream),
+        pseudonymize_hour,
         upstream=VALIDATED_EVENTS,
-        columns=columns.pseudonymized_columns(stream),
         code_version=version(stream, CODE_VERSION),
         metadata=cautions(stream),
     )
@@ -30,5 +31,8 @@ def pseudonymized_events_asset(stream: Stream) -> dg.AssetsDefinition:
         work=lambda installation, hour, force, progress, asked: pseudonymize_hour(
             installation, stream, hour, force, progress, derived_among(stream, asked)
         ),
-        describe=lambda _, result: counts_metadata(result),
+        describe=lambda _, result: {
+            "summary": dg.MetadataValue.md(summaries.pseudonymized(stream, result.counts)),
+            **counts_metadata(result),
+        },
     )

@@ -6,16 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from pii_pipeline.assets import columns
+from pii_pipeline.assets import columns, summaries
 from pii_pipeline.assets.layer import counts_metadata, derived_among, layer_assets
-from pii_pipeline.assets.raw_events import NAME as RAW_EVENTS
 from pii_pipeline.assets.specs import asset_spec, version
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
-from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import LayerResult, Progress
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_layer
+from pii_pipeline.pipeline.seal import RAW_EVENTS
 from pii_pipeline.pipeline.validate import BAD_EVENTS, CODE_VERSION, validate_hour
+from pii_pipeline.steps import numbers, share
 from pii_pipeline.streams.model import Stream
 
 
@@ -30,8 +30,9 @@ def validated_events_assets(stream: Stream) -> dg.AssetsDefinition:
                 VALIDATED_EVENTS,
                 "restricted",
                 "Events that keep the contract, typed.",
+                columns.validated_columns(stream),
+                validate_hour,
                 upstream=RAW_EVENTS,
-                columns=columns.validated_columns(stream),
                 code_version=code_version,
             ),
             asset_spec(
@@ -40,8 +41,9 @@ def validated_events_assets(stream: Stream) -> dg.AssetsDefinition:
                 "lake",
                 "Events that break the contract: where each was found, which rule it breaks, and the event "
                 "itself, sealed under a key of its own short term.",
+                columns.bad_event_columns(stream),
+                validate_hour,
                 upstream=RAW_EVENTS,
-                columns=columns.table_schema(bad_events.SCHEMA, {}),
                 code_version=code_version,
             ),
         ],
@@ -66,12 +68,16 @@ def _work(
 
 
 def _describe(dataset: str, result: LayerResult) -> Mapping[str, Any]:
-    if dataset == VALIDATED_EVENTS:
-        return counts_metadata(result)
-    reasons = result.counts.get("bad_by_reason", {})
-    assert isinstance(reasons, dict)
-    rows = [
-        f"| {reason} | {number} |" for reason, number in sorted(reasons.items(), key=lambda item: -item[1])
-    ]
-    table = "\n".join(["| reason | events |", "| --- | ---: |", *rows])
-    return {"bad": result.counts.get("bad", 0), "bad_by_reason": dg.MetadataValue.md(table)}
+    counted = numbers(result.counts)
+    rate = {"bad_share": share(counted.get("bad", 0), counted.get("records", 0))}
+    if dataset == BAD_EVENTS:
+        return {
+            "summary": dg.MetadataValue.md(summaries.bad(result.counts)),
+            "bad": counted.get("bad", 0),
+            **rate,
+        }
+    return {
+        "summary": dg.MetadataValue.md(summaries.validated(result.counts)),
+        **counts_metadata(result),
+        **rate,
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from pii_pipeline.assets import columns
+from pii_pipeline.assets import columns, summaries
 from pii_pipeline.assets.layer import counts_metadata
 from pii_pipeline.assets.specs import asset_spec, version
 from pii_pipeline.partitions import hour_of_partition
@@ -27,8 +27,9 @@ def warehouse_table_asset(stream: Stream, name: str, database: str) -> dg.Assets
         name,
         zone_of(declared.dataset),
         f"{declared.description} A table of the warehouse, with the rows of {declared.dataset}.",
+        columns.table_columns(stream, name),
+        load_hour,
         upstream=declared.dataset,
-        columns=columns.table_columns(stream, name),
         code_version=version(stream, CODE_VERSION, defined),
         stored=database,
     )
@@ -42,17 +43,21 @@ def warehouse_table_asset(stream: Stream, name: str, database: str) -> dg.Assets
         hour = hour_of_partition(context.partition_key)
         force = forced(context.run.tags)
         loaded = guarded(lambda: load_hour(installation, stream, name, hour, force, progress))
-        yield dg.MaterializeResult(spec.key, metadata=_metadata(loaded, installation.warehouse.place))
+        metadata = {
+            "summary": dg.MetadataValue.md(summaries.loaded(declared.dataset, loaded.counts)),
+            **_metadata(loaded, installation.warehouse.place),
+        }
+        yield dg.MaterializeResult(spec.key, metadata=metadata)
 
     return load
 
 
 def _metadata(result: LayerResult, place: str) -> dict[str, Any]:
     return {
+        **counts_metadata(result),
         "dagster/partition_row_count": result.counts.get("loaded", 0),
         "warehouse": place,
         "batches_made": result.made,
         "batches_skipped": result.skipped,
-        "seconds": float(result.seconds),
-        **counts_metadata(result),
+        "seconds": round(result.seconds, 3),
     }

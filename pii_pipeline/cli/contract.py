@@ -20,7 +20,7 @@ from pii_pipeline.cli.contract_versions import (
 from pii_pipeline.cli.loading import error_entry, load_named, warning_entry
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.model import Contract
-from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, walk
+from pii_pipeline.contracts.record_type import ListOf, Node, Scalar
 from pii_pipeline.contracts.treatments import (
     Drop,
     Encrypt,
@@ -217,17 +217,9 @@ def _version(contract: Contract, known: Mapping[str, ActiveContract]) -> dict[st
 
 
 def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
-    """Every place that is treated by itself: the leaves, what is listed inside documents (and for the rest of
-    these the default), and what is sealed as a whole."""
-    sealed: list[str] = []
-    for path, node in walk(contract.record):
-        if any(path.startswith((f"{whole}/", f"{whole}[]")) for whole in sealed):
-            continue
-        treatment = contract.treatment(path)
-        if isinstance(treatment, Encrypt) and path in contract.fields:
-            sealed.append(path)
-        elif not isinstance(node, Scalar):
-            continue
+    """Every place that is treated by itself; of documents what is listed in them, and for the rest the
+    default."""
+    for path, node, treatment in contract.treated():
         if not isinstance(treatment, SelfDescribing):
             yield _field(path, _type_text(node), treatment)
             continue

@@ -40,7 +40,7 @@ from pii_pipeline.contracts.treatments import (
 FEW_VALUES = 50
 """A pseudonym of a field with no more values than that tells them apart at a glance."""
 
-_FILLED_IN = ("json_schema", "record", "digest", "file")
+_FILLED_IN = ("json_schema", "record", "descriptions", "digest", "file")
 _PLACEHOLDERS = {"contract": "a/b/0.0.0", "state": "draft", "schema": "", "time_field": ARRIVAL}
 """Stand in for keys that are missing or wrong, so that the others can be checked; never returned."""
 
@@ -77,6 +77,7 @@ def load_contract(file: Path) -> LoadedContract:
             update={
                 "json_schema": schema,
                 "record": compiled.record,
+                "descriptions": compiled.descriptions,
                 "digest": _digest(contract, compiled, schema),
                 "file": file,
             }

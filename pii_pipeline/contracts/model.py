@@ -12,9 +12,15 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pii_pipeline.contracts.record_type import Record
+from pii_pipeline.contracts.record_type import Node, Record, Scalar, walk
 from pii_pipeline.contracts.time_format import TimeFormat
-from pii_pipeline.contracts.treatments import AnyTreatment, Pseudonymize, SelfDescribing, Treatment
+from pii_pipeline.contracts.treatments import (
+    AnyTreatment,
+    Encrypt,
+    Pseudonymize,
+    SelfDescribing,
+    Treatment,
+)
 
 ARRIVAL = "$arrival"
 """As `time_field`: the moment the landing object arrived, as the ledger knows it."""
@@ -156,8 +162,8 @@ _RULES = ("regex", "min", "max", "enum", "min_length", "max_length", "not_empty"
 class Contract(Model):
     """One version of a data contract, with its schema loaded and its digest taken.
 
-    `record` is the type compiled from the schema; `digest` changes when anything that matters to the
-    output does; `file` is where the contract stands.
+    `record` is the type compiled from the schema, `descriptions` what the schema says of the field at a path;
+    `digest` changes when anything that matters to the output does; `file` is where the contract stands.
     """
 
     contract: str = Field(pattern=r"^[a-z0-9_-]+/[a-z0-9_-]+/\d+\.\d+\.\d+$")
@@ -197,6 +203,7 @@ class Contract(Model):
     # Filled by the loader, never written in YAML.
     json_schema: dict[str, Any] = Field(default={}, exclude=True, repr=False)
     record: Record = Field(default=Record(()), exclude=True, repr=False)
+    descriptions: dict[str, str] = Field(default={}, exclude=True, repr=False)
     digest: str = Field(default="", exclude=True)
     file: Path = Field(default=Path(), exclude=True, repr=False)
 
@@ -232,3 +239,17 @@ class Contract(Model):
                 return listed
             path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
         return self.default
+
+    def treated(self) -> Iterator[tuple[str, Node, Treatment]]:
+        """Every place that is treated by itself, with its type and treatment: the leaves, and what is
+        encrypted as one value."""
+        sealed: list[str] = []
+        for path, node in walk(self.record):
+            if any(path.startswith((f"{whole}/", f"{whole}[]")) for whole in sealed):
+                continue
+            treatment = self.treatment(path)
+            if isinstance(treatment, Encrypt) and path in self.fields:
+                sealed.append(path)
+            elif not isinstance(node, Scalar):
+                continue
+            yield path, node, treatment

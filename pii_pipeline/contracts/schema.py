@@ -83,6 +83,12 @@ class CompiledSchema:
     record: Record
     parts: dict[str, dict[str, Any]]
 
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What the schema says of each node that it describes, in one line."""
+        said = {path: part.get("description") for path, part in self.parts.items()}
+        return {path: " ".join(text.split()) for path, text in said.items() if isinstance(text, str)}
+
 
 def dialect(schema: dict[str, Any]) -> Dialect:
     """The dialect that ``$schema`` names. Raises SchemaError for any other."""

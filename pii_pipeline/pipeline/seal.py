@@ -15,6 +15,8 @@ from pii_pipeline.pipeline.layer import offer_layer
 from pii_pipeline.pipeline.validate import validation
 from pii_pipeline.streams.model import LAYERS, Stream
 
+RAW_EVENTS = "raw_events"
+
 
 @dataclass(frozen=True)
 class Sealed:

@@ -13,16 +13,23 @@ from pii_pipeline.privacy.plan import compile_plan
 from pii_pipeline.streams.model import PSEUDONYMIZED_EVENTS, Derived, Stream
 
 if TYPE_CHECKING:
+    from pii_pipeline.privacy.consent import ConsentRequest
     from pii_pipeline.privacy.derive import DerivedPlan
 
 
 def derived_plan(contract: Contract, dataset: Derived) -> DerivedPlan:
     """The plan of a derived dataset for the events of one contract."""
-    from pii_pipeline.privacy.consent import ConsentRequest  # the kernels take time to import
-    from pii_pipeline.privacy.derive import DerivedPlan
+    from pii_pipeline.privacy.derive import DerivedPlan  # the kernels take time to import
 
-    request = ConsentRequest(dataset.consent.level, frozenset(dataset.consent.purposes or ()))
-    return DerivedPlan(compile_plan(contract), request, dataset.joinable_with_lake is not None)
+    joinable = dataset.joinable_with_lake is not None
+    return DerivedPlan(compile_plan(contract), consent_request(dataset), joinable)
+
+
+def consent_request(dataset: Derived) -> ConsentRequest:
+    """What a derived dataset asks its data subjects for."""
+    from pii_pipeline.privacy.consent import ConsentRequest
+
+    return ConsentRequest(dataset.consent.level, frozenset(dataset.consent.purposes or ()))
 
 
 def contract_schema(contract: Contract, derived: Mapping[str, Derived], dataset: str) -> pa.Schema:

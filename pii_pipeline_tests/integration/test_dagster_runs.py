@@ -212,6 +212,28 @@ def test_dagsters_own_files_are_private(installation: Installation, tmp_path: Pa
         assert stat.S_IMODE(path.stat().st_mode) == wanted, path
 
 
+def test_no_run_keeps_where_the_streams_files_are(installation: Installation, tmp_path: Path) -> None:
+    """The definitions link to them, for an editor; nothing that is stored does."""
+    land_events(installation, "alpha", GOOD)
+    run_hour(installation, ["alpha"], HOUR)
+    (folder,) = installation.settings.streams
+    assert files_with(tmp_path / "dagster", b"pseudonymized_events")
+    assert files_with(tmp_path / "dagster", str(folder).encode()) == []
+
+
+def test_summaries_and_shares_are_told(installation: Installation) -> None:
+    land_events(installation, "alpha", [*GOOD, *BAD[:2]])
+    run = run_hour(installation, ["alpha"], HOUR)
+    validated = metadata_of(installation, run, "alpha/validated_events")
+    assert validated["bad_share"] == 0.166667
+    assert "| 12 | 10 (83.3%) | 2 (16.7%) | 0 |" in str(validated["summary"])
+    assert "| schema_violation | 2 |" in str(validated["summary"])
+    report = metadata_of(installation, run, "alpha/report")
+    assert report["withheld_share"] == 0.5
+    assert "| 10 | 5 (50.0%) | 5 (50.0%) |" in str(report["summary"])
+    assert next(iter(report)) == "summary", "it is shown first"
+
+
 @pytest.mark.parametrize("hour", ["2025-12-31T23", "2999-01-01T00", "2026-11-22"])
 def test_an_hour_that_is_no_partition_is_refused(installation: Installation, hour: str) -> None:
     with pytest.raises(CannotRun, match="hour"):

@@ -123,11 +123,15 @@ def test_a_table_says_where_it_is_and_what_each_column_comes_from(
     settings = read_settings({"PII_STREAMS_DIR": str(STREAMS), "PII_WAREHOUSE_URL": url}, project=tmp_path)
     graph = build(Installation(settings)).resolve_asset_graph()
     table = graph.get(dg.AssetKey(["logins", "user_logins"]))
-    assert table.kinds == {"python", kind}
+    assert table.kinds == {"lake", kind}
     assert "folder" not in table.metadata
     columns = {column.name: column for column in table.metadata["dagster/column_schema"].columns}
     assert columns["masked_ip"].type == "varchar(256)"
-    assert columns["masked_ip"].description == "ip: pseudonymize (joinable, reversible)"
-    assert columns["app_version"].description == "app_version as version_number: keep"
-    assert str(columns["create_date"].description).startswith("_event_time as date: when it happened")
+    origin = "← [pseudonymized_events](/assets/logins/pseudonymized_events)"
+    said = {name: str(column.description).split("  \n")[-2:] for name, column in columns.items()}
+    alike = "**Pseudonymized**, alike for all people; marked reversible."
+    assert said["masked_ip"] == [alike, f"{origin} `ip`"]
+    assert said["app_version"] == ["**Kept**. Written as `version_number`.", origin]
+    assert said["create_date"] == ["Written as `date`.", f"{origin} `_event_time`"]
+    assert columns["masked_ip"].tags == {"treatment": "pseudonymize", "personal_data": "pseudonymized"}
     assert "s3cret" not in repr(table.metadata) + repr(table.description)
