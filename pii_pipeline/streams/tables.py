@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import join, walk
 from pii_pipeline.contracts.source import Location, Source, nearest
 from pii_pipeline.contracts.treatments import Pseudonymize
@@ -27,7 +26,7 @@ from pii_pipeline.warehouse.table import (
 )
 
 _DIGITS = {None: 64, "MD5": 32, "SHA-1": 40, "SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
-"""Of a pseudonym, by its hash function; None: HMAC-SHA256."""
+"""Of a pseudonym, by its hash function; None: HMAC-SHA256, as of all that is keyed again for a dataset."""
 
 
 def warehouse_table(stream: Stream, name: str) -> Table:
@@ -55,8 +54,9 @@ def check_tables(source: Source, stream: Stream) -> None:
             source.add((*place, "from"), problem, mend)
             continue
         fields = _fields(dataset_schema(stream, table.dataset))
+        digits = _pseudonym_digits(stream, table.dataset)
         for column, wanted in table.columns.items():
-            _check_column(source, (*place, "columns", column), column, wanted, fields, stream.active)
+            _check_column(source, (*place, "columns", column), column, wanted, fields, digits)
         if not table.columns:
             _check_names(source, place, [field.path[0] for field in fields.values() if field.top])
 
@@ -107,7 +107,7 @@ def _check_column(
     name: str,
     wanted: WarehouseColumn,
     fields: Mapping[str, _Field],
-    contracts: Sequence[Contract],
+    digits: Mapping[str, int],
 ) -> None:
     if problem := name_problem(name):
         source.add(place, problem, "rename the column, and say which `field` it is")
@@ -135,11 +135,9 @@ def _check_column(
     elif wanted.type is not None and not fits(wanted.type, natural):
         mend = f"write {' or '.join(fitting_types(natural))}"
         source.add((*place, "type"), f"`{wanted.type}` does not fit `{path}`, which is {natural}", mend)
-    elif (length := max_length(wanted.type or "")) and length < (
-        digits := max(_pseudonym_digits(path, contract) for contract in contracts)
-    ):
-        problem = f"`{path}` is pseudonymized, and pseudonyms have {digits} characters"
-        source.add((*place, "type"), problem, f"write varchar({digits}) or more")
+    elif (length := max_length(wanted.type or "")) and length < (needed := digits.get(path, 0)):
+        problem = f"`{path}` is pseudonymized, and pseudonyms have {needed} characters"
+        source.add((*place, "type"), problem, f"write varchar({needed}) or more")
 
 
 def _check_names(source: Source, place: Location, names: list[str]) -> None:
@@ -156,9 +154,15 @@ def _check_names(source: Source, place: Location, names: list[str]) -> None:
         source.add(place, problem, mend)
 
 
-def _pseudonym_digits(path: str, contract: Contract) -> int:
-    """How long the pseudonyms at a path are; 0 if there are none."""
-    treatment = contract.treatment(path)
-    if path not in dict(walk(contract.record)) or not isinstance(treatment, Pseudonymize):
-        return 0
-    return _DIGITS[treatment.hash]
+def _pseudonym_digits(stream: Stream, dataset: str) -> dict[str, int]:
+    """How long the pseudonyms of a dataset are, by path; the longest where active versions differ."""
+    derived = stream.derived.get(dataset)
+    keyed_again = derived is not None and derived.joinable_with_lake is None
+    digits: dict[str, int] = {}
+    for contract in stream.active:
+        for path, _ in walk(contract.record):
+            treatment = contract.treatment(path)
+            if isinstance(treatment, Pseudonymize):
+                length = _DIGITS[None if keyed_again else treatment.hash]
+                digits[path] = max(length, digits.get(path, 0))
+    return digits

@@ -110,7 +110,7 @@ def test_without_columns_it_has_those_of_the_dataset(tmp_path: Path) -> None:
         }
         == found
     )
-    assert len(found) == len(SCHEMA["properties"]) + 6
+    assert len(found) == len(SCHEMA["properties"]) + 7
 
 
 def test_of_a_derived_dataset_somebody_should_look_at_it(tmp_path: Path) -> None:
@@ -240,6 +240,19 @@ def test_tables_that_are_refused(tmp_path: Path, stream: str, problem: str) -> N
 )
 def test_columns_that_are_refused(tmp_path: Path, stream: str, problem: str) -> None:
     assert problems(tmp_path, stream) == [f"stream.yaml:11: warehouse.clicks.columns.{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "characters"), [("pseudonymized_events", 32), ("marketing", 64)], ids=["lake", "derived"]
+)
+def test_hashes_are_as_long_as_their_function_makes_them_until_they_are_keyed_again(
+    tmp_path: Path, dataset: str, characters: int
+) -> None:
+    contract = changed("  premium: keep", "  premium: keep\n  session: {pseudonymize: {hash: MD5}}")
+    stream = with_columns(f"session: {{type: varchar({characters})}}", dataset=dataset)
+    load(tmp_path / "right", stream, contract=contract)
+    with pytest.raises(ConfigurationError, match=f"pseudonyms have {characters} characters"):
+        load(tmp_path / "wrong", stream.replace(f"varchar({characters})", "varchar(31)"), contract=contract)
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
