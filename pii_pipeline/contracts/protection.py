@@ -1,8 +1,8 @@
 """Which of two treatments protects a field better, and what of two ways to consent opens less.
 
 Treatments are told apart, first of all, by what everybody can read in the lake: nothing at all (`drop`),
-nothing in clear (`pseudonymize`, `encrypt`), a part (`generalize`, `url`, `mask`), everything (`keep`). Two of
-one kind, by their settings. Where one shows more of this and the other more of that, neither is better.
+nothing in clear (`pseudonymize`, `encrypt`), a part (`generalize`, `url`, `mask`), everything (`keep`). Two
+of one kind, by their settings. Where one shows more of this and the other more of that, neither is better.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_without_columns_it_has_those_of_the_dataset(tmp_path: Path) -> None:
         }
         == found
     )
-    assert len(found) == len(SCHEMA["properties"]) + 6
+    assert len(found) == len(SCHEMA["properties"]) + 7
 
 
 def test_of_a_derived_dataset_somebody_should_look_at_it(tmp_path: Path) -> None:
