@@ -416,6 +416,7 @@ def derive(plan, columns, keys, request, joinable=False, gate=True) -> list[Any]
     lake = {name: pa.array(column.to_pylist(), types.field(name).type) for name, column in columns.items()}
     lake |= {
         "_event_time": pa.array([0] * count, pa.timestamp("us", "UTC")),
+        "_contract": pa.array([plan.contract.contract] * count),
         "_key_link": pa.array(["k"] * count),
         "_subject_token": pa.array(["t"] * count),
         "_consent": pa.nulls(count, pa.list_(pa.int32())),
