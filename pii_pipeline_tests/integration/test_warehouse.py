@@ -86,6 +86,12 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def change_contract(folder: Path, old: str, new: str) -> None:
+    """As the next version: one that is active does not change."""
+    edit(folder, "contract.yaml", old, new)
+    edit(folder, "contract.yaml", "/1.0.0", "/1.0.1")
+
+
 def make_datasets(installation: Installation, hour: str = HOUR, force: bool = False) -> None:
     """Everything above the tables."""
     stream = installation.streams["alpha"]
@@ -143,6 +149,7 @@ def test_every_column_of_a_derived_dataset(install: Install, warehouse_url: str)
     assert result.counts == {"admitted": 5, "loaded": 5}
     assert list(columns(warehouse_url, "readers")) == [
         "_event_time",
+        "_contract",
         "user",
         "page",
         "email",
@@ -189,7 +196,7 @@ def test_what_was_made_again_above_is_replaced(install: Install, warehouse_url: 
     make_datasets(installation)
     load(installation)
     before = ask(warehouse_url, "SELECT person FROM visits ORDER BY person")
-    edit(tmp_path, "contract.yaml", "page: keep", "page: keep\n  user: {pseudonymize: {domain: customer}}")
+    change_contract(tmp_path, "page: keep", "page: keep\n  user: {pseudonymize: {domain: customer}}")
     installation = install()
     make_datasets(installation)
     result, moved = load(installation)
@@ -255,7 +262,7 @@ def test_a_contract_with_other_fields_hour_by_hour(
         '"page": {"type": "string"}',
         '"page": {"type": "string"}, "n": {"type": "integer"}',
     )
-    edit(tmp_path, "contract.yaml", "page: keep", "page: {mask: {keep_first: 1}}\n  n: keep")
+    change_contract(tmp_path, "page: keep", "page: {mask: {keep_first: 1}}\n  n: keep")
     edit(
         tmp_path,
         "stream.yaml",
@@ -394,7 +401,7 @@ def test_who_was_overtaken_does_not_load_what_was_replaced(
         if self is slow.warehouse:
             opened += 1
             if opened == 2:  # the first time it looked what is there
-                edit(tmp_path, "contract.yaml", "page: keep", "page: {mask: {keep_first: 1}}")
+                change_contract(tmp_path, "page: keep", "page: {mask: {keep_first: 1}}")
                 quick = install()
                 make_datasets(quick)
                 load(quick)

@@ -174,9 +174,9 @@ def test_diff_of_what_is_the_same_passes(pii: Pii, own_streams: Path):
 
 
 def test_an_unknown_contract_is_said_to_be_so(pii: Pii):
-    done = pii("contract", "diff", "acme/webshop-click/1.0.0", "acme/webshop-clicks/1.0.0")
+    done = pii("contract", "diff", "acme/login/1.1.0", "acme/logins/1.1.0")
     assert done.exit_code == 2
-    assert "lists a contract `acme/webshop-clicks/1.0.0`; did you mean `acme/webshop-click/1." in done.stderr
+    assert "no stream lists a contract `acme/logins/1.1.0`; did you mean `acme/login/1.1.0`?" in done.stderr
     assert pii("contract", "promote", "acme/nothing/1.0.0").exit_code == 2
     assert pii("contract", "show", "acme/nothing/1.0.0").exit_code == 2
     assert pii("contract", "new-version", "nothing").exit_code == 2
