@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pii_pipeline_tests.documentation.examples import filled
 from pii_pipeline_tests.documentation.markdown import DOCS, read
-from pii_pipeline_tests.documentation.pages import FOLLOWED, Comparison, follow
+from pii_pipeline_tests.documentation.pages import FOLLOWED, follow, renewed
 from pii_pipeline_tests.documentation.project import project
 from pii_pipeline_tests.documentation.reference import reference
 
@@ -30,12 +30,7 @@ def _followed(name: str) -> str:
     with tempfile.TemporaryDirectory() as folder, project(Path(folder) / "project") as copy:
         for command in FOLLOWED[name]:
             copy.run(command)
-        shown = list(follow(text, copy))
-    comparison = Comparison()
-    for item in reversed([item for item in shown if not comparison.same(item)]):
-        printed = "".join(f"{line.rstrip()}\n" for line in item.printed.splitlines())
-        text = text[: item.start] + printed + text[item.end :]
-    return text
+        return renewed(text, list(follow(text, copy)))
 
 
 def _write(file: Path, text: str) -> None:

@@ -115,6 +115,23 @@ class Comparison:
         return re.fullmatch(pattern, printed) is not None
 
 
+def renewed(text: str, shown: list[Shown]) -> str:
+    """The page with what came, where it shows something else; all keyed values, if they are not of one run."""
+    wrong = [item for item in shown if not Comparison().same(item)]
+    kept = [item for item in shown if item not in wrong]
+    comparison = Comparison()
+    if not all(comparison.same(item) for item in kept) or any(map(_keyed, wrong)):
+        wrong += filter(_keyed, kept)
+    for item in sorted(wrong, key=lambda item: item.start, reverse=True):
+        printed = "".join(f"{line.rstrip()}\n" for line in item.printed.splitlines())
+        text = text[: item.start] + printed + text[item.end :]
+    return text
+
+
+def _keyed(item: Shown) -> bool:
+    return _KEYED.search(item.printed) is not None
+
+
 def _normal(line: str, known: dict[str, str]) -> str:
     """A line without what may differ; `known`: keyed values by number, in the order in which they came."""
     line = _KEYED.sub(lambda found: known.setdefault(found[0], f"«{len(known)}»"), line)

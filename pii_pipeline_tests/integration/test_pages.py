@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pii_pipeline_tests.documentation.markdown import DOCS, read
-from pii_pipeline_tests.documentation.pages import FOLLOWED, Comparison, Shown, follow
+from pii_pipeline_tests.documentation.pages import FOLLOWED, Comparison, Shown, follow, renewed
 from pii_pipeline_tests.documentation.project import project
 
 
@@ -48,6 +48,16 @@ def test_keyed_values_may_differ_but_not_in_which_are_equal():
     assert not same((f"{a} {b}\n", f"{a} {a}\n"))
     assert not same((f"{c}\n", f"{c}\n"), (f"{c}\n", f"{d}\n"))
     assert not same((f"{a}\n", "anna@example.com\n"))
+
+
+def test_what_is_made_again_is_of_one_run():
+    a, b, c = ("0a1b2c3d4e5f", "112233445566", "99887766aabb")
+    page = f"{a}\n{b}\n1 row\n"
+    first, second = Shown("", f"{a}\n", f"{c}\n", 0, 13), Shown("", f"{b}\n", f"{c}\n", 13, 26)
+    last = Shown("", "1 row\n", "2 rows\n", 26, 32)
+    assert renewed(page, [first, second, last]) == f"{c}\n{c}\n2 rows\n"
+    assert renewed(page, [first, last]) == f"{a}\n{b}\n2 rows\n"
+    assert renewed(page, [first]) == page
 
 
 def test_a_wrong_exit_code_is_seen(tmp_path: Path):
