@@ -116,7 +116,7 @@ class Comparison:
 
 
 def renewed(text: str, shown: list[Shown]) -> str:
-    """The page with what came, where it shows something else; all keyed values, if they are not of one run."""
+    """The page with what came where it shows something else; all keyed values, if not of one run."""
     wrong = [item for item in shown if not Comparison().same(item)]
     kept = [item for item in shown if item not in wrong]
     comparison = Comparison()
