@@ -63,6 +63,8 @@ $(VENV)/installed-dev: pyproject.toml $(BIN)/python
 run: $(VENV)/installed
 	@$(BIN)/pii sample webshop --events $(EVENTS) $(ARRIVAL) --land
 	@$(BIN)/pii sample logins --events 1000 $(ARRIVAL) --land
+	@$(BIN)/pii sample retail --events 2000 $(ARRIVAL) --land
+	@$(BIN)/pii sample snowplow --events 1000 $(ARRIVAL) --land
 	@$(BIN)/pii run
 	@echo
 	@echo "Next:  make ui"
