@@ -37,7 +37,9 @@ def known_contracts() -> Mapping[str, ActiveContract]:
 
 def contract_named(reference: str) -> Listed:
     """The contract of that name (``handle/name/version``) that a stream lists; a usage error if none does."""
-    listed = {item.contract: item for item in versions.listed_contracts(read_settings().streams)}
+    listed: dict[str, Listed] = {}
+    for item in versions.listed_contracts(read_settings().streams):
+        listed.setdefault(item.contract, item)
     if reference not in listed:
         mend = suggestion(reference, sorted(listed)) if listed else "no stream lists any"
         problem = f"no stream lists a contract `{reference}`; {mend}"

@@ -31,10 +31,10 @@ def by_contract(table: pa.Table, stream: Stream) -> Iterator[tuple[Contract | No
     if not table.num_rows:
         yield stream.contract, table
         return
-    named = pc.dictionary_encode(table[CONTRACT]).combine_chunks()
+    names = pc.dictionary_encode(table[CONTRACT]).combine_chunks()
     known = pa.array([contract.contract for contract in stream.active])
-    of_name = pc.index_in(named.dictionary, known).fill_null(len(known)).to_numpy()
-    version = of_name[named.indices.to_numpy()]
+    of_name = pc.index_in(names.dictionary, known).fill_null(len(known)).to_numpy()
+    version = of_name[names.indices.to_numpy()]
     for number in sorted(set(of_name.tolist())):
         mine = version == number
         if mine.any():

@@ -33,8 +33,9 @@ def load_hour(
 ) -> LayerResult:
     """Loads what a dataset has of the hour, and its warehouse table has not, or not so.
 
-    Raises `WarehouseError`.
+    Raises `WarehouseError`, and `ContractChanged` before the table is looked at: it follows the contract.
     """
+    installation.hold_to_contracts(stream, using=False)
     table = warehouse_table(stream, name)
     held = _follow(installation, stream, table, progress)
 

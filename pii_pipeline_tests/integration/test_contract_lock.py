@@ -18,6 +18,7 @@ from pii_pipeline.pipeline.derive import derive_hour
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
+from pii_pipeline.pipeline.warehouse import load_hour
 from pii_pipeline.runs import prepare_dagster_home, run_hour
 from pii_pipeline.settings import project_root
 from pii_pipeline_tests.integration.small_streams import (
@@ -149,6 +150,22 @@ def test_every_layer_refuses_for_itself(folder):
     with pytest.raises(ContractChanged, match=REFERENCE):
         derive_hour(opened, stream, "report", HOUR)
     opened.close()
+
+
+def test_a_table_does_not_follow_a_contract_that_has_changed(folder):
+    with (folder / "streams" / "alpha" / "stream.yaml").open("a") as file:
+        file.write("warehouse:\n  pages: {description: What was read.}\n")
+    opened = install(folder)
+    load_hour(opened, opened.streams["alpha"], "pages", HOUR)
+    opened.close()
+    warehouse = folder / "warehouse.duckdb"
+    before = warehouse.read_bytes()
+    change(folder)
+    opened = install(folder)
+    with pytest.raises(ContractChanged, match=REFERENCE):
+        load_hour(opened, opened.streams["alpha"], "pages", HOUR)
+    opened.close()
+    assert warehouse.read_bytes() == before
 
 
 def test_a_dagster_run_refuses_the_one_stream(folder):

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -20,6 +21,7 @@ from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
 from pii_pipeline.pipeline.query import query
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
+from pii_pipeline.pipeline.warehouse import load_hour
 from pii_pipeline.runs import run_hour
 from pii_pipeline_tests.integration.versions import (
     DATASETS,
@@ -258,6 +260,18 @@ def test_queries_see_the_columns_of_both(installation):
     sql = "SELECT email, count(*) FROM visits.report WHERE _contract = '{}' GROUP BY ALL ORDER BY ALL LIMIT 1"
     assert query(installation, sql.format(OLD)).rows == [["old0@example.com", 3]]
     assert len(query(installation, sql.format(NEW)).rows[0][0]) == 64
+
+
+def test_a_table_of_the_warehouse_has_the_columns_of_both(folder, installation):
+    land(installation, interleaved(30))
+    process(installation)
+    assert load_hour(installation, installation.streams["visits"], "all_visits", HOUR).counts["loaded"] == 60
+    sql = (
+        "SELECT _contract, count(coupon), count(visit), sum(amount) FROM all_visits GROUP BY ALL ORDER BY ALL"
+    )
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
+        found = connection.execute(sql).fetchall()
+    assert found == [(NEW, 0, 30, 435), (OLD, 30, 0, 435)]
 
 
 def test_an_erasure_finds_the_events_of_both(installation):

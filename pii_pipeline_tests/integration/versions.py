@@ -29,6 +29,8 @@ derived:
     description: For purpose 1, joinable.
     consent: {purposes: [1]}
     joinable_with_lake: {reason: tests}
+warehouse:
+  all_visits: {description: Everything of all versions.}
 """
 
 OLD_CONTRACT = """\
@@ -131,6 +133,7 @@ def environment(folder: Path, workers: int = 1) -> dict[str, str]:
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'key'}",
         "PII_WORKERS": str(workers),
+        "PII_WAREHOUSE_URL": f"duckdb:///{folder / 'warehouse.duckdb'}",
         "DAGSTER_HOME": str(folder / "dagster"),
     }
 
