@@ -131,9 +131,10 @@ CRITERION = re.compile(
 """Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` is any number."""
 
 SCHEMA_URI = re.compile(
-    r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/[1-9][0-9]*-(?:0|[1-9][0-9]*)-(?:0|[1-9][0-9]*)"
+    r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/"
+    r"[1-9][0-9]{0,3}-(?:0|[1-9][0-9]{0,3})-(?:0|[1-9][0-9]{0,3})"
 )
-"""A schema by its name and version: a criterion without ``*``."""
+"""A schema by its name and version: a criterion without ``*``. Longer numbers might be somebody's."""
 
 
 def _placed(value: Any) -> Any:

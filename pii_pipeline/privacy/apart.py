@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import Node, Scalar
-from pii_pipeline.contracts.treatments import SCHEMA_URI, Drop, Encrypt, Generalize, Keep
+from pii_pipeline.contracts.treatments import SCHEMA_URI, Drop, Encrypt, Generalize, Keep, Pseudonymize
 from pii_pipeline.privacy.canonical import json_bytes, parse_json
 from pii_pipeline.privacy.plan import DocumentStep, Leaf, Place
 from pii_pipeline.privacy.sealer import Index
@@ -47,6 +47,7 @@ class _Spot:
 
     `whole` takes any value as one; else `columns` takes scalars, by their type. Keys are found in `names`, or
     else are `below`; their names go to `unlisted`. `everything` takes all that is here and below, nulls too.
+    `misshapen`: by type, where an object or list goes that has not the shape of the places listed below.
     `entities`: what is found here may be one. `idle`: nothing here or below it matters.
     """
 
@@ -57,6 +58,7 @@ class _Spot:
         "entities",
         "everything",
         "idle",
+        "misshapen",
         "names",
         "unlisted",
         "whole",
@@ -69,6 +71,7 @@ class _Spot:
         self.names: Mapping[Any, _Spot] = {}
         self.below = self.element = self
         self.everything: Column | None = None
+        self.misshapen: Mapping[type, Column] = {}
         self.entities = False
         self.idle = not columns and unlisted is None
 
@@ -161,6 +164,8 @@ class Apart:
                 kind = type(value)
                 if at.whole is not None and kind is not _NULL:
                     column = at.whole
+                elif kind in at.misshapen:
+                    column = at.misshapen[kind]
                 elif at.everything is not None and (kind is dict or kind is list):
                     self._sweep(value, at.everything, at.unlisted)
                     continue
@@ -273,8 +278,18 @@ class Apart:
         spot.names = {name: self._listed(inner, leaves) for name, inner in named.names.items()}
         spot.below = rest
         spot.element = rest if named.element is None else self._listed(named.element, leaves)
+        spot.misshapen = self._misshapen(named, leaves[0], rest)
         spot.idle = rest.idle and spot.element.idle and all(inner.idle for inner in spot.names.values())
         return spot
+
+    def _misshapen(self, named: _Named, leaf: Leaf, rest: _Spot) -> Mapping[type, Column]:
+        """Of a place that stays readable as `leaf` says: a list where the places below it are those of an
+        object, or the other way round. In it what they are to hide would be read; it becomes null."""
+        column = self._misfits if self._filling else rest.columns.get(str)
+        if column is None or isinstance(leaf.treatment, Pseudonymize | Encrypt | Drop):
+            return {}
+        shapes = {dict: named.names, list: named.element}
+        return {shape: column for shape, listed in shapes.items() if not listed}
 
     def _uniform(self, leaves: tuple[Leaf, ...]) -> _Spot:
         """The spot of a place whose values, and all below it, go to these leaves."""
@@ -310,7 +325,7 @@ class Apart:
         stays = _Spot(dict.fromkeys(_SCALAR, column), spot.unlisted)
         stays.whole = None if spot.whole is None else column
         stays.names, stays.below, stays.element = spot.names, spot.below, spot.element
-        stays.entities = spot.entities
+        stays.entities, stays.misshapen = spot.entities, spot.misshapen
         return stays
 
 

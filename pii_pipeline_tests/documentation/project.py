@@ -38,7 +38,9 @@ class Project:
         self.folder = folder
         shutil.copytree(ROOT, folder, ignore=_NOT_COPIED)
         _install(folder / ".venv")
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(("PII_", "DAGSTER_"))}
+        # Without what a `make test` around this says to the `make` that a page calls.
+        others = ("PII_", "DAGSTER_", "MAKE", "MFLAGS")
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(others)}
         modules = os.pathsep.join(filter(None, (str(folder), kept.get("PYTHONPATH"))))
         self._environment = kept | {"PYTHONPATH": modules}
         self._shell = subprocess.Popen(

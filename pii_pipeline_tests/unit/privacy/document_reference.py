@@ -174,11 +174,15 @@ class Reference:
 
     def at(self, value, way, listed):
         place = self.effective(way, listed)
-        deeper = any(other[: len(way)] == way and other != way for other in listed)
+        deeper = [other for other in listed if other[: len(way)] == way and other != way]
         if isinstance(place.treatment, Encrypt) and place.way == way and way in listed:
             return None if value is None else Sealed(place.treatment.level, self.bound(place), value)
         if isinstance(place.treatment, Drop) and not (deeper and isinstance(value, dict | list)):
             return GONE
+        if isinstance(value, dict | list) and deeper and not hides(place.treatment):
+            shapes = {list if other[len(way)] is None else dict for other in deeper}
+            if type(value) not in shapes:
+                return None  # what the places below are to hide would be read in it
         if isinstance(value, dict):
             return self.record(value, way, listed)
         if isinstance(value, list):
@@ -237,6 +241,10 @@ class Reference:
             return out
         assert isinstance(treatment, Generalize)
         return coarser(value, treatment)
+
+
+def hides(treatment):
+    return isinstance(treatment, Pseudonymize | Encrypt | Drop)
 
 
 def coarser(value, treatment):

@@ -232,6 +232,25 @@ def test_a_treatment_holds_for_everything_below_that_is_not_listed_itself():
     assert out == {"a": {named("b"): {named("c"): "*"}, "keep": "w"}}
 
 
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        ({"a": [{"e": "secret", "d": "secret"}]}, {"a": None}),
+        ({"l": {"e": "secret", "d": "secret"}}, {"l": None}),
+        ({"l": [[{"e": "secret"}], {"f": 1, "d": "secret"}]}, {"l": [None, {"f": 1}]}),
+        ({"a": {"f": {"e": 1}, "d": [["secret"]]}}, {"a": {"f": {"e": 1}}}),
+        ({"a": "plain", "l": ["plain", 1]}, {"a": "plain", "l": ["plain", 1]}),
+    ],
+)
+def test_what_has_not_the_shape_of_the_places_below_a_kept_one_is_not_read(data, left):
+    """Or a list where an object is meant would carry past what is to be hidden in the object."""
+    entities = {
+        "a": "keep", "a/e": {"encrypt": {"level": 2}}, "a/d": "drop", "a/f": "keep",
+        "l": "keep", "l[]/e": "pseudonymize", "l[]/d": "drop",
+    }  # fmt: skip
+    assert one(data, entities) == left
+
+
 def test_of_several_criteria_the_first_one_that_names_a_path_holds():
     entities = {ANY_USER: {"a": "keep"}, USER: {"a": "drop", "b": "keep"}}
     (out,) = treated([user(a=1, b=2)], entities)
@@ -304,6 +323,11 @@ def test_a_schema_that_is_no_name_of_one_is_pseudonymized(schema):
 def test_a_text_that_is_no_document_is_treated_as_a_whole(text, value):
     assert treated([text]) == [unlisted(value)]
     assert treated([text], default="drop") == [None]
+
+
+def test_long_numbers_are_no_versions_of_a_schema():
+    (found,) = treated([entity("iglu:com.acme/user/jsonschema/4111111111111111-0-0", {})])
+    assert "4111" not in json.dumps(found)
 
 
 def test_null_stays_null():
