@@ -180,6 +180,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def _connect_sqlite(url: URL) -> Engine:
+    if url.host or url.username or url.query:
+        raise DatabaseError(f"{_SETTING}: SQLite is a file, on no host — write sqlite:////path/to/pii.db")
     path = Path(url.database or "").absolute()
     try:
         make_private_directories(path.parent)

@@ -50,6 +50,7 @@ def test_an_oserror_names_file_and_reason_only():
         ("PII_STREAMS_DIR", ":"),
         ("PII_STORAGE_URI", "ftp://example.com/lake"),
         ("PII_DATABASE_URL", "mysql://localhost/x"),
+        ("PII_DATABASE_URL", "sqlite://bob:secret@/x"),
         ("PII_DATABASE_URL", f"sqlite:///{Path(__file__)}"),
         ("PII_DATABASE_URL", "sqlite:////dev/null/pii.db"),
         ("PII_LAKE_URI", "storage/landing/inside"),
