@@ -90,11 +90,12 @@ def promote(contract: str, as_json: bool) -> None:
     """
     listed = contract_named(contract)
     folders = read_settings().streams
-    beside = [item for item in versions.listed_contracts(folders) if item.stream == listed.stream]
-    moves = versions.promotion(listed, beside)
-    if moves[0].after == "active":
-        refuse_changed([load_contract(listed.file).contract], known_contracts())
-    versions.carry_out(moves)
+    with versions.turn(listed.stream, listed.file.parent):
+        beside = [item for item in versions.listed_contracts(folders) if item.stream == listed.stream]
+        moves = versions.promotion(listed, beside)
+        if moves[0].after == "active":
+            refuse_changed([load_contract(listed.file).contract], known_contracts())
+        versions.carry_out(moves)
     if as_json:
         print_json(
             [
@@ -135,7 +136,8 @@ def new_version(stream: str, part: Part, as_json: bool) -> None:
     if not found:
         known = [path.parent.name for folder in folders for path in folder.glob(f"*/{STREAM_FILE}")]
         raise unknown("stream", stream, known)
-    files = versions.new_version(found[0], part)
+    with versions.turn(found[0]):
+        files = versions.new_version(found[0], part)
     if as_json:
         print_json({"stream": stream, "files": [str(file) for file in files]})
         return

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pii_pipeline.contracts.record_type import Node, Record, Scalar, walk
+from pii_pipeline.contracts.record_type import Node, Record, Scalar, parent, walk
 from pii_pipeline.contracts.time_format import TimeFormat
 from pii_pipeline.contracts.treatments import (
     AnyTreatment,
@@ -237,7 +237,7 @@ class Contract(Model):
             listed = self.fields.get(path)
             if listed is not None:
                 return listed
-            path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
+            path = parent(path)
         return self.default
 
     def treated(self) -> Iterator[tuple[str, Node, Treatment]]:

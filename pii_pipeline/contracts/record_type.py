@@ -99,6 +99,11 @@ def join(parent: str, name: str) -> str:
     return f"{parent}/{escape(name)}" if parent else escape(name)
 
 
+def parent(path: str) -> str:
+    """The path of the record or list that `path` leads into."""
+    return path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
+
+
 def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     """Every node below `node` with its path, parents before children; `node` itself is left out."""
     if isinstance(node, Record):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, walk
+from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, parent, walk
 from pii_pipeline.contracts.schema import compile_schema, dialect, resolve
 
 _TYPES = frozenset(("null", "boolean", "object", "array", "number", "integer", "string"))
@@ -46,7 +46,7 @@ def schema_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[SchemaC
     is inside, only the outermost. Where it takes more than a look to tell, both `narrower` and `wider`."""
     before, after = _Fields(old), _Fields(new)
     for path in dict.fromkeys([*before.nodes, *after.nodes]):
-        if path and before.described(_parent(path)) != after.described(_parent(path)):
+        if path and before.described(parent(path)) != after.described(parent(path)):
             continue  # told with what is around it
         if path in before.nodes and path in after.nodes:
             yield from _compared(path, before, after)
@@ -54,10 +54,10 @@ def schema_changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[SchemaC
         needed, was_needed = after.requires(path), before.requires(path)
         narrower, wider = needed and not was_needed, was_needed and not needed
         if path in after.nodes:
-            wider |= before.restricts(_parent(path))
+            wider |= before.restricts(parent(path))
             yield SchemaChange(path, "added", None, after.described(path), narrower, wider)
         else:
-            narrower |= after.restricts(_parent(path))
+            narrower |= after.restricts(parent(path))
             yield SchemaChange(path, "removed", before.described(path), None, narrower, wider)
 
 
@@ -82,7 +82,7 @@ class _Fields:
 
     def requires(self, path: str) -> bool:
         name = path.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-        return not path.endswith("[]") and name in self.parts[_parent(path)].get("required", [])
+        return not path.endswith("[]") and name in self.parts[parent(path)].get("required", [])
 
     def restricts(self, path: str) -> bool:
         """Whether some or all undeclared keys are refused there."""
@@ -93,10 +93,6 @@ class _Fields:
         """The keys that are required there, though no property is declared for them."""
         part = self.parts[path]
         return set(part.get("required", [])) - part.get("properties", {}).keys()
-
-
-def _parent(path: str) -> str:
-    return path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
 
 
 def _compared(path: str, before: _Fields, after: _Fields) -> Iterator[SchemaChange]:

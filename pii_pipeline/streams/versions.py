@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import secrets
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,12 +59,30 @@ def listed_contracts(folders: Sequence[Path]) -> Iterator[Listed]:
                     yield Listed(str(data.get("contract")), str(data.get("state")), stream, file)
 
 
+@contextmanager
+def turn(*folders: Path) -> Iterator[None]:
+    """One process after the other: no other one that asks for one of these folders goes on until the end."""
+    with ExitStack() as held:
+        # In one order, so that two processes never wait for one another.
+        for folder in sorted({folder.resolve() for folder in folders}):
+            descriptor = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
 def promotion(listed: Listed, beside: Sequence[Listed]) -> list[Move]:
-    """What has to be done for `listed` to enter its next state; `beside`: the stream's other versions.
+    """What has to be done for `listed` to enter its next state; `beside`: the stream's versions, as they are
+    in its turn.
 
     Without a `contract_field` only one version can be active: the one before is archived in the same step.
-    Raises ConfigurationError if there is no next state, or if it would be wrong.
+    Raises ConfigurationError if there is no next state, if it would be wrong, or if `listed` is not in the
+    state any more that it was seen in.
     """
+    if listed not in beside:
+        problem = f"{listed.contract} is not {listed.state} any more: something else changed it meanwhile"
+        mend = "see `pii contract list`, and promote it again if it is not where it shall be"
+        raise ConfigurationError([Problem(listed.file, 1, "state", problem, mend)])
     if listed.state not in STATES[:-1]:
         known = listed.state in STATES
         problem = f"{listed.contract} is {listed.state}" + (", the last state" if known else "")
@@ -145,4 +167,18 @@ def _refuse(contract: Contract, problem: str) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    file.write_bytes(text.encode())
+    """Whatever ends it midway, the file has its old text or the new one; a file that was there keeps its
+    mode."""
+    target = file.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as sink:
+            if target.exists():
+                os.fchmod(sink.fileno(), stat.S_IMODE(target.stat().st_mode))
+            sink.write(text.encode())
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,8 +1,13 @@
 """``pii contract`` and ``pii init``."""
 
 import json
+import multiprocessing
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 
+from pii_pipeline.cli import cli
+from pii_pipeline.streams import versions
+from pii_pipeline.streams.versions import turn
 from pii_pipeline_tests.unit.cli.conftest import Pii
 
 
@@ -148,6 +153,18 @@ def test_diff_says_what_got_weaker_and_fails(pii: Pii, own_streams: Path):
     assert "Version: asks for a minor step, but is no later one" in back.output
 
 
+def test_diff_fails_where_a_new_field_is_readable(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii, ("  event_id: keep\n", "  event_id: keep\n  plan: keep\n"))
+    schema = own_streams / "clicks" / "event-1.1.0.schema.json"
+    text = schema.read_text()
+    schema.write_text(text.replace('"user_id": {', '"plan": {"type": "string"},\n    "user_id": {', 1))
+    done = pii("contract", "diff", "acme/clicks/1.0.0", newer, "--json")
+    assert done.exit_code == 1
+    said = json.loads(done.stdout)
+    assert said["weaker"] == ["fields.plan"]
+    assert said["changes"][-1]["before"] == "pseudonymize, among undeclared keys"
+
+
 def test_diff_fails_where_readers_miss_a_column(pii: Pii, own_streams: Path):
     newer = version(own_streams, pii, ("  event_id: keep\n", "  event_id: drop\n"))
     done = pii("contract", "diff", "acme/clicks/1.0.0", newer, "--json")
@@ -206,6 +223,34 @@ def test_a_version_goes_its_way_and_is_listed(pii: Pii, own_streams: Path):
     ]
     assert pii("contract", "promote", newer).exit_code == 2
     assert "1.0.0" in pii("contract", "list").output
+
+
+def test_of_two_promotions_at_once_one_is_refused(pii: Pii, own_streams: Path):
+    newer = version(own_streams, pii)
+    folder = own_streams / "clicks"
+    spawn = multiprocessing.get_context("spawn")
+    seen = spawn.Semaphore(0)
+    two = [spawn.Process(target=_promote, args=(newer, seen)) for _ in range(2)]
+    with turn(folder):
+        for process in two:
+            process.start()
+        assert all(seen.acquire(timeout=60) for _ in two), "both have seen the draft"
+    for process in two:
+        process.join(60)
+    assert {process.exitcode for process in two} == {0, 2}
+    assert "state: in_review" in (folder / "contract-1.1.0.yaml").read_text()
+    assert not [file for file in folder.iterdir() if file.name.startswith(".")]
+
+
+def _promote(contract: str, seen: Semaphore) -> None:
+    """``pii contract promote`` in a process of its own, which says when it is about to wait for its turn."""
+
+    def own_turn(*folders: Path):
+        seen.release()
+        return turn(*folders)
+
+    versions.turn = own_turn
+    cli(["contract", "promote", contract])
 
 
 def test_show_a_draft(pii: Pii, own_streams: Path):

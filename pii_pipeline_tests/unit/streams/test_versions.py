@@ -1,12 +1,14 @@
 """The life of a contract's versions: a new one, and the way of each from draft to archived."""
 
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
 from pii_pipeline.contracts.errors import ConfigurationError
 from pii_pipeline.streams.loader import load_stream
-from pii_pipeline.streams.versions import Listed, carry_out, listed_contracts, new_version, promotion
+from pii_pipeline.streams.versions import Listed, carry_out, listed_contracts, new_version, promotion, turn
 from pii_pipeline_tests.unit.contracts.examples import changed, write
 
 STREAM = "description: Clicks.\n"
@@ -155,3 +157,55 @@ def test_what_is_listed_is_found_whatever_else_is_wrong(stream: Path):
     (stream.parent / "empty").mkdir()
     (stream.parent / "empty" / "stream.yaml").write_text(": :")
     assert states(stream) == {"acme/other/1.0.0": "None", "acme/shop/1.0.0": "active"}
+
+
+def test_a_version_that_was_moved_meanwhile_is_not_moved_again(stream: Path):
+    new_version(stream, "minor")
+    seen = listed(stream, "acme/shop/1.1.0")
+    promote(stream, "acme/shop/1.1.0")
+    with pytest.raises(ConfigurationError, match=r"acme/shop/1\.1\.0 is not draft any more"):
+        promotion(seen, list(listed_contracts([stream.parent])))
+
+
+def test_a_file_keeps_its_mode_and_what_leads_to_it(stream: Path):
+    new_version(stream, "minor")
+    file, real = stream / "contract-1.1.0.yaml", stream / "elsewhere.yaml"
+    file.rename(real)
+    file.symlink_to(real.name)
+    real.chmod(0o640)
+    promote(stream, "acme/shop/1.1.0")
+    assert file.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert "state: in_review" in real.read_text()
+
+
+def test_a_file_that_cannot_be_written_stays_whole(stream: Path, monkeypatch: pytest.MonkeyPatch):
+    new_version(stream, "minor")
+    before = {file: file.read_bytes() for file in stream.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        promote(stream, "acme/shop/1.1.0")
+    assert {file: file.read_bytes() for file in stream.iterdir()} == before
+
+
+def _wait_for_turn(folder: Path, started, done) -> None:
+    started.set()
+    with turn(folder):
+        done.set()
+
+
+def test_a_folder_is_one_process_s_at_a_time(stream: Path):
+    spawn = multiprocessing.get_context("spawn")
+    started, done = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_wait_for_turn, args=(stream, started, done))
+    with turn(stream, stream):
+        other.start()
+        assert started.wait(60)
+        assert not done.wait(0.5)
+    assert done.wait(60)
+    other.join()
+    assert not [file for file in stream.iterdir() if file.name.startswith(".")]
