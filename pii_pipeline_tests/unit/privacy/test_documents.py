@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pii_pipeline.privacy import documents
@@ -593,6 +593,7 @@ def rows_of(texts):
 
 @THOROUGH
 @given(st.lists(JSON_TEXTS, max_size=5), INSIDE, DEFAULTS)
+@example(["[5.960464477539063e-08]"], {}, "pseudonymize")
 def test_documents_are_treated_as_a_plain_walk_through_them_does(texts, inside, default):
     texts = texts + texts[:1]
     who = rows_of(texts)
