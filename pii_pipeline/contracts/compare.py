@@ -18,7 +18,7 @@ from pii_pipeline.contracts.protection import Direction, consent_direction, dire
 from pii_pipeline.contracts.record_type import Node, Record, parent, walk
 from pii_pipeline.contracts.schema import compile_schema, resolve
 from pii_pipeline.contracts.schema_changes import schema_changes
-from pii_pipeline.contracts.treatments import Drop, Pseudonymize, SelfDescribing, Treatment
+from pii_pipeline.contracts.treatments import Drop, Pseudonymize, SelfDescribing, Treatment, intersection
 
 Step = Literal["major", "minor", "patch"]
 """Which number of a version is raised."""
@@ -315,7 +315,7 @@ def _entities(
         (criterion, path): done(criterion, path) for criterion, paths in listed.items() for path in paths
     }
     for one, other in combinations(listed, 2):
-        both = _intersection(one, other)
+        both = intersection(one, other)
         if both is None:
             continue
         for path in (*listed[one], *listed[other]):
@@ -340,16 +340,7 @@ def _inside(treatment: SelfDescribing, criterion: str, path: str, default: Treat
 
 def _covers(criterion: str, other: str) -> bool:
     """Whether every schema that `other` means is one that `criterion` means."""
-    return _intersection(criterion, other) == other
-
-
-def _intersection(one: str, other: str) -> str | None:
-    """The criterion of the schemas that both mean; None if there are none."""
-    (name, version), (other_name, other_version) = (item.rsplit("/", 1) for item in (one, other))
-    pairs = list(zip(version.split("-"), other_version.split("-"), strict=True))
-    if name != other_name or any("*" not in pair and pair[0] != pair[1] for pair in pairs):
-        return None
-    return f"{name}/{'-'.join(max(pair) for pair in pairs)}"  # any digit is greater than `*`
+    return intersection(criterion, other) == other
 
 
 def _rules(old: Contract, new: Contract) -> Iterator[Change]:

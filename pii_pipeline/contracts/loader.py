@@ -21,7 +21,7 @@ from pii_pipeline.contracts import avro, simple_schema
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
 from pii_pipeline.contracts.model import ARRIVAL, Consent, Contract, Rule
 from pii_pipeline.contracts.names import sounds_personal, takes_few_values
-from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, Way, walk, way
+from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, Way, parent, walk, way
 from pii_pipeline.contracts.schema import CompiledSchema, SchemaError, compile_schema
 from pii_pipeline.contracts.source import Location, Source, nearest, read_json, read_yaml
 from pii_pipeline.contracts.time_format import EPOCH_UNITS, TimeFormat
@@ -35,6 +35,7 @@ from pii_pipeline.contracts.treatments import (
     SelfDescribing,
     Treatment,
     Url,
+    intersection,
 )
 
 FEW_VALUES = 50
@@ -308,10 +309,10 @@ class _Checker:
         """The type of the field at `path`; notes that there is none."""
         if (node := self.nodes.get(path)) is not None:
             return node
-        parent = next((p for p in _parents(path) if self.nodes.get(p) == Scalar("json")), None)
-        if parent is not None:
-            problem = f"`{parent}` is stored whole, as JSON text: nothing inside it has a name"
-            mend = f"treat `{parent}` as a whole, or have the schema declare one type and its properties"
+        whole = next((p for p in _parents(path) if self.nodes.get(p) == Scalar("json")), None)
+        if whole is not None:
+            problem = f"`{whole}` is stored whole, as JSON text: nothing inside it has a name"
+            mend = f"treat `{whole}` as a whole, or have the schema declare one type and its properties"
         else:
             problem = f"the schema declares no field `{path}`"
             plain = {known.replace("[]", ""): known for known in self.nodes}
@@ -425,7 +426,7 @@ class _Checker:
             return
         for other, outer, place in _places(around):
             inside = (whole := _way(outer)) and whole != steps and whole == steps[: len(whole)]
-            if inside and isinstance(place, Encrypt) and _may_both_match(other, criterion):
+            if inside and isinstance(place, Encrypt) and intersection(other, criterion):
                 problem = f"`{outer}` is encrypted as one value, with this place inside it"
                 self.source.add(location, problem, f"remove it, or list what is in `{outer}` one by one")
 
@@ -455,10 +456,8 @@ class _Checker:
 
 def _parents(path: str) -> Iterator[str]:
     """The paths of the records and lists around a field, the nearest first."""
-    while path:
-        path = path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
-        if path:
-            yield path
+    while path := parent(path):
+        yield path
 
 
 def _way(path: str) -> Way | None:
@@ -466,14 +465,6 @@ def _way(path: str) -> Way | None:
         return way(path)
     except ValueError:
         return None
-
-
-def _may_both_match(criterion: str, other: str) -> bool:
-    """Whether there may be a schema that meets both criteria."""
-    schema, _, version = criterion.rpartition("/")
-    other_schema, _, other_version = other.rpartition("/")
-    versions = zip(version.split("-"), other_version.split("-"), strict=False)
-    return schema == other_schema and all(a == b or "*" in (a, b) for a, b in versions)
 
 
 def _inside_list(path: str) -> bool:

@@ -130,6 +130,16 @@ CRITERION = re.compile(
 )
 """Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` is any number."""
 
+
+def intersection(one: str, other: str) -> str | None:
+    """The criterion of the schemas that meet both criteria; None if there are none."""
+    (name, _, version), (other_name, _, other_version) = one.rpartition("/"), other.rpartition("/")
+    pairs = list(zip(version.split("-"), other_version.split("-"), strict=False))
+    if name != other_name or any("*" not in pair and pair[0] != pair[1] for pair in pairs):
+        return None
+    return f"{name}/{'-'.join(max(pair) for pair in pairs)}"  # any digit is greater than `*`
+
+
 SCHEMA_URI = re.compile(
     r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/"
     r"[1-9][0-9]{0,3}-(?:0|[1-9][0-9]{0,3})-(?:0|[1-9][0-9]{0,3})"

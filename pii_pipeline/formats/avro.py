@@ -11,13 +11,10 @@ without bound, or levels that fastavro's C code has no stack for.
 
 from __future__ import annotations
 
-import bz2
 import io
 import json
-import lzma
 import math
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import fastavro
@@ -25,19 +22,17 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from pii_pipeline.formats.decompression import Raw, unzstd
+from pii_pipeline.formats.avro_codecs import CODECS, PIECE, Pieces
+from pii_pipeline.formats.decompression import Raw
 from pii_pipeline.formats.problems import ObjectFault
 from pii_pipeline.formats.records import RecordChunk
 
 _MAGIC = b"Obj\x01"
 _SYNC_BYTES = 16
 _MAX_HEADER = 4 << 20
-_PIECE = 1 << 16
 _WINDOW = 1 << 18
 _PASSED_OVER = 8
 """… times as long as a record that is decoded may be one whose end is looked for."""
-_MAX_SNAPPY = 64 << 20
-_MAX_XZ_MEMORY = 128 << 20
 _CHUNK_BYTES = 1 << 18
 
 _SCHEMA_KEYS = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
@@ -51,9 +46,6 @@ _FEWEST_BYTES = {"null": 0, "float": 4, "double": 8}
 _ROW = "row"
 _NOTHING = {"type": "record", "name": "pii_pipeline_row", "fields": []}
 """A reader's schema that passes over the whole of a record."""
-
-_Pieces = Iterator[bytes]
-"""Content in parts of any size, none of them empty."""
 
 
 class _Row(NamedTuple):
@@ -108,9 +100,9 @@ def _chunk(rows: list[_Row], number: int) -> RecordChunk:
 def _rows(file: _File, max_record_bytes: int) -> Iterator[_Row]:
     metadata = _metadata(file)
     sync = file.exactly(_SYNC_BYTES)
-    codec = _CODECS.get(metadata.get("avro.codec", b"null"))
+    codec = CODECS.get(metadata.get("avro.codec", b"null"))
     if codec is None:
-        names = ", ".join(name.decode() for name in _CODECS)
+        names = ", ".join(name.decode() for name in CODECS)
         raise ObjectFault("object_malformed", f"the codec of the Avro file is none of {names}")
     decoder = _Decoder(metadata.get("avro.schema", b""), max_record_bytes)
     while not file.at_end():
@@ -180,14 +172,14 @@ class _File:
             self.truncated()
         return part
 
-    def pieces(self, size: int) -> _Pieces:
+    def pieces(self, size: int) -> Pieces:
         """The next `size` bytes; as many as there are, if there are fewer, before the fault."""
         while size:
-            part = self._raw.take(min(size, _PIECE))
+            part = self._raw.take(min(size, PIECE))
             self.position += len(part)
             if part:
                 yield part
-            if len(part) < min(size, _PIECE):
+            if len(part) < min(size, PIECE):
                 self.truncated()
             size -= len(part)
 
@@ -205,7 +197,7 @@ class _File:
 class _Window:
     """A part of a block's content, from which records are decoded."""
 
-    def __init__(self, pieces: _Pieces) -> None:
+    def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
         self._fault: ObjectFault | None = None
         self._content = b""
@@ -251,10 +243,10 @@ class _Decoder:
     def __init__(self, schema: bytes, max_record_bytes: int) -> None:
         self._max = max_record_bytes
         # Nothing gets shorter in JSON than a double: its 8 bytes may be four characters with their comma.
-        self._max_decoded = 2 * max_record_bytes + _PIECE
+        self._max_decoded = 2 * max_record_bytes + PIECE
         self._schema, self._has_floats = _parsed(schema)
 
-    def records(self, pieces: _Pieces, count: int) -> Iterator[tuple[bytes, bool]]:
+    def records(self, pieces: Pieces, count: int) -> Iterator[tuple[bytes, bool]]:
         """The JSON texts of a block's `count` records; only the first bytes of one that is too large."""
         window = _Window(pieces)
         for _ in range(count):
@@ -412,101 +404,3 @@ class _Resolver:
             return schema, 1 - _VALUES_PER_BYTE, levels + 1
         size = schema["size"] if kind == "fixed" else _FEWEST_BYTES.get(kind, 1)
         return schema, 1 - _VALUES_PER_BYTE * size, 0
-
-
-def _corrupt() -> ObjectFault:
-    return ObjectFault("object_malformed", "the compressed data of an Avro block is corrupt")
-
-
-def _too_large() -> ObjectFault:
-    return ObjectFault("object_malformed", f"a snappy block has more than {_MAX_SNAPPY >> 20} MiB")
-
-
-def _decompressed(stream: Any, part: bytes) -> bytes:
-    """What `stream` makes of `part`, `_PIECE` bytes at most."""
-    try:
-        return stream.decompress(part, _PIECE)
-    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError):
-        raise _corrupt() from None
-
-
-def _deflate(pieces: _Pieces) -> _Pieces:
-    stream = zlib.decompressobj(wbits=-15)
-    for part in pieces:
-        block = b""
-        while part or len(block) == _PIECE:
-            if block := _decompressed(stream, part):
-                yield block
-            part = stream.unconsumed_tail
-    if not stream.eof:  # behind it, fastavro's writer leaves a part of zlib's checksum
-        raise _corrupt()
-
-
-def _streaming(stream: Any, pieces: _Pieces) -> _Pieces:
-    for part in pieces:
-        while part or not (stream.needs_input or stream.eof):
-            if block := _decompressed(stream, part):
-                yield block
-            part = b""
-    if not stream.eof or stream.unused_data:
-        raise _corrupt()
-
-
-def _bzip2(pieces: _Pieces) -> _Pieces:
-    return _streaming(bz2.BZ2Decompressor(), pieces)
-
-
-def _xz(pieces: _Pieces) -> _Pieces:
-    return _streaming(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY), pieces)
-
-
-def _zstandard(pieces: _Pieces) -> _Pieces:
-    ended = False
-
-    def read(_: int) -> bytes:
-        nonlocal ended
-        part = next(pieces, b"")
-        ended = not part
-        return part
-
-    try:
-        yield from unzstd(Raw(read, _PIECE))
-    except ObjectFault:
-        if ended:  # the block's data, not those of the object
-            raise _corrupt() from None
-        raise
-
-
-def _snappy(pieces: _Pieces) -> _Pieces:
-    """Snappy has no stream: the block is held as a whole. Its length comes first, behind it a checksum."""
-    data = bytearray()
-    for part in pieces:
-        data += part
-        if len(data) > _MAX_SNAPPY:
-            raise _too_large()
-    compressed, checksum = bytes(data[:-4]), bytes(data[-4:])
-    size = 0
-    for place, byte in enumerate(compressed[:5]):
-        size |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            break
-    if size > _MAX_SNAPPY:
-        raise _too_large()
-    try:
-        content = pa.decompress(compressed, decompressed_size=size, codec="snappy", asbytes=True)
-    except (pa.ArrowException, OSError):
-        raise _corrupt() from None
-    if zlib.crc32(content).to_bytes(4, "big") != checksum:
-        raise _corrupt()
-    for at in range(0, size, _PIECE):
-        yield content[at : at + _PIECE]
-
-
-_CODECS: dict[bytes, Callable[[_Pieces], _Pieces]] = {
-    b"null": iter,
-    b"deflate": _deflate,
-    b"bzip2": _bzip2,
-    b"snappy": _snappy,
-    b"xz": _xz,
-    b"zstandard": _zstandard,
-}
