@@ -13,7 +13,7 @@ from pii_pipeline.settings import project_root
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.scaffold import new_stream
 from pii_pipeline_tests.end_to_end.deployment import Deployment
-from pii_pipeline_tests.end_to_end.test_canaries import MARK, Cage, holds_a_canary
+from pii_pipeline_tests.end_to_end.test_canaries import MARK, Cage, searched
 
 CONTEXTS = "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1"
 UNSTRUCT = "iglu:com.snowplowanalytics.snowplow/unstruct_event/jsonschema/1-0-0"
@@ -140,15 +140,7 @@ def test_no_canary_of_any_format_outside_the_zones_that_may_hold_it(tmp_path: Pa
     (bad,) = deployment.query("SELECT count(*) AS n FROM retail.bad_events")
     assert bad["n"] == 7
 
-    found = {}
-    for file in sorted(deployment.folder.rglob("*")):
-        zone = file.relative_to(deployment.folder).parts[:2]
-        if file.is_file() and zone not in (
-            ("storage", "landing"),
-            ("storage", "restricted"),
-            ("storage", "consented"),
-        ):
-            found[str(file.relative_to(deployment.folder))] = holds_a_canary(file)
+    found = searched(deployment)
     assert [name for name, hit in found.items() if hit] == []
     assert any(name.endswith(".parquet") for name in found)
     assert any(MARK.encode() in content for content in deployment.files("landing").values())
