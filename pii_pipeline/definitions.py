@@ -14,6 +14,8 @@ from pii_pipeline.jobs import process_events
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress, silent
 from pii_pipeline.resources import resources
+from pii_pipeline.schedules import closed_hour
+from pii_pipeline.sensors import landing_sensor
 from pii_pipeline.settings import SettingError, read_settings
 
 
@@ -24,6 +26,7 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     """
     streams = installation.streams.values()
     warehouse = installation.warehouse.kind
+    job = process_events()
     with warnings.catch_warnings():
         # Partitioned checks and mapping over assets are a preview in this Dagster, code references a beta; it
         # is pinned.
@@ -32,7 +35,9 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
         definitions = dg.Definitions(
             assets=[asset for stream in streams for asset in stream_assets(stream, warehouse)],
             asset_checks=[check for stream in streams for check in stream_checks(stream)],
-            jobs=[process_events()],
+            jobs=[job],
+            sensors=[landing_sensor(stream, job) for stream in streams],
+            schedules=[closed_hour(installation.streams, job)],
             resources=resources(installation, progress),
             # A step costs 0.1 s so, and 3 s in a process of its own; parallelism lives inside the steps.
             executor=dg.in_process_executor,

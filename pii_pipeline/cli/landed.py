@@ -7,15 +7,15 @@ import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pii_pipeline.cli.early import succeeded_file
 from pii_pipeline.database import make_private_directories
 from pii_pipeline.formats import etag
-from pii_pipeline.lake import ObjectInfo, list_objects, open_input, parse_landing_path
-from pii_pipeline.ledger import HourContents, hour_of
+from pii_pipeline.lake import ObjectInfo, list_objects, open_input
+from pii_pipeline.ledger import HourContents
+from pii_pipeline.pipeline.arrivals import hour_of_object, is_known
 from pii_pipeline.warehouse.errors import WarehouseUnavailable
 
 if TYPE_CHECKING:
@@ -25,22 +25,19 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parents[1]
 
 
-@dataclass
-class Landed:
-    """A stream's landing objects by hour, and those in no hour's folder, where no run finds them."""
-
-    hours: dict[str, list[ObjectInfo]] = field(default_factory=dict)
-    misplaced: list[ObjectInfo] = field(default_factory=list)
-
-
-def landed_objects(opened: Installation, stream: Stream) -> Landed:
-    """What is there now."""
-    landed = Landed()
+def landed_objects(opened: Installation, stream: Stream) -> dict[str, list[ObjectInfo]]:
+    """A stream's landing objects by hour."""
+    hours: dict[str, list[ObjectInfo]] = {}
     for info in list_objects(opened.zones.landing, stream.name):
-        path = parse_landing_path(info.path)
-        place = landed.misplaced if path is None else landed.hours.setdefault(hour_of(path.hour), [])
-        place.append(info)
-    return landed
+        hours.setdefault(hour_of_object(info), []).append(info)
+    return hours
+
+
+def unknown_objects(opened: Installation, stream: Stream) -> list[ObjectInfo]:
+    """Those of which the ledger knows no version of this size and age."""
+    found = list_objects(opened.zones.landing, stream.name)
+    known = opened.ledger.known(stream.name, [info.path for info in found])
+    return [info for info in found if not is_known(info, known.get(info.path, ()))]
 
 
 class Succeeded:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pii_pipeline.cli.common import plural, size_text
-from pii_pipeline.cli.landed import Landed
+from pii_pipeline.lake import ObjectInfo
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus, table_layer
+from pii_pipeline.pipeline.arrivals import layers_of
 from pii_pipeline.pipeline.installation import Installation, zone_of
 from pii_pipeline.streams.model import Stream
 
@@ -89,22 +90,19 @@ class HourReport:
         return report if self.outcome is None else report | {"outcome": self.outcome}
 
 
-class Misplaced:
-    """The landing objects of a stream that lie in no hour's folder; not by name, which may say anything."""
+class Waiting:
+    """The landing objects of a stream that no run has looked at; not by name, which may say anything."""
 
-    def __init__(self, stream: str, landed: Landed) -> None:
+    def __init__(self, stream: str, waiting: Sequence[ObjectInfo]) -> None:
         self.stream = stream
-        self.objects = len(landed.misplaced)
-        self._bytes = sum(info.size for info in landed.misplaced)
+        self.objects = len(waiting)
+        self._bytes = sum(info.size for info in waiting)
 
     @property
     def problem(self) -> str:
-        """What is wrong with them, and the mend."""
-        lie = "lies" if self.objects == 1 else "lie"
-        return (
-            f"{plural(self.objects, 'object')} in landing {lie} in no hour and will not be processed — "
-            f"use `pii land`, or move to {self.stream}/YYYY/MM/DD/HH/"
-        )
+        """That they wait, and for what."""
+        wait = "waits" if self.objects == 1 else "wait"
+        return f"{plural(self.objects, 'object')} in landing {wait} for `pii run`"
 
     def as_json(self) -> dict[str, Any]:
         """As the report of an hour that is none."""
@@ -126,8 +124,7 @@ def hour_reports(
         tables = {name: table_layer(table.dataset, name) for name, table in stream.warehouse.items()}
         for status in known:
             mine = {name: found.get(status.hour, []) for name, found in files.items()}
-            layers = (VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *derived, *tables.values())
-            reports.append(HourReport(status, derived, tables, mine, _problems(status, layers)))
+            reports.append(HourReport(status, derived, tables, mine, _problems(status, layers_of(stream))))
     return reports
 
 

@@ -14,6 +14,7 @@ from pii_pipeline.cli.landed import Succeeded, landed_objects
 from pii_pipeline.cli.progress import Display, HourProgress
 from pii_pipeline.cli.report import hour_reports, print_reports
 from pii_pipeline.cli.starting import starting
+from pii_pipeline.pipeline.arrivals import enter, is_stray
 from pii_pipeline.pipeline.contract_lock import ContractChanged
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> 
     """The hours to look at, oldest first, and the streams that have something in each, with their objects."""
     work: Work = {}
     for stream in streams:
-        landed = landed_objects(opened, stream).hours
+        landed = landed_objects(opened, stream)
         # Also hours whose objects have expired: a new dataset is made of what is in the lake.
         for known in {*landed, *opened.ledger.hours(stream.name)}:
             if hour is None or known == hour:
-                work.setdefault(known, []).append((stream, landed.get(known, [])))
+                objects = landed.get(known, [])
+                enter(opened, stream, [info for info in objects if is_stray(info, stream.name)])
+                work.setdefault(known, []).append((stream, objects))
     return dict(sorted(work.items()))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from pii_pipeline.cli.common import Hour, console, installation, json_option, print_json, streams_named
-from pii_pipeline.cli.landed import landed_objects
-from pii_pipeline.cli.report import Misplaced, hour_reports, print_reports
+from pii_pipeline.cli.landed import unknown_objects
+from pii_pipeline.cli.report import Waiting, hour_reports, print_reports
 
 
 @click.command()
@@ -16,7 +16,7 @@ from pii_pipeline.cli.report import Misplaced, hour_reports, print_reports
 def command(streams: tuple[str, ...], hour: str | None, as_json: bool) -> None:
     """Show what came and what was made of it, per stream and hour, and where the files are.
 
-    Also how many landing objects lie where no run looks. With --json these are an entry whose hour is null.
+    Also how many landing objects wait for a run. With --json these are an entry whose hour is null.
 
     \b
     Example:
@@ -25,14 +25,14 @@ def command(streams: tuple[str, ...], hour: str | None, as_json: bool) -> None:
     with installation() as opened:
         chosen = streams_named(opened, streams)
         reports = hour_reports(opened, chosen, {hour} if hour else None)
-        found = () if hour else [Misplaced(stream.name, landed_objects(opened, stream)) for stream in chosen]
-        misplaced = [item for item in found if item.objects]
+        found = () if hour else [Waiting(stream.name, unknown_objects(opened, stream)) for stream in chosen]
+        waiting = [item for item in found if item.objects]
         if as_json:
-            print_json([item.as_json() for item in (*reports, *misplaced)])
+            print_json([item.as_json() for item in (*reports, *waiting)])
             return
         if reports:
             print_reports(console(), opened, reports)
         else:
             click.echo("Nothing was processed yet. See `pii land --help` and `pii run --help`.")
-        for item in misplaced:
+        for item in waiting:
             click.echo(f"{item.stream}: {item.problem}")

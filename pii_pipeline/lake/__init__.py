@@ -10,15 +10,15 @@ from pii_pipeline.lake.files import (
     sweep_temporaries,
 )
 from pii_pipeline.lake.layout import (
-    LandingPath,
     data_file,
     hour_folder,
     hour_text,
+    landing_hour,
     landing_path,
     landing_prefix,
+    landing_prefixes,
     object_name,
     parse_hour,
-    parse_landing_path,
 )
 from pii_pipeline.lake.parquet import (
     ParquetWriter,
@@ -31,7 +31,6 @@ from pii_pipeline.lake.parquet import (
 from pii_pipeline.lake.zones import UnsupportedStorage, Zone, ZoneName, Zones
 
 __all__ = [
-    "LandingPath",
     "ObjectInfo",
     "ParquetWriter",
     "UnreadableFile",
@@ -44,13 +43,14 @@ __all__ = [
     "delete",
     "hour_folder",
     "hour_text",
+    "landing_hour",
     "landing_path",
     "landing_prefix",
+    "landing_prefixes",
     "list_objects",
     "object_name",
     "open_input",
     "parse_hour",
-    "parse_landing_path",
     "plain_schema",
     "publish",
     "put",

@@ -56,8 +56,10 @@ def open_input(zone: Zone, path: str) -> BinaryIO:
     return zone.filesystem.open_input_file(zone.path(path))
 
 
-def list_objects(zone: Zone, prefix: str = "") -> list[ObjectInfo]:
+def list_objects(zone: Zone, prefix: str = "", after: str | None = None) -> list[ObjectInfo]:
     """All objects in the folder `prefix` and below, ordered by path; none if there is no such folder.
+
+    `after`: only those whose path comes after this one.
 
     Hidden names (a dot in front) are not listed: they are unfinished, ours or another writer's.
     """
@@ -67,7 +69,9 @@ def list_objects(zone: Zone, prefix: str = "") -> list[ObjectInfo]:
         (
             _info(zone, entry.path[len(zone.root) + 1 :], entry)
             for entry in found
-            if entry.type == fs.FileType.File and not entry.base_name.startswith(".")
+            if entry.type == fs.FileType.File
+            and not entry.base_name.startswith(".")
+            and (after is None or entry.path[len(zone.root) + 1 :] > after)
         ),
         key=lambda info: info.path,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import xxhash
@@ -11,7 +10,13 @@ import xxhash
 _HOUR = "%Y-%m-%dT%H"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LANDING = re.compile(r"(?P<stream>[a-z][a-z0-9_]*)/(\d{4})/(\d\d)/(\d\d)/(\d\d)/(?P<name>.+)")
+_DATED = re.compile(
+    r"""/(?: (?P<year>\d{4})/(?P<month>\d\d)/(?P<day>\d\d)(?:/(?P<hour>\d\d))?
+        | (?:dt|date|day)=(?P<date>\d{4}-\d\d-\d\d)(?:/(?:hour|hr|h)=(?P<hour_of_date>\d\d))?
+        | year=(?P<y>\d{4})/month=(?P<m>\d\d?)/day=(?P<d>\d\d?)(?:/hour=(?P<h>\d\d?))?
+        )(?=/)""",
+    re.VERBOSE,
+)
 _MAX_OBJECT_NAME = 180  # a file name has 255 bytes; the names of temporary files are longer
 
 
@@ -47,25 +52,41 @@ def landing_path(stream: str, hour: datetime, name: str) -> str:
     return f"{landing_prefix(stream, hour)}/{object_name(name)}"
 
 
-@dataclass(frozen=True, slots=True)
-class LandingPath:
-    """The parts of the path of a landing object. `name` has slashes if the producer made folders."""
-
-    stream: str
-    hour: datetime
-    name: str
+def landing_prefixes(stream: str, hour: datetime) -> list[str]:
+    """The folders into which producers put what arrives in `hour`: ours, Firehose's too, and Hive's."""
+    day, _, hour_of_day = hour_text(hour).partition("T")
+    return [landing_prefix(stream, hour), f"{stream}/dt={day}/hour={hour_of_day}"]
 
 
-def parse_landing_path(path: str) -> LandingPath | None:
-    """What the path of a landing object says, or None if it lies in no hour of a stream."""
-    match = _LANDING.fullmatch(path)
-    if match is None:
-        return None
-    _, year, month, day, hour, _ = match.groups()
+def landing_hour(path: str, last_modified: datetime, first: datetime) -> datetime:
+    """The hour in which an object of the landing zone arrived.
+
+    That of the folder it lies in: ``2026/11/22/10``, ``dt=2026-11-22/hour=10`` or
+    ``year=2026/month=11/day=22/hour=10``, at any depth. In a folder of a day, the hour of its last
+    modification, or the nearest of that day. In any other, or one of before `first`: that of its last
+    modification.
+    """
+    modified = _whole_hour(last_modified)
+    found = _DATED.search(path)
+    if found is None:
+        return modified
+    year, month, day, hour, date, hour_of_date, y, m, d, h = found.groups()
     try:
-        return LandingPath(match["stream"], parse_hour(f"{year}-{month}-{day}T{hour}"), match["name"])
+        text = date or f"{year or y}-{month or m}-{day or d}"
+        start = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        within = hour or hour_of_date or h
+        dated = start.replace(hour=int(within)) if within else _nearest(start, modified)
     except ValueError:
-        return None
+        return modified
+    return dated if dated >= first else modified
+
+
+def _nearest(day: datetime, modified: datetime) -> datetime:
+    return min(max(modified, day), day.replace(hour=23))
+
+
+def _whole_hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def hour_folder(stream: str, table: str, hour: datetime) -> str:

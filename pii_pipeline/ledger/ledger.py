@@ -23,14 +23,19 @@ from pii_pipeline.ledger.model import (
     CommitResult,
     CommittedFile,
     Earlier,
+    Known,
     LandingObject,
     StaleHead,
     UnknownBatch,
+    Waiting,
 )
 from pii_pipeline.ledger.tables import batches, commits, lock, now, objects
 
 DEFAULT_MAX_BATCH_BYTES = 192 * 1024 * 1024
 DEFAULT_TTL = timedelta(seconds=60)
+
+_URIS_AT_ONCE = 500
+"""SQLite takes no statement with very many parameters."""
 
 _SEALING = "raw_events"
 """The layer under whose lock an hour's objects are cut into batches."""
@@ -58,6 +63,10 @@ class Ledger:
 
         An object is its stream, uri and etag: known ones stay in the hour and batch they are in.
         """
+        return self.enter_hours(stream, {hour: landed})
+
+    def enter_hours(self, stream: str, landed: Mapping[str, Sequence[LandingObject]]) -> int:
+        """The same for the objects of several hours, in one transaction."""
         entries = [
             {
                 "stream": stream,
@@ -68,11 +77,35 @@ class Ledger:
                 "last_modified": item.last_modified,
                 "arrival": arrival_in(hour, item.last_modified),
             }
-            # In one order for everybody, so that two who enter the same objects cannot lock each other out.
-            for item in sorted(landed, key=lambda item: (item.uri, item.etag))
+            for hour, of_hour in landed.items()
+            for item in of_hour
         ]
+        # In one order for everybody, so that two who enter the same objects cannot lock each other out.
+        entries.sort(key=lambda entry: (entry["uri"], entry["etag"]))
         with self._engine.begin() as connection:
             return len(tables.insert_new(connection, objects, entries, objects.c.uri))
+
+    def known(self, stream: str, uris: Sequence[str]) -> dict[str, set[Known]]:
+        """What the stream has entered under these uris, every version of each."""
+        found: dict[str, set[Known]] = {}
+        with reading(self._engine) as connection:
+            for start in range(0, len(uris), _URIS_AT_ONCE):
+                chosen = objects.c.uri.in_(uris[start : start + _URIS_AT_ONCE])
+                rows_ = connection.execute(sa.select(objects).where(objects.c.stream == stream, chosen))
+                for row in rows_:
+                    found.setdefault(row.uri, set()).add(Known(row.etag, row.size, row.last_modified))
+        return found
+
+    def waiting(self, stream: str) -> list[Waiting]:
+        """The hours with objects that are in no batch yet, oldest first."""
+        chosen = (objects.c.stream == stream) & objects.c.batch_id.is_(None)
+        columns = (objects.c.hour, objects.c.uri, objects.c.etag)
+        with reading(self._engine) as connection:
+            found = connection.execute(sa.select(*columns).where(chosen).order_by(objects.c.hour)).all()
+        return [
+            Waiting.of(hour, [(row.uri, row.etag) for row in group])
+            for hour, group in groupby(found, key=lambda row: row.hour)
+        ]
 
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:
         """Cuts the hour's objects that are in no batch into new batches and returns those.

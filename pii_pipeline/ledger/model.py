@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,6 +46,30 @@ class LandingObject:
         if not self.uri or not self.etag:
             raise ValueError("a landing object has a uri and an etag")
         as_utc(self.last_modified)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger has of a version of an object, by which a listing tells whether it is new."""
+
+    etag: str
+    size: int
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Objects of an hour that are in no batch yet. `digest` tells these ones from any others."""
+
+    hour: str
+    objects: int
+    digest: str
+
+    @classmethod
+    def of(cls, hour: str, versions: Iterable[tuple[str, str]]) -> Waiting:
+        """Of these (uri, etag)."""
+        ordered = sorted(versions)  # here: databases sort text in orders of their own
+        return cls(hour, len(ordered), hashlib.sha256(json.dumps(ordered).encode()).hexdigest())
 
 
 @dataclass(frozen=True)

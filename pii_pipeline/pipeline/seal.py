@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pii_pipeline.formats import etag
-from pii_pipeline.lake import hour_folder, landing_prefix, list_objects, open_input, sweep_temporaries
+from pii_pipeline.lake import hour_folder, open_input, sweep_temporaries
 from pii_pipeline.ledger import LandingObject, LeaseHeld, hour_start
+from pii_pipeline.pipeline.arrivals import in_folders
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.landing import has_begun
 from pii_pipeline.pipeline.layer import offer_layer
@@ -32,8 +33,8 @@ class Sealed:
 def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     """Seals what has landed for `stream` in `hour` ("2026-11-22T10", UTC).
 
-    The first that is done with an hour: a secret that is missing or another one is refused before it, and so
-    is a contract that has changed.
+    In the hour's own folders, and what was entered of it from elsewhere. The first that is done with an
+    hour: a secret that is missing or another one is refused before it, and so is a contract that has changed.
     """
     started = time.perf_counter()
     installation.secret_version(stream)
@@ -42,7 +43,7 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
         sweep_hour(installation, stream, hour)
     landing = installation.zones.landing
     found = []
-    for info in list_objects(landing, landing_prefix(stream.name, hour_start(hour))):
+    for info in in_folders(landing, stream.name, hour):
         try:
             with open_input(landing, info.path) as file:
                 found.append(LandingObject(info.path, info.size, etag(file), info.last_modified))

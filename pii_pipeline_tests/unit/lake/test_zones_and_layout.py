@@ -11,18 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pii_pipeline.lake import (
-    LandingPath,
     UnsupportedStorage,
     Zone,
     Zones,
     data_file,
     hour_text,
+    landing_hour,
     landing_path,
     landing_prefix,
+    landing_prefixes,
     list_objects,
     object_name,
     parse_hour,
-    parse_landing_path,
     put,
 )
 
@@ -97,17 +97,34 @@ def test_hours_are_utc_and_whole():
             parse_hour(text)
 
 
-def test_landing_paths_read_back():
-    assert parse_landing_path("webshop/2026/11/22/10/part/a.json.gz") == LandingPath(
-        "webshop", HOUR, "part/a.json.gz"
-    )
-    for other in (
-        "webshop/2026/11/22/a.json",
-        "webshop/2026/13/22/10/a.json",
-        "Web/2026/11/22/10/a",
-        "webshop/2026/11/22/10/",
-    ):
-        assert parse_landing_path(other) is None
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+MODIFIED = datetime(2026, 11, 22, 14, 37, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("path", "hour"),
+    [
+        ("webshop/2026/11/22/10/a.json", HOUR),
+        ("webshop/2026/11/22/10/part/2026/11/20/09/a.json", HOUR),
+        ("webshop/firehose/2026/11/22/10/webshop-1-2026-11-22-10-03-51-6f", HOUR),
+        ("webshop/dt=2026-11-22/hour=10/a.json", HOUR),
+        ("webshop/year=2026/month=11/day=22/hour=10/a.json", HOUR),
+        ("webshop/year=2026/month=11/day=22/hour=9/a.json", HOUR.replace(hour=9)),
+        ("webshop/2026/11/22/a.json", HOUR.replace(hour=14)),
+        ("webshop/dt=2026-11-22/a.json", HOUR.replace(hour=14)),
+        ("webshop/2026/11/21/a.json", datetime(2026, 11, 21, 23, tzinfo=UTC)),
+        ("webshop/2026/11/23/a.json", datetime(2026, 11, 23, 0, tzinfo=UTC)),
+        ("webshop/a.json", HOUR.replace(hour=14)),
+        ("webshop/2026/13/22/10/a.json", HOUR.replace(hour=14)),
+        ("webshop/2026/11/22/24/a.json", HOUR.replace(hour=14)),
+        ("webshop/2025/12/31/23/a.json", HOUR.replace(hour=14)),
+        ("webshop/x2026/11/22/10/a.json", HOUR.replace(hour=14)),
+        ("webshop/2026/11/22/10", datetime(2026, 11, 22, 14, tzinfo=UTC)),
+    ],
+)
+def test_the_hour_of_a_landing_object_is_its_folders_or_that_of_its_last_modification(path, hour):
+    east = MODIFIED.astimezone(timezone(timedelta(hours=5)))
+    assert landing_hour(path, east, FIRST) == hour
 
 
 @given(name=st.text(min_size=1, max_size=300))
@@ -117,7 +134,8 @@ def test_landing_paths_read_back():
 @example("a" * 400 + ".json.zst")
 def test_any_name_becomes_one_harmless_part_of_a_path(name):
     path = landing_path("webshop", HOUR, name)
-    assert parse_landing_path(path) == LandingPath("webshop", HOUR, object_name(name))
+    assert landing_hour(path, MODIFIED, FIRST) == HOUR
+    assert path.startswith(f"{landing_prefixes('webshop', HOUR)[0]}/")
     assert Path(path).name == object_name(name)
     assert ".." not in path
     assert not object_name(name).startswith(".")

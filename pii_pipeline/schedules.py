@@ -1,0 +1,59 @@
+"""What happens by the clock. All of it is UTC: hours are, and no hour of UTC comes twice or never."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import dagster as dg
+
+from pii_pipeline.hours import hour_of
+from pii_pipeline.partitions import partition_of_hour
+from pii_pipeline.pipeline.arrivals import Listing, notice, unfinished
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.requests import hour_request, queued_hours
+from pii_pipeline.steps import guarded
+from pii_pipeline.streams.model import Stream
+
+WITHIN = timedelta(days=1)
+"""How long an hour that failed is tried again."""
+
+
+def closed_hour(streams: Mapping[str, Stream], job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """The schedule `closed_hour`: five minutes after every hour, whatever is not made of it yet.
+
+    A safety net below the sensors: looks at all that has landed, and not only at what is new, and asks again
+    for the hours of the last day that have something in no batch, or a batch that is not made to its end.
+    """
+
+    @dg.schedule(
+        name="closed_hour",
+        description="Makes what the sensors' runs have not made, five minutes after every hour.",
+        job=job,
+        cron_schedule="5 * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def net(
+        context: dg.ScheduleEvaluationContext, installation: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        def look() -> list[dg.RunRequest]:
+            now = context.scheduled_execution_time
+            since, closed = hour_of(now - WITHIN), hour_of(now - timedelta(hours=1))
+            asked = []
+            for stream in streams.values():
+                notice(installation, stream, Listing())
+                queued = queued_hours(context.instance, stream.name)
+                asked += [
+                    hour_request(stream, hour, run_key=f"{stream.name} {hour} {now.isoformat()}")
+                    for hour in unfinished(installation, stream, since, closed)
+                    if partition_of_hour(hour) not in queued
+                ]
+            return asked
+
+        asked = guarded(look)
+        yield from asked
+        if not asked:
+            yield dg.SkipReason("everything is made that has landed")
+
+    return net

@@ -1,0 +1,59 @@
+"""Watches a stream's landing objects, and asks for one run of each hour that has new ones.
+
+What is new goes into the ledger first, and what the ledger has in no batch is asked for. So a daemon that
+dies between the two asks again, and nothing hangs on what a cursor says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pii_pipeline.partitions import partition_of_hour
+from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.requests import hour_request, queued_hours
+from pii_pipeline.steps import guarded
+from pii_pipeline.streams.model import Stream
+
+INTERVAL_SECONDS = 30
+
+LISTING_SECONDS = 12
+"""How long a tick lists; the daemon gives it 60 in all. What is not listed now is listed next time."""
+
+HOURS_AT_ONCE = 24
+"""Runs asked for in one tick; an old landing zone may have thousands of hours."""
+
+
+def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """The sensor `<stream>_landing_objects`."""
+
+    @dg.sensor(
+        name=f"{stream.name}_landing_objects",
+        description=f"Asks for a run of every hour in which objects of {stream.name} have landed.",
+        job=job,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def landing(
+        context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        def look() -> tuple[Listing, int, list[dg.RunRequest]]:
+            noticed = notice(installation, stream, Listing.from_text(context.cursor), LISTING_SECONDS)
+            queued = queued_hours(context.instance, stream.name)
+            asked = [
+                hour_request(stream, item.hour, run_key=f"{stream.name} {item.hour} {item.digest}")
+                for item in waiting(installation, stream)
+                # A run that has not begun will take whatever is there when it does.
+                if partition_of_hour(item.hour) not in queued
+            ]
+            return noticed.listing, noticed.seen, asked[:HOURS_AT_ONCE]
+
+        listing, seen, asked = guarded(look)
+        context.update_cursor(listing.to_text())
+        yield from asked
+        if not asked:
+            yield dg.SkipReason(f"nothing new among {seen:,} objects")
+
+    return landing
