@@ -1,0 +1,105 @@
+"""S3's event notifications: what they say was created, entered into the ledger.
+
+They come through an SQS queue, as S3 itself sends them, through SNS, or through EventBridge. Formats:
+"Event message structure" and "Using EventBridge" in the Amazon S3 user guide.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from pii_pipeline.lake import ObjectInfo, Zone
+from pii_pipeline.pipeline.arrivals import enter
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.queues import AT_ONCE, Queue, Received
+
+_VISIBILITY_SECONDS = 60
+_LONG_POLL_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`messages` were read, `new` objects entered; `foreign` messages are no notifications of S3, and stay in
+    the queue until its redrive policy takes them."""
+
+    messages: int
+    new: int
+    foreign: int
+
+
+def enter_told(installation: Installation, queue: Queue, seconds: float) -> Told:
+    """Enters what the queue's notifications tell of, for about `seconds` or until there are none.
+
+    A message is deleted when its objects are in the ledger; of one that comes twice the second does nothing.
+    """
+    until = time.monotonic() + seconds
+    messages = new = foreign = 0
+    while time.monotonic() < until:
+        received = queue.receive(AT_ONCE, _LONG_POLL_SECONDS, _VISIBILITY_SECONDS)
+        if not received:
+            break
+        messages += len(received)
+        understood = [(message, found) for message in received if (found := created(message.body)) is not None]
+        foreign += len(received) - len(understood)
+        new += _enter(installation, [item for _, found in understood for item in found])
+        queue.delete([message for message, _ in understood])
+    return Told(messages, new, foreign)
+
+
+def _enter(installation: Installation, found: Sequence[Created]) -> int:
+    """Enters what lies in a stream's part of the landing zone; gives how many of them were new."""
+    root = f"{installation.zones.landing.uri}/"
+    streams: dict[str, list[ObjectInfo]] = {}
+    for item in found:
+        if not item.uri.startswith(root):
+            continue
+        path = item.uri.removeprefix(root)
+        stream, _, name = path.partition("/")
+        if name and not is_hidden(path):
+            info = ObjectInfo(name.rpartition("/")[2], path, item.uri, item.size, item.at, item.etag)
+            streams.setdefault(stream, []).append(info)
+    known = installation.streams
+    return sum(enter(installation, known[name], infos) for name, infos in streams.items() if name in known)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """An object that was created: where, its `size` in bytes, its ETag without quotes, and when."""
+
+    uri: str
+    size: int
+    etag: str
+    at: datetime
+
+
+def created(body: str) -> list[Created] | None:
+    """What a message tells of; none for notifications of other things. None if it is no notification of S3."""
+    try:
+        said = json.loads(body)
+        if isinstance(said.get("Message"), str):  # SNS has put it into an envelope
+            said = json.loads(said["Message"])
+        if said.get("source") == "aws.s3":
+            return [_of_event_bridge(said)] if said["detail-type"] == "Object Created" else []
+        if said.get("Event") == "s3:TestEvent":
+            return []
+        return [_of_record(item) for item in said["Records"] if item["eventName"].startswith("ObjectCreated:")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _of_record(item: Mapping[str, Any]) -> Created:
+    made = item["s3"]["object"]
+    uri = f"s3://{item['s3']['bucket']['name']}/{unquote_plus(made['key'])}"
+    return Created(uri, int(made["size"]), made["eTag"], datetime.fromisoformat(item["eventTime"]))
+
+
+def _of_event_bridge(said: Mapping[str, Any]) -> Created:
+    made = said["detail"]["object"]
+    uri = f"s3://{said['detail']['bucket']['name']}/{made['key']}"
+    return Created(uri, int(made["size"]), made["etag"], datetime.fromisoformat(said["time"]))
