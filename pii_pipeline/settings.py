@@ -2,8 +2,9 @@
 
 | variable | meaning | default |
 | --- | --- | --- |
-| ``PII_STORAGE_URI`` | where the four zones are folders | ``var/storage`` of the project |
+| ``PII_STORAGE_URI`` | where the four zones are folders, also ``s3://…`` | ``var/storage`` of the project |
 | ``PII_LANDING_URI`` | a zone elsewhere; also ``…RESTRICTED…``, ``…LAKE…``, ``…CONSENTED…`` | below it |
+| ``PII_S3_SSE_KMS_KEY_ID`` | of the key that S3 encrypts with | none: what the bucket does |
 | ``PII_DATABASE_URL`` | ledger and key store | SQLite, ``var/pii.db`` |
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run | ``file:var/keys/key-encryption-key`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import | none: one is made |
@@ -42,6 +43,7 @@ class Settings:
 
     project: Path
     zones: Mapping[str, str]
+    s3_sse_kms_key_id: str | None
     database_url: str
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
@@ -69,6 +71,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     return Settings(
         project=root,
         zones={zone: env.get(f"PII_{zone.upper()}_URI", f"{storage}/{zone}") for zone in ZONES},
+        s3_sse_kms_key_id=env.get("PII_S3_SSE_KMS_KEY_ID"),
         database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),

@@ -30,7 +30,7 @@ def early_workers(streams: Collection[str], hour: str | None, force: bool) -> It
 
 
 def _much_is_new(settings: Settings, streams: Collection[str], hour: str | None, force: bool) -> bool:
-    landing = Path(settings.zones["landing"].removeprefix("file://"))
+    landing = Path(settings.zones["landing"].removeprefix("file://"))  # of s3://… nothing is found
     hours = "*/*/*/*" if hour is None else hour.replace("-", "/").replace("T", "/")
     try:
         return any(

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from pii_pipeline.cli.early import succeeded_file
 from pii_pipeline.database import make_private_directories
-from pii_pipeline.formats import etag
-from pii_pipeline.lake import ObjectInfo, list_objects, open_input
+from pii_pipeline.lake import ObjectInfo, list_objects, tag_of
 from pii_pipeline.ledger import HourContents
 from pii_pipeline.pipeline.arrivals import hour_of_object, is_known
 from pii_pipeline.warehouse.errors import WarehouseUnavailable
@@ -62,7 +61,7 @@ class Succeeded:
             return False
         contents = self._opened.ledger.contents(stream.name, hour)
         return remembered == self._digest(stream, landed, contents) and all(
-            (info.path, tag) in contents.sealed for info in landed if (tag := self._etag(info)) is not None
+            (info.path, tag) in contents.sealed for info in landed if (tag := self._tag(info)) is not None
         )
 
     def forget(self, stream: Stream, hour: str) -> None:
@@ -100,8 +99,8 @@ class Succeeded:
             self._warehouses[stream.name] = found
         return self._warehouses[stream.name]
 
-    def _etag(self, info: ObjectInfo) -> str | None:
-        # The bytes themselves: a file may be overwritten with others of the same size within a clock's tick.
-        with suppress(FileNotFoundError), open_input(self._opened.zones.landing, info.path) as file:
-            return etag(file)
+    def _tag(self, info: ObjectInfo) -> str | None:
+        # Not size and time: a file may be overwritten with others of the same size within a clock's tick.
+        with suppress(FileNotFoundError):
+            return tag_of(self._opened.zones.landing, info)
         return None

@@ -14,7 +14,7 @@ from pii_pipeline.formats.kinds import (
     JsonText,
 )
 from pii_pipeline.formats.problems import ObjectFault, ObjectProblem, ProblemType
-from pii_pipeline.formats.reading import ObjectSource, etag, read_chunks, read_records
+from pii_pipeline.formats.reading import ObjectFile, ObjectSource, read_chunks, read_records
 from pii_pipeline.formats.records import RecordChunk
 
 __all__ = [
@@ -26,12 +26,12 @@ __all__ = [
     "Format",
     "JsonText",
     "ObjectFault",
+    "ObjectFile",
     "ObjectProblem",
     "ObjectSource",
     "ProblemType",
     "RecordChunk",
     "RecordFault",
-    "etag",
     "read_chunks",
     "read_records",
     "split_fields",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import xxhash
 
 from pii_pipeline.formats.avro import avro_records
 from pii_pipeline.formats.cutting import RecordCutter
@@ -35,24 +35,24 @@ class Readable(Protocol):
         ...
 
 
+class ObjectFile(Readable, Protocol):
+    """A file to be closed."""
+
+    def close(self) -> None:
+        """Ends its use."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectSource:
-    """One landing object: its name, whose suffix names the compression, and its `etag` when it was sealed.
+    """One landing object: its name, whose suffix names the compression.
 
-    `open` raises FileNotFoundError if the object is gone; the file is closed after reading.
+    `open` raises `ObjectFault` if the object is not there as it was sealed. So may reading, at the latest at
+    its end, which is always reached; the file is closed after it.
     """
 
     name: str
-    open: Callable[[], BinaryIO]
-    etag: str
-
-
-def etag(file: Readable) -> str:
-    """Fingerprint of the bytes from here to the end of `file`: XXH3-128, 32 lowercase hex digits."""
-    hashing = _Hashing(file)
-    while hashing.read(BLOCK_SIZE):
-        pass
-    return hashing.etag()
+    open: Callable[[], ObjectFile]
 
 
 def read_records(
@@ -112,9 +112,9 @@ def read_chunks(
 
     A chunk is full when the next record would make it more than `max_chunk_records` records,
     `max_chunk_bytes` bytes or MAX_CHUNK_FIELDS fields, or has other column names; where chunks end depends on
-    the records alone. An object has at most one problem, which comes after all of its records. An object
-    whose bytes are not those of its etag any more has the problem object_changed, whatever else is wrong with
-    it: its records, which came before, are not those that were sealed.
+    the records alone. An object has at most one problem, which comes after all of its records. If reading
+    it finds a fault, as that it was changed, that is its problem, whatever else is wrong with it: its
+    records, which came before, may not be those that were sealed.
     """
     packer = _Packer(max_chunk_records, max_chunk_bytes)
     problems: list[ObjectProblem] = []
@@ -140,41 +140,18 @@ def read_chunks(
 def _read_object(
     index: int, source: ObjectSource, max_record_bytes: int, format: Format, block_size: int
 ) -> Iterator[RecordChunk]:
-    try:
-        file = source.open()
-    except FileNotFoundError:
-        raise ObjectFault("object_missing", "the object is gone") from None
-    with file:
-        hashing = _Hashing(file)
+    with closing(source.open()) as file:
         fault: ObjectFault | None = None
         try:
-            reading = read_records(hashing, source.name, max_record_bytes, format, block_size=block_size)
+            reading = read_records(file, source.name, max_record_bytes, format, block_size=block_size)
             for records in reading:
                 yield replace(records, object=np.full(len(records), index, np.int32))
         except ObjectFault as error:
             fault = error
-        while hashing.read(block_size):  # what a fault left unread
+        while file.read(block_size):  # what a fault left unread
             pass
-    if hashing.etag() != source.etag:
-        raise ObjectFault("object_changed", "the object has other bytes than when it was sealed")
     if fault is not None:
         raise fault
-
-
-class _Hashing:
-    """A file that hashes what is read from it."""
-
-    def __init__(self, file: Readable) -> None:
-        self._file = file
-        self._digest = xxhash.xxh3_128()
-
-    def read(self, size: int, /) -> bytes:
-        block = self._file.read(size)
-        self._digest.update(block)
-        return block
-
-    def etag(self) -> str:
-        return self._digest.hexdigest()
 
 
 class _Packer:

@@ -1,13 +1,23 @@
 """Where files lie: the four zones, their layout, atomic writes, and Parquet in and out of them."""
 
+from pii_pipeline.lake.errors import (
+    NoSuchBucket,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+    UnsupportedStorage,
+    VersionChanged,
+)
 from pii_pipeline.lake.files import (
-    ObjectInfo,
     delete,
     list_objects,
     open_input,
+    open_versions,
     publish,
     put,
     sweep_temporaries,
+    tag_of,
+    walk_objects,
 )
 from pii_pipeline.lake.layout import (
     data_file,
@@ -20,26 +30,39 @@ from pii_pipeline.lake.layout import (
     object_name,
     parse_hour,
 )
+from pii_pipeline.lake.local import content_tag
 from pii_pipeline.lake.parquet import (
     ParquetWriter,
     UnreadableFile,
     WrongKey,
+    dataset_of,
     plain_schema,
     read_parquet,
     write_parquet,
 )
-from pii_pipeline.lake.zones import UnsupportedStorage, Zone, ZoneName, Zones
+from pii_pipeline.lake.storage import ObjectInfo, Version, VersionFile, Versions
+from pii_pipeline.lake.zones import Zone, ZoneName, Zones
 
 __all__ = [
+    "NoSuchBucket",
     "ObjectInfo",
     "ParquetWriter",
+    "StorageDenied",
+    "StorageError",
+    "StorageUnavailable",
     "UnreadableFile",
     "UnsupportedStorage",
+    "Version",
+    "VersionChanged",
+    "VersionFile",
+    "Versions",
     "WrongKey",
     "Zone",
     "ZoneName",
     "Zones",
+    "content_tag",
     "data_file",
+    "dataset_of",
     "delete",
     "hour_folder",
     "hour_text",
@@ -50,11 +73,14 @@ __all__ = [
     "list_objects",
     "object_name",
     "open_input",
+    "open_versions",
     "parse_hour",
     "plain_schema",
     "publish",
     "put",
     "read_parquet",
     "sweep_temporaries",
+    "tag_of",
+    "walk_objects",
     "write_parquet",
 ]

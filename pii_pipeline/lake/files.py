@@ -1,86 +1,59 @@
-"""Whole objects in and out of a zone: written atomically, readable by their owner alone.
-
-A local file is written under a hidden temporary name in its own folder, synchronised, and renamed: whoever
-reads sees the old file or the new one, also after a crash. While it is written its writer holds a lock on
-it, which ends with the process: so `sweep_temporaries` knows the leftovers of a crash from work in progress.
-"""
+"""Whole objects in and out of a zone, the same for a local folder and a bucket: what is written is there as a
+whole or not at all, and what is read is one version of it from its beginning to its end."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-from pyarrow import fs
-
+from pii_pipeline.lake.local import content_tag
+from pii_pipeline.lake.storage import ObjectInfo, Version, Versions
 from pii_pipeline.lake.zones import Zone
-
-_FILE_MODE = 0o600
-_FOLDER_MODE = 0o700
-_COPY_BYTES = 1 << 20
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """An object of a zone. `path` is relative to the zone, `size` in bytes, `last_modified` in UTC."""
-
-    name: str
-    path: str
-    uri: str
-    size: int
-    last_modified: datetime
 
 
 def put(zone: Zone, path: str, data: bytes | BinaryIO) -> ObjectInfo:
     """Writes `data` (a file is read from where it stands to its end), replacing what was there."""
-    with atomic_output(zone, path) as sink:
-        if isinstance(data, bytes):
-            sink.write(data)
-        else:
-            while block := data.read(_COPY_BYTES):
-                sink.write(block)
-    return _info(zone, path, zone.filesystem.get_file_info(zone.path(path)))
+    zone.storage.put(zone.checked(path), data)
+    return zone.storage.info(path)
 
 
-def open_input(zone: Zone, path: str) -> BinaryIO:
-    """Opens an object for reading, with seeking. Raises FileNotFoundError."""
-    return zone.filesystem.open_input_file(zone.path(path))
+def open_input(zone: Zone, path: str) -> Any:
+    """Opens an object for reading, as a `pa.NativeFile` with seeking. Raises FileNotFoundError."""
+    return zone.storage.open_input(zone.checked(path))
 
 
-def list_objects(zone: Zone, prefix: str = "", after: str | None = None) -> list[ObjectInfo]:
+def list_objects(zone: Zone, prefix: str = "") -> list[ObjectInfo]:
     """All objects in the folder `prefix` and below, ordered by path; none if there is no such folder.
 
-    `after`: only those whose path comes after this one.
-
-    Hidden names (a dot in front) are not listed: they are unfinished, ours or another writer's.
+    Hidden ones are not listed.
     """
-    base = zone.path(prefix.rstrip("/"))
-    found = zone.filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
-    return sorted(
-        (
-            _info(zone, entry.path[len(zone.root) + 1 :], entry)
-            for entry in found
-            if entry.type == fs.FileType.File
-            and not entry.base_name.startswith(".")
-            and (after is None or entry.path[len(zone.root) + 1 :] > after)
-        ),
-        key=lambda info: info.path,
-    )
+    return list(walk_objects(zone, prefix))
+
+
+def walk_objects(zone: Zone, prefix: str = "", after: str | None = None) -> Iterator[ObjectInfo]:
+    """The same, one after the other while they are listed; `after`: those whose path comes after this one."""
+    found = zone.storage.list(zone.checked(prefix.rstrip("/")), after)
+    return (info for info in found if not info.hidden)
+
+
+def tag_of(zone: Zone, info: ObjectInfo) -> str:
+    """What tells the version that was listed from others under its path: the storage's own tag of it (S3's
+    ETag), or else a hash of its bytes, which are read for it. Raises FileNotFoundError."""
+    if info.tag is not None:
+        return info.tag
+    with zone.storage.open_input(zone.checked(info.path)) as file:
+        return content_tag(file)
+
+
+def open_versions(zone: Zone, wanted: Sequence[Version]) -> Versions:
+    """The `wanted` objects, to be read one after the other, each as the version that has its tag."""
+    return zone.storage.versions(wanted)
 
 
 def delete(zone: Zone, path: str) -> None:
     """Deletes an object; it may be gone already."""
-    with suppress(FileNotFoundError):
-        zone.filesystem.delete_file(zone.path(path))
+    zone.storage.delete(zone.checked(path))
 
 
 def sweep_temporaries(zone: Zone, prefix: str = "") -> int:
@@ -88,103 +61,18 @@ def sweep_temporaries(zone: Zone, prefix: str = "") -> int:
 
     What a living process is writing stays.
     """
-    swept = 0
-    for folder, _, names in os.walk(zone.path(prefix.rstrip("/"))):
-        for name in filter(_TEMPORARY.fullmatch, names):
-            swept += _sweep(Path(folder, name))
-    return swept
+    return zone.storage.sweep(zone.checked(prefix.rstrip("/")))
 
 
-def _sweep(temporary: Path) -> bool:
-    try:
-        descriptor = os.open(temporary, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink()
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+def hidden_output(zone: Zone, path: str) -> AbstractContextManager[tuple[Any, str]]:
+    """A `pa.NativeFile` to write to, and the hidden path under which it lies from the end of the block until
+    `publish`; if the block raises, it does not.
 
-
-@contextmanager
-def atomic_output(zone: Zone, path: str) -> Iterator[Any]:
-    """A `pa.NativeFile` to write to; the object is there when the block ends, and not if it raises."""
-    with _output(zone, path, publish=True) as (sink, _):
-        yield sink
-
-
-@contextmanager
-def hidden_output(zone: Zone, path: str) -> Iterator[tuple[Any, str]]:
-    """A `pa.NativeFile` to write to, and the hidden path under which it lies until `publish`.
-
-    From the end of the block until then it is a leftover to any `sweep_temporaries`.
+    Until it is published it is a leftover to any `sweep_temporaries`.
     """
-    with _output(zone, path, publish=False) as (sink, temporary):
-        yield sink, str(PurePosixPath(path).with_name(temporary.name))
+    return zone.storage.hidden_output(zone.checked(path))
 
 
 def publish(zone: Zone, hidden: str, path: str) -> None:
     """Gives what `hidden_output` wrote its name, in place of what has it. Raises FileNotFoundError."""
-    _rename(Path(zone.path(hidden)), Path(zone.path(path)))
-
-
-@contextmanager
-def _output(zone: Zone, path: str, publish: bool) -> Iterator[tuple[Any, Path]]:
-    target = Path(zone.path(path))
-    _make_folder(target.parent)
-    temporary, descriptor = _create_temporary(target)
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink:
-            yield sink, temporary
-        os.fsync(descriptor)
-        if publish:
-            _rename(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _create_temporary(target: Path) -> tuple[Path, int]:
-    """A new empty file beside `target`, ours alone whatever the umask, and its locked descriptor."""
-    while True:
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE)
-        os.fchmod(descriptor, _FILE_MODE)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return temporary, descriptor
-        os.close(descriptor)  # a sweep came between creating and locking
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    temporary.replace(target)
-    _sync_folder(target.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    """Makes `folder` and what is missing above it; folders that are there keep their mode."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir(_FOLDER_MODE)
-        folder.chmod(_FOLDER_MODE)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _info(zone: Zone, path: str, entry: Any) -> ObjectInfo:
-    return ObjectInfo(entry.base_name, path, zone.uri_of(path), entry.size, entry.mtime)
+    zone.storage.publish(zone.checked(hidden), zone.checked(path))

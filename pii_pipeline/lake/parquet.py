@@ -6,18 +6,19 @@ random key per file, which lies in the file wrapped (RFC 3394) under the caller'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from pyarrow.parquet import encryption
 
-from pii_pipeline.lake.files import hidden_output
+from pii_pipeline.lake.files import hidden_output, open_input
 from pii_pipeline.lake.zones import Zone
 
 KEY_BYTES = 32
@@ -248,7 +249,8 @@ def read_parquet(
     Raises FileNotFoundError, `WrongKey`, or `UnreadableFile`: also if a file that
     should be encrypted is not, or the other way round.
     """
-    with zone.filesystem.open_input_file(zone.path(path)) as source:
+    with open_input(zone, path) as source:
+        source.seek(max(0, source.size() - len(_PLAIN_MAGIC)))  # where the footer is, which comes first
         magic = source.read(len(_PLAIN_MAGIC))
         source.seek(0)
         if magic not in (_PLAIN_MAGIC, _ENCRYPTED_MAGIC):
@@ -261,12 +263,24 @@ def read_parquet(
                 source,
                 read_dictionary=list(dictionaries),
                 decryption_properties=None if key is None else _decryption(key),
+                pre_buffer=zone.storage.remote,
             )
         for group in range(file.num_row_groups):
             with _typed_errors(path):
                 table = file.read_row_group(group, columns=columns, use_threads=False)
                 batches = table.combine_chunks().to_batches()
             yield from batches
+
+
+def dataset_of(zone: Zone, paths: Mapping[str, Any], schema: pa.Schema) -> ds.Dataset:
+    """Committed plain files as one dataset; `paths`: each with the partition expression of what it does not
+    hold itself. Nothing is opened before it is scanned."""
+    format = ds.ParquetFileFormat()
+    fragments = [
+        format.make_fragment(*zone.storage.source(zone.checked(path)), partition_expression=expression)
+        for path, expression in paths.items()
+    ]
+    return ds.FileSystemDataset(fragments, schema, format)
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -6,61 +6,92 @@ import re
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
-from pyarrow import fs
+from pii_pipeline.lake.errors import UnsupportedStorage
+from pii_pipeline.lake.local import LocalFolder
+from pii_pipeline.lake.storage import Storage
 
 ZoneName = Literal["landing", "restricted", "lake", "consented"]
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-
-
-class UnsupportedStorage(ValueError):
-    """The URI names a kind of storage that is not there."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[^/].*))?")
+_S3_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=-]+(/[A-Za-z0-9!_.*'()=-]+)*")  # what needs no escaping anywhere
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A folder of a filesystem. Paths inside it are relative, with ``/`` between their parts.
+    """A folder of this machine, or a bucket from a prefix on. Paths inside it are relative, their parts
+    parted by ``/``.
 
     uri: the root as a URI, without a slash at the end
-    filesystem: `pyarrow.fs.FileSystem`; `root` is the root as this filesystem writes it
+    root: the root as other tools open it
     """
 
     name: ZoneName
     uri: str
     root: str
-    filesystem: Any = field(compare=False, repr=False)
+    storage: Storage = field(compare=False, repr=False)
 
     @classmethod
-    def at(cls, name: ZoneName, location: str | Path) -> Zone:
-        """The zone at `location`: a local path (a relative one counts from here) or a ``file://`` URI.
+    def at(cls, name: ZoneName, location: str | Path, sse_kms_key_id: str | None = None) -> Zone:
+        """The zone at `location`: a local path (a relative one counts from here), a ``file://`` URI, or
+        ``s3://bucket/prefix``.
 
-        Nothing is made or touched. Raises `UnsupportedStorage` for any other scheme.
+        `sse_kms_key_id`: of the key that S3 encrypts what is written with; None leaves that to the bucket.
+        Nothing is made or touched. Raises `UnsupportedStorage` for anything else.
         """
         text = str(location)
-        if _SCHEME.match(text):
-            parts = urlsplit(text)
-            if parts.scheme != "file":
-                raise UnsupportedStorage(
-                    f"{name} zone: storage {parts.scheme}: is not supported; use a path or file:///path"
-                )
-            if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-                raise UnsupportedStorage(f"{name} zone: a file URI is written file:///path")
-            text = unquote(parts.path)
-        root = Path(text).expanduser().resolve()
-        return cls(name, root.as_uri(), str(root), fs.LocalFileSystem())
+        scheme = _SCHEME.match(text)
+        storage: Storage
+        if scheme and scheme[1] == "s3":
+            storage = _s3_prefix(name, text.rstrip("/"), sse_kms_key_id)
+        elif scheme and scheme[1] != "file":
+            raise UnsupportedStorage(
+                f"{name} zone: storage {scheme[1]}: is not supported; use a path, file:///path or s3://bucket/prefix"
+            )
+        else:
+            storage = _local_folder(name, text, is_uri=scheme is not None)
+        return cls(name, storage.uri_of(""), storage.location(""), storage)
 
-    def path(self, path: str) -> str:
-        """`path` of this zone as its filesystem writes it. Raises ValueError if it leads out of the zone."""
+    def checked(self, path: str) -> str:
+        """`path`, relative to this zone. Raises ValueError if it leads out of the zone."""
         if path.startswith("/") or ".." in PurePosixPath(path).parts or "\0" in path:
             raise ValueError(f"a path of the {self.name} zone must be relative and stay inside it")
-        return f"{self.root}/{path}" if path else self.root
+        return path
+
+    def path(self, path: str) -> str:
+        """`path` of this zone as other tools open it: a local path, or ``s3://bucket/key``. Raises ValueError
+        if it leads out of the zone."""
+        return self.storage.location(self.checked(path))
 
     def uri_of(self, path: str) -> str:
         """`path` of this zone as a URI."""
-        return Path(self.path(path)).as_uri()
+        return self.storage.uri_of(self.checked(path))
+
+
+def _local_folder(name: str, text: str, is_uri: bool) -> LocalFolder:
+    if is_uri:
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise UnsupportedStorage(f"{name} zone: a file URI is written file:///path")
+        text = unquote(parts.path)
+    return LocalFolder(str(Path(text).expanduser().resolve()))
+
+
+def _s3_prefix(name: str, text: str, sse_kms_key_id: str | None) -> Storage:
+    match = _S3.fullmatch(text)
+    prefix = (match["prefix"] or "") if match else ""
+    harmless = not prefix or (_S3_PREFIX.fullmatch(prefix) and not {".", ".."} & set(prefix.split("/")))
+    if match is None or not harmless:
+        raise UnsupportedStorage(
+            f"{name} zone: an S3 URI is written s3://bucket or s3://bucket/prefix, the prefix in letters,"
+            " digits and !_.*'()=-"
+        )
+    from pii_pipeline.lake.s3 import S3Prefix  # boto3 takes half a second to import
+
+    return S3Prefix(match["bucket"], prefix, sse_kms_key_id)
 
 
 @dataclass(frozen=True, slots=True)

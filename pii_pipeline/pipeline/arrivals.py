@@ -14,9 +14,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from pii_pipeline.formats import etag
 from pii_pipeline.hours import hour_of, hour_start
-from pii_pipeline.lake import ObjectInfo, Zone, landing_hour, landing_prefixes, list_objects, open_input
+from pii_pipeline.lake import (
+    ObjectInfo,
+    Zone,
+    landing_hour,
+    landing_prefixes,
+    list_objects,
+    tag_of,
+    walk_objects,
+)
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
@@ -90,7 +97,7 @@ def notice(
     since = listing.complete and listing.complete - OVERLAP
     seen = new = 0
     after = listing.after
-    listed = iter(list_objects(installation.zones.landing, stream.name, after=after))
+    listed = walk_objects(installation.zones.landing, stream.name, after)
     while chunk := list(islice(listed, OBJECTS_AT_ONCE)):
         seen += len(chunk)
         recent = [info for info in chunk if since is None or info.last_modified >= since]
@@ -156,7 +163,9 @@ def hour_of_object(info: ObjectInfo) -> str:
 
 
 def is_known(info: ObjectInfo, known: Collection[Known]) -> bool:
-    """Whether one of the `known` versions has the object's size and age."""
+    """Whether one of the `known` versions has the object's tag; without one, its size and age."""
+    if info.tag is not None:
+        return any(version.etag == info.tag for version in known)
     return any((version.size, version.last_modified) == (info.size, info.last_modified) for version in known)
 
 
@@ -165,7 +174,6 @@ def _unless_known(landing: Zone, info: ObjectInfo, known: Collection[Known]) -> 
     if is_known(info, known):
         return None  # sealing reads it once more: nothing depends on this being right
     try:
-        with open_input(landing, info.path) as file:
-            return LandingObject(info.path, info.size, etag(file), info.last_modified)
+        return LandingObject(info.path, info.size, tag_of(landing, info), info.last_modified)
     except FileNotFoundError:
         return None

@@ -77,12 +77,12 @@ class Installation:
     @cached_property
     def zones(self) -> Zones:
         """The four zones."""
-        at = self.settings.zones
+        at, key = self.settings.zones, self.settings.s3_sse_kms_key_id
         return Zones(
-            Zone.at("landing", at["landing"]),
-            Zone.at("restricted", at["restricted"]),
-            Zone.at("lake", at["lake"]),
-            Zone.at("consented", at["consented"]),
+            Zone.at("landing", at["landing"], key),
+            Zone.at("restricted", at["restricted"], key),
+            Zone.at("lake", at["lake"], key),
+            Zone.at("consented", at["consented"], key),
         )
 
     @cached_property

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from pii_pipeline.formats import etag
-from pii_pipeline.lake import Zone, layout
+from pii_pipeline.lake import Zone, content_tag, layout
 from pii_pipeline.lake.files import open_input, put
 from pii_pipeline.ledger import hour_of, hour_start
 
@@ -45,14 +44,14 @@ def land(landing: Zone, stream: str, hour: str, name: str, source: BinaryIO) -> 
     if not has_begun(hour):
         raise NoSuchHour(f"{hour} is before {FIRST_HOUR}, the first hour there is, or has not begun")
     source.seek(0)
-    digest = etag(source)
+    digest = content_tag(source)
     size = source.tell()
     path = ""
     for candidate in _names(name, digest):
         path = layout.landing_path(stream, hour_start(hour), candidate)
         try:
             with open_input(landing, path) as there:
-                same = there.seek(0, 2) == size and there.seek(0) == 0 and etag(there) == digest
+                same = there.seek(0, 2) == size and there.seek(0) == 0 and content_tag(there) == digest
         except FileNotFoundError:
             source.seek(0)
             return Landed(put(landing, path, source).uri, size, new=True)

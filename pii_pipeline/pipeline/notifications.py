@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from pii_pipeline.lake import ObjectInfo, Zone
+from pii_pipeline.lake import ObjectInfo
 from pii_pipeline.pipeline.arrivals import enter
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.queues import AT_ONCE, Queue, Received
+from pii_pipeline.queues import AT_ONCE, Queue
 
 _VISIBILITY_SECONDS = 60
 _LONG_POLL_SECONDS = 1
@@ -44,28 +44,12 @@ def enter_told(installation: Installation, queue: Queue, seconds: float) -> Told
         received = queue.receive(AT_ONCE, _LONG_POLL_SECONDS, _VISIBILITY_SECONDS)
         if not received:
             break
+        told = [created(message.body) for message in received]
         messages += len(received)
-        understood = [(message, found) for message in received if (found := created(message.body)) is not None]
-        foreign += len(received) - len(understood)
-        new += _enter(installation, [item for _, found in understood for item in found])
-        queue.delete([message for message, _ in understood])
+        foreign += told.count(None)
+        new += _enter(installation, [item for found in told for item in found or ()])
+        queue.delete([message for message, found in zip(received, told, strict=True) if found is not None])
     return Told(messages, new, foreign)
-
-
-def _enter(installation: Installation, found: Sequence[Created]) -> int:
-    """Enters what lies in a stream's part of the landing zone; gives how many of them were new."""
-    root = f"{installation.zones.landing.uri}/"
-    streams: dict[str, list[ObjectInfo]] = {}
-    for item in found:
-        if not item.uri.startswith(root):
-            continue
-        path = item.uri.removeprefix(root)
-        stream, _, name = path.partition("/")
-        if name and not is_hidden(path):
-            info = ObjectInfo(name.rpartition("/")[2], path, item.uri, item.size, item.at, item.etag)
-            streams.setdefault(stream, []).append(info)
-    known = installation.streams
-    return sum(enter(installation, known[name], infos) for name, infos in streams.items() if name in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +63,7 @@ class Created:
 
 
 def created(body: str) -> list[Created] | None:
-    """What a message tells of; none for notifications of other things. None if it is no notification of S3."""
+    """What a message tells of, which may be nothing that was created. None if it is no notification of S3."""
     try:
         said = json.loads(body)
         if isinstance(said.get("Message"), str):  # SNS has put it into an envelope
@@ -88,7 +72,8 @@ def created(body: str) -> list[Created] | None:
             return [_of_event_bridge(said)] if said["detail-type"] == "Object Created" else []
         if said.get("Event") == "s3:TestEvent":
             return []
-        return [_of_record(item) for item in said["Records"] if item["eventName"].startswith("ObjectCreated:")]
+        records = [item for item in said["Records"] if item["eventName"].startswith("ObjectCreated:")]
+        return [_of_record(item) for item in records]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -103,3 +88,19 @@ def _of_event_bridge(said: Mapping[str, Any]) -> Created:
     made = said["detail"]["object"]
     uri = f"s3://{said['detail']['bucket']['name']}/{made['key']}"
     return Created(uri, int(made["size"]), made["etag"], datetime.fromisoformat(said["time"]))
+
+
+def _enter(installation: Installation, found: Sequence[Created]) -> int:
+    """Enters what lies in a stream's part of the landing zone; gives how many of them were new."""
+    root = f"{installation.zones.landing.uri}/"
+    streams: dict[str, list[ObjectInfo]] = {}
+    for item in found:
+        if not item.uri.startswith(root):
+            continue
+        path = item.uri.removeprefix(root)
+        stream, _, name = path.partition("/")
+        info = ObjectInfo(name.rpartition("/")[2], path, item.uri, item.size, item.at, item.etag)
+        if info.name and not info.hidden:
+            streams.setdefault(stream, []).append(info)
+    known = installation.streams
+    return sum(enter(installation, known[name], infos) for name, infos in streams.items() if name in known)

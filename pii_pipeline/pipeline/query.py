@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pii_pipeline.lake import UnreadableFile
+from pii_pipeline.lake import UnreadableFile, dataset_of, list_objects
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.installation import Installation
@@ -108,14 +108,8 @@ def _dataset(installation: Installation, stream: str, name: str, schema: pa.Sche
     paths = installation.ledger.files(stream, name)
     if not paths:
         return ds.dataset(schema.empty_table())
-    zone = installation.zone_holding(name)
-    return ds.FileSystemDataset.from_paths(
-        [zone.path(path) for path in paths],
-        schema=schema,
-        format=ds.ParquetFileFormat(),
-        filesystem=zone.filesystem,
-        partitions=[ds.field(HOUR) == hour_of_path(path) for path in paths],
-    )
+    hours = {path: ds.field(HOUR) == hour_of_path(path) for path in paths}
+    return dataset_of(installation.zone_holding(name), hours, schema)
 
 
 def _refuse_missing(installation: Installation) -> None:
@@ -123,10 +117,10 @@ def _refuse_missing(installation: Installation) -> None:
     for stream in installation.streams.values():
         for name in datasets(stream):
             zone = installation.zone_holding(name)
-            paths = [zone.path(path) for path in installation.ledger.files(stream.name, name)]
-            for path, info in zip(paths, zone.filesystem.get_file_info(paths), strict=True):
-                if not info.is_file:
-                    raise UnreadableFile(f"{path}: is committed, and not there") from None
+            there = {info.path for info in list_objects(zone, f"{stream.name}/{name}")}
+            for path in installation.ledger.files(stream.name, name):
+                if path not in there:
+                    raise UnreadableFile(f"{zone.path(path)}: is committed, and not there") from None
 
 
 def hour_of_path(path: str) -> str:

@@ -6,8 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pii_pipeline.formats import etag
-from pii_pipeline.lake import hour_folder, open_input, sweep_temporaries
+from pii_pipeline.lake import hour_folder, sweep_temporaries, tag_of
 from pii_pipeline.ledger import LandingObject, LeaseHeld, hour_start
 from pii_pipeline.pipeline.arrivals import in_folders
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
@@ -44,11 +43,8 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     landing = installation.zones.landing
     found = []
     for info in in_folders(landing, stream.name, hour):
-        try:
-            with open_input(landing, info.path) as file:
-                found.append(LandingObject(info.path, info.size, etag(file), info.last_modified))
-        except FileNotFoundError:
-            continue  # gone between listing and reading: it never was part of the hour
+        with suppress(FileNotFoundError):  # gone since it was listed: it never was part of the hour
+            found.append(LandingObject(info.path, info.size, tag_of(landing, info), info.last_modified))
     new = installation.ledger.enter(stream.name, hour, found)
     new += installation.entered.pop((stream.name, hour), 0)
     installation.ledger.seal(stream.name, hour, installation.batch_bytes)

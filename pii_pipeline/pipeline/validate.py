@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,20 +19,27 @@ from pii_pipeline.contracts.record_type import arrow_schema
 from pii_pipeline.formats import (
     DelimitedText,
     ObjectFault,
+    ObjectFile,
     ObjectProblem,
     ObjectSource,
     RecordChunk,
-    etag,
     read_chunks,
     split_fields,
 )
-from pii_pipeline.lake import data_file, open_input, read_parquet, write_parquet
+from pii_pipeline.lake import (
+    Version,
+    VersionChanged,
+    Versions,
+    data_file,
+    open_versions,
+    read_parquet,
+    write_parquet,
+)
 from pii_pipeline.ledger import (
     VALIDATED_EVENTS,
     Batch,
     Commit,
     Counts,
-    SealedObject,
     fingerprint,
     hour_of,
     hour_start,
@@ -147,7 +155,13 @@ def _validate_batch(
     day = hour_start(batch.hour).date()
     key = keys.restricted_key(stream.name, day)
     made_before = installation.ledger.commit_of(batch.id, VALIDATED_EVENTS) is not None
-    sources = [ObjectSource(item.uri, _opener(installation, item), item.etag) for item in batch.objects]
+    versions = open_versions(
+        zones.landing, [Version(item.uri, item.size, item.etag) for item in batch.objects]
+    )
+    sources = [
+        ObjectSource(item.uri, partial(_SealedFile, versions, index))
+        for index, item in enumerate(batch.objects)
+    ]
     check = _checker(installation, stream, batch)
 
     hour = hour_start(batch.hour)
@@ -251,18 +265,30 @@ def _tell_duplicates(
     return Made((*done.files, MadeFile.of(EVENT_DIGESTS, path, out)), counts, earlier.head)
 
 
-def _opener(installation: Installation, item: SealedObject):  # noqa: ANN202
-    def open_sealed() -> BinaryIO:
-        # Hashed before it is read: records of an object that was overwritten must not come out at all,
-        # since it will be sealed again as what it is now.
-        file = open_input(installation.zones.landing, item.uri)
-        if etag(file) != item.etag:
-            file.close()
-            raise ObjectFault("object_changed", "the object has other bytes than when it was sealed")
-        file.seek(0)
-        return file
+class _SealedFile(ObjectFile):
+    """A landing object as it was sealed. That it is not so any more is a fault of the object, whenever the
+    lake finds it out."""
 
-    return open_sealed
+    def __init__(self, versions: Versions, index: int) -> None:
+        with _as_faults():
+            self._file = versions.open(index)
+
+    def read(self, size: int, /) -> bytes:
+        with _as_faults():
+            return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def _as_faults() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ObjectFault("object_missing", "the object is gone") from None
+    except VersionChanged as changed:
+        raise ObjectFault("object_changed", str(changed)) from None
 
 
 def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa: ANN202

@@ -41,11 +41,35 @@ def test_a_path_and_a_file_uri_are_the_same_place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "location", ["s3://bucket/lake", "gs://bucket", "file://host/lake", "file:lake", "hdfs:/lake"]
+    ("location", "mend"),
+    [
+        ("gs://bucket", "file:///path or s3://"),
+        ("hdfs:/lake", "file:///path or s3://"),
+        ("file://host/lake", "file:///path"),
+        ("file:lake", "file:///path"),
+        ("s3:lake", "s3://bucket/prefix"),
+        ("s3:///lake", "s3://bucket/prefix"),
+        ("s3://Bucket/lake", "s3://bucket/prefix"),
+        ("s3://bucket//lake", "s3://bucket/prefix"),
+        ("s3://bucket/a/../lake", "s3://bucket/prefix"),
+        ("s3://bucket/a b", "s3://bucket/prefix"),
+        ("s3://bucket/lake?versionId=1", "s3://bucket/prefix"),
+    ],
 )
-def test_other_storage_is_refused(location):
-    with pytest.raises(UnsupportedStorage, match="file:///path"):
+def test_other_storage_is_refused(location, mend):
+    with pytest.raises(UnsupportedStorage, match=mend):
         Zone.at("lake", location)
+
+
+def test_a_zone_of_a_bucket_is_known_without_asking_it():
+    zones = Zones.under("s3://bucket/prefix/", landing="s3://other", lake="s3://bucket-2/")
+    assert (zones.landing.uri, zones.landing.root) == ("s3://other", "s3://other")
+    assert zones.lake.path("a/b") == zones.lake.uri_of("a/b") == "s3://bucket-2/a/b"
+    assert zones.restricted.path("a") == "s3://bucket/prefix/restricted/a"
+    assert zones.restricted == pickle.loads(pickle.dumps(zones)).restricted
+    with pytest.raises(ValueError, match="whoever reads one reads both"):
+        Zones.under("s3://bucket", lake="s3://bucket/restricted/lake")
+    Zones.under("s3://bucket", lake="s3://bucket/restricted-2")
 
 
 def test_each_zone_can_lie_elsewhere(tmp_path):
