@@ -228,9 +228,8 @@ def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
             "treatment": treatment.name,
             "settings": {"unlisted": default.name},
         }
-        for criterion, places in treatment.entities.items():
-            for inner, place in places.items():
-                yield _field(f"{path} {criterion} {inner}", "any", place)
+        for criterion, inner, place in treatment.places():
+            yield _field(f"{path} {criterion} {inner}", "any", place)
 
 
 def _field(name: str, kind: str, treatment: Treatment) -> dict[str, Any]:

@@ -6,6 +6,7 @@ In YAML a treatment is its bare name (``keep``) or its name with settings (``{en
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -169,6 +170,12 @@ class SelfDescribing(Treatment, frozen=True):
     @classmethod
     def with_settings(cls, settings: Any) -> Self:
         return cls.model_validate({"entities": settings})
+
+    def places(self) -> Iterator[tuple[str, str, Treatment]]:
+        """Criterion, path inside, and treatment of everything listed."""
+        for criterion, treatments in self.entities.items():
+            for inner, treatment in treatments.items():
+                yield criterion, inner, treatment
 
 
 TREATMENTS: dict[str, type[Treatment]] = {
