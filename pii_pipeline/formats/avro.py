@@ -24,7 +24,7 @@ import pyarrow as pa
 from pii_pipeline.formats.avro_codecs import CODECS, PIECE, Pieces
 from pii_pipeline.formats.avro_schema import NOTHING, ROW, vetted
 from pii_pipeline.formats.decompression import Raw
-from pii_pipeline.formats.problems import ObjectFault
+from pii_pipeline.formats.problems import ObjectFault, UntilFault
 from pii_pipeline.formats.records import RecordChunk
 
 _MAGIC = b"Obj\x01"
@@ -55,23 +55,17 @@ def avro_records(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[Rec
     number = 0
     rows: list[_Row] = []
     size = 0
-    fault: ObjectFault | None = None
-    reading = _rows(_File(blocks), max_record_bytes)
-    while True:
-        try:
-            row = next(reading, None)
-        except ObjectFault as error:
-            fault, row = error, None
-        if rows and (row is None or size >= _CHUNK_BYTES):
+    whole = UntilFault(_rows(_File(blocks), max_record_bytes))
+    for row in whole:
+        rows.append(row)
+        size += len(row.text)
+        if size >= _CHUNK_BYTES:
             yield _chunk(rows, number)
             number += len(rows)
             rows, size = [], 0
-        if row is None:
-            break
-        rows.append(row)
-        size += len(row.text)
-    if fault is not None:
-        raise fault
+    if rows:
+        yield _chunk(rows, number)
+    whole.raise_fault()
 
 
 def _chunk(rows: list[_Row], number: int) -> RecordChunk:
@@ -128,26 +122,18 @@ class _File:
     """The bytes of the object. Where a fault of the object ends them, it is raised when they are missed."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._fault: ObjectFault | None = None
-        self._raw = Raw(self._read, 1)
+        self._whole = UntilFault(blocks)
+        unread = iter(self._whole)
+        self._raw = Raw(lambda _: next(unread, b""), 1)
         self.position = 0
 
-    def _read(self, size: int) -> bytes:
-        try:
-            return b"" if self._fault else next(self._blocks, b"")
-        except ObjectFault as error:
-            self._fault = error
-            return b""
-
     def truncated(self) -> NoReturn:
-        raise self._fault or ObjectFault("object_truncated", "the Avro file ends early")
+        raise self._whole.fault or ObjectFault("object_truncated", "the Avro file ends early")
 
     def at_end(self) -> bool:
         if self._raw.peek(1):
             return False
-        if self._fault:
-            raise self._fault
+        self._whole.raise_fault()
         return True
 
     def peek(self, count: int) -> bytes:
@@ -186,8 +172,8 @@ class _Window:
     """A part of a block's content, from which records are decoded."""
 
     def __init__(self, pieces: Pieces) -> None:
-        self._pieces = pieces
-        self._fault: ObjectFault | None = None
+        self._whole = UntilFault(pieces)
+        self._pieces = iter(self._whole)
         self._content = b""
         self.view = io.BytesIO()
 
@@ -202,14 +188,11 @@ class _Window:
         """Drops what lies before `begin` and takes in content up to `size` bytes; false if there is none."""
         parts = [self._content[begin:]]
         held = len(parts[0])
-        try:
-            while self._fault is None and held < size and (piece := next(self._pieces, b"")):
-                parts.append(piece)
-                held += len(piece)
-        except ObjectFault as error:
-            self._fault = error  # what came before it is decoded first
-        if len(parts) == 1 and self._fault is not None:
-            raise self._fault
+        while held < size and (piece := next(self._pieces, b"")):
+            parts.append(piece)
+            held += len(piece)
+        if len(parts) == 1:
+            self._whole.raise_fault()
         self._content = b"".join(parts)
         self.view = io.BytesIO(self._content)
         return len(parts) > 1
