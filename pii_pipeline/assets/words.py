@@ -95,3 +95,8 @@ def _coarser(treatment: Generalize) -> str:
 
 def _code(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def capital(text: str) -> str:
+    """Text that begins with a word in Markdown's ``**``, with a capital."""
+    return text[:2] + text[2:3].upper() + text[3:]

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from pii_pipeline.assets import columns, summaries, words
+from pii_pipeline.assets.rows import Column, row
 from pii_pipeline.assets.specs import FRESHNESS, NOBODY
 from pii_pipeline.contracts.treatments import (
     Drop,
@@ -129,7 +130,7 @@ def test_every_column_of_a_table_comes_from_fields_that_were_sent(stream: Stream
 
 
 def test_the_columns_are_those_of_the_files(stream: Stream):
-    def top(found: list[columns.Column]) -> set[str]:
+    def top(found: list[Column]) -> set[str]:
         return {item.name.partition("/")[0].removesuffix("[]") for item in found}
 
     lake = dataset_schema(stream, "pseudonymized_events")
@@ -140,7 +141,7 @@ def test_the_columns_are_those_of_the_files(stream: Stream):
 def test_every_treated_field_has_its_treatment_in_tags(stream: Stream):
     lake = {item.name: item.tags for item in columns.pseudonymized_columns(stream)}
     for path, _, treatment in stream.contract.treated():
-        tags = lake.get(columns.row(path))
+        tags = lake.get(row(path))
         if isinstance(treatment, Drop):
             assert tags is None
         else:
