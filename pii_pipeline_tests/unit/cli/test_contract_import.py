@@ -20,15 +20,6 @@ from pii_pipeline_tests.unit.contracts.test_import_strm import (
 
 
 @pytest.fixture
-def own_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pii: Pii) -> Path:
-    """The folder of streams, empty."""
-    folder = tmp_path / "streams"
-    folder.mkdir()
-    monkeypatch.setenv("PII_STREAMS_DIR", str(folder))
-    return folder
-
-
-@pytest.fixture
 def given(tmp_path: Path) -> Path:
     """A folder with files of both platforms."""
     folder = tmp_path / "given"
