@@ -11,7 +11,7 @@ import pyarrow as pa
 import yaml
 
 from pii_pipeline.contracts.columns import differences
-from pii_pipeline.contracts.loader import meaning
+from pii_pipeline.contracts.digest import meaning
 from pii_pipeline.contracts.model import ARRIVAL, Contract
 from pii_pipeline.contracts.protection import Direction, consent_direction
 from pii_pipeline.contracts.schema_changes import schema_changes

@@ -6,26 +6,22 @@ reading, and what `checks` finds. What is allowed but risky becomes a caution (`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import ValidationError
 
 from pii_pipeline.contracts import avro, simple_schema
 from pii_pipeline.contracts.cautions import cautions
 from pii_pipeline.contracts.checks import check
+from pii_pipeline.contracts.digest import digest
 from pii_pipeline.contracts.errors import Caution, ConfigurationError, Problem
 from pii_pipeline.contracts.model import ARRIVAL, Contract
-from pii_pipeline.contracts.record_type import Scalar, walk
 from pii_pipeline.contracts.schema import CompiledSchema, SchemaError, compile_schema
 from pii_pipeline.contracts.source import Location, Source, nearest, read_json, read_yaml
-from pii_pipeline.contracts.treatments import SelfDescribing, Treatment
 
 _FILLED_IN = ("json_schema", "record", "descriptions", "digest", "file")
 _PLACEHOLDERS = {"contract": "a/b/0.0.0", "state": "draft", "schema": "", "time_field": ARRIVAL}
@@ -65,7 +61,7 @@ def load_contract(file: Path) -> LoadedContract:
                 "json_schema": schema,
                 "record": compiled.record,
                 "descriptions": compiled.descriptions,
-                "digest": _digest(contract, compiled, schema),
+                "digest": digest(contract, compiled, schema),
                 "file": file,
             }
         )
@@ -159,50 +155,3 @@ _SCHEMAS: dict[str, tuple[Callable[[Path], Source], Callable[[Any], Any]]] = {
     ".yaml": (read_yaml, simple_schema.json_schema),
     ".yml": (read_yaml, simple_schema.json_schema),
 }
-
-
-def _digest(contract: Contract, compiled: CompiledSchema, schema: Any) -> str:
-    """SHA-256, lowercase hex, of everything in the contract that decides what the lake's files contain.
-
-    The order of columns is part of that, and that of schema criteria, of which the first holds. The order in
-    which fields are listed is not, nor is the state.
-    """
-    columns = [
-        [path, node.kind if isinstance(node, Scalar) else type(node).__name__]
-        for path, node in walk(compiled.record)
-    ]
-    said = {key: value for key, value in meaning(contract).items() if key not in ("state", "schema_file")}
-    decides = {"contract": said, "columns": columns, "schema": schema}
-    criteria = {
-        path: list(treatment.entities)
-        for path, treatment in contract.fields.items()
-        if isinstance(treatment, SelfDescribing)
-    }
-    if criteria:
-        decides["criteria"] = criteria
-    canonical = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def meaning(value: Any) -> Any:
-    """`value` as JSON can say it, of a model only what differs from its defaults.
-
-    So an option that a later release of the product adds changes no digest. A treatment always has its name:
-    two without any settings are not the same.
-    """
-    if isinstance(value, BaseModel):
-        said = {
-            name: getattr(value, name)
-            for name, field in type(value).model_fields.items()
-            if not field.exclude
-            and (
-                getattr(value, name) != field.get_default(call_default_factory=True)
-                or (name == "name" and isinstance(value, Treatment))
-            )
-        }
-        return meaning(said)
-    if isinstance(value, dict):
-        return {key: meaning(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [meaning(inner) for inner in value]
-    return to_jsonable_python(value)
