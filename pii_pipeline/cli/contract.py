@@ -229,6 +229,8 @@ def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
             "settings": {"unlisted": default.name},
         }
         for criterion, places in treatment.entities.items():
+            if not places:
+                yield _field(f"{path} {criterion}", "schema", Keep())
             for inner, place in places.items():
                 yield _field(f"{path} {criterion} {inner}", "any", place)
 

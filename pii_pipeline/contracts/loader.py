@@ -137,8 +137,6 @@ def _remove(fields: dict[str, Any], place: Location) -> None:
     for key in place[: depth - 1]:
         part = part.get(key, {})
     part.pop(place[depth - 1], None)
-    if inside and len(place) > 3 and not part:
-        _remove(fields, place[:3])
 
 
 def _load_schema(source: Source, name: str) -> tuple[dict[str, Any], CompiledSchema]:
@@ -404,11 +402,9 @@ class _Checker:
         for criterion, places in treatment.entities.items():
             here = (*location, treatment.name, criterion)
             if not CRITERION.fullmatch(criterion):
-                mend = "write iglu:vendor/name/format/version, with * for any number: "
+                mend = "write iglu:vendor/name/format/version, with * for any number, vendor or name: "
                 mend += "iglu:com.acme/user/jsonschema/1-*-*"
                 self.source.add(here, "not a schema criterion", mend)
-            if not places:
-                self.source.add(here, "lists no path", "list one with its treatment, or remove the criterion")
             for inner, place in places.items():
                 self._place(treatment, criterion, inner, place, (*here, inner))
 
