@@ -64,7 +64,7 @@ def entity_by_entity(treatment: SelfDescribing, said: Callable[[Treatment], str]
             alike.setdefault(said(inner), []).append(path)
         vendor, name, _, version = criterion.removeprefix("iglu:").split("/")
         listed = "; ".join(f"{_code(names)} {text}" for text, names in alike.items())
-        lines.append(f"- `{name}` `{version}` of {vendor}: {listed}")
+        lines.append(f"- `{name}` `{version}` of {vendor}: {listed or 'only its name is **kept**'}")
     return "\n".join(lines)
 
 

@@ -228,8 +228,11 @@ def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
             "treatment": treatment.name,
             "settings": {"unlisted": default.name},
         }
-        for criterion, inner, place in treatment.places():
-            yield _field(f"{path} {criterion} {inner}", "any", place)
+        for criterion, places in treatment.entities.items():
+            if not places:
+                yield _field(f"{path} {criterion}", "schema", Keep())
+            for inner, place in places.items():
+                yield _field(f"{path} {criterion} {inner}", "any", place)
 
 
 def _field(name: str, kind: str, treatment: Treatment) -> dict[str, Any]:

@@ -162,11 +162,9 @@ class _Checker:
         for criterion, places in treatment.entities.items():
             here = (*location, treatment.name, criterion)
             if not CRITERION.fullmatch(criterion):
-                mend = "write iglu:vendor/name/format/version, with * for any number: "
+                mend = "write iglu:vendor/name/format/version, with * for any number, vendor or name: "
                 mend += "iglu:com.acme/user/jsonschema/1-*-*"
                 self.source.add(here, "not a schema criterion", mend)
-            if not places:
-                self.source.add(here, "lists no path", "list one with its treatment, or remove the criterion")
             for inner, place in places.items():
                 self._place(treatment, criterion, inner, place, (*here, inner))
 

@@ -110,8 +110,6 @@ def _remove(fields: dict[str, Any], place: Location) -> None:
     for key in place[: depth - 1]:
         part = part.get(key, {})
     part.pop(place[depth - 1], None)
-    if inside and len(place) > 3 and not part:
-        _remove(fields, place[:3])
 
 
 def _load_schema(source: Source, name: str) -> tuple[dict[str, Any], CompiledSchema]:

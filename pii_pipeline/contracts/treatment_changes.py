@@ -10,7 +10,14 @@ from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.protection import Direction, direction
 from pii_pipeline.contracts.record_type import Node, Record, parent, parents, walk
 from pii_pipeline.contracts.schema import compile_schema, resolve
-from pii_pipeline.contracts.treatments import Drop, Pseudonymize, SelfDescribing, Treatment, intersection
+from pii_pipeline.contracts.treatments import (
+    Drop,
+    Keep,
+    Pseudonymize,
+    SelfDescribing,
+    Treatment,
+    intersection,
+)
 
 Treated = tuple[Treatment, str]
 """What is done to a value; and in words as part of what, if the schema does not declare it, else ""."""
@@ -100,8 +107,8 @@ def _moved(old: Contract, new: Contract) -> Iterator[tuple[str, Treated, Treated
 def _entities(
     before: SelfDescribing, after: SelfDescribing, defaults: tuple[Treatment, Treatment]
 ) -> Iterator[tuple[str, Treatment, Treatment]]:
-    """What is done, before and after, at every path of every criterion; and where two criteria overlap, if
-    that is something else than for all that one of them means."""
+    """What is done, before and after, to the schemas that every criterion means, and at every path below it;
+    and where two criteria overlap, if that is something else than for all that one of them means."""
     listed: dict[str, dict[str, None]] = {}
     for criterion, paths in (*before.entities.items(), *after.entities.items()):
         listed.setdefault(criterion, {}).update(dict.fromkeys(paths))
@@ -121,19 +128,31 @@ def _entities(
             told = (places.get((criterion, path)) for criterion in (one, other))
             if (found := done(both, path)) not in told:
                 places.setdefault((both, path), found)
+    for criterion in listed:
+        first = _schema_name(before, criterion, defaults[0])
+        yield f"{criterion}.$schema", first, _schema_name(after, criterion, defaults[1])
     for (criterion, path), (first, second) in places.items():
         yield f"{criterion}.{path}", first, second
 
 
 def _inside(treatment: SelfDescribing, criterion: str, path: str, default: Treatment) -> Treatment:
     """What is done at `path` of all entities that a criterion means: what the first criterion that means them
-    too lists there, or nearest above."""
+    too lists there, or for the list it is an element of, or nearest above for all below."""
     meant = [listed for other, listed in treatment.entities.items() if _covers(other, criterion)]
     for around in (path, *parents(path)):
         for listed in meant:
-            if around in listed:
-                return listed[around]
+            found = listed.get(around)
+            if found is not None and (found.deep or around in (path, path.removesuffix("[]"))):
+                return found
     return default
+
+
+def _schema_name(treatment: SelfDescribing, criterion: str, default: Treatment) -> Treatment:
+    """What is done to the schemas that a criterion means, as texts: they are kept where they are listed, else
+    treated like names of keys that are not."""
+    if any(_covers(other, criterion) for other in treatment.entities):
+        return Keep()
+    return default if isinstance(default, Keep | Drop) else Pseudonymize()
 
 
 def _covers(criterion: str, other: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pii_pipeline.contracts.foreign import Imported, Message, Notes
 from pii_pipeline.contracts.importers import json_path
 from pii_pipeline.contracts.source import Source, suggestion
-from pii_pipeline.contracts.treatments import CRITERION, HashFunction
+from pii_pipeline.contracts.treatments import CRITERION, HashFunction, intersection
 
 _VENDOR, _NAME = "com.snowplowanalytics.snowplow.enrichments", "pii_enrichment_config"
 _SCHEMA = f"iglu:{_VENDOR}/{_NAME}/jsonschema/"
@@ -184,21 +184,14 @@ class _Importer:
 
 def _merged(hashed: Entities, listed: Entities) -> Entities:
     """What is hashed, before what the stock contract lists of the same or other entities: of two criteria
-    that name one place the first holds, and what lies inside a hashed place is not listed apart."""
+    that name one place the first holds, and what lies inside a hashed place is not listed apart. A criterion
+    of which nothing is left still says that its schema may be read."""
     merged = {criterion: dict(places) for criterion, places in hashed.items()}
     for criterion, places in listed.items():
-        within = [path for other, paths in hashed.items() if _overlap(criterion, other) for path in paths]
+        within = [path for other, paths in hashed.items() if intersection(criterion, other) for path in paths]
         left = {path: what for path, what in places.items() if not _inside(path, within)}
-        if left:
-            merged.setdefault(criterion, {}).update(left)
+        merged.setdefault(criterion, {}).update(left)
     return merged
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether there is a schema that both criteria match."""
-    (name, _, version), (name2, _, version2) = one.rpartition("/"), other.rpartition("/")
-    pairs = zip(version.split("-"), version2.split("-"), strict=True)
-    return name == name2 and all(a == b or "*" in (a, b) for a, b in pairs)
 
 
 def _inside(path: str, places: list[str]) -> bool:

@@ -68,6 +68,7 @@ def test_show_lists_what_is_listed_inside_documents_like_fields(pii: Pii, own_st
       {user}:
         address/city: keep
         items[]/sku: {{pseudonymize: {{hash: SHA-1}}}}
+      iglu:com.acme/page/jsonschema/1-*-*: {{}}
 """
     contract = folder / "contract.yaml"
     contract.write_text(contract.read_text().replace("fields:\n", inside, 1))
@@ -93,6 +94,13 @@ def test_show_lists_what_is_listed_inside_documents_like_fields(pii: Pii, own_st
             "treatment": "pseudonymize",
             "settings": {"hash": "SHA-1"},
             "after_erasure": "still linkable: the same for other people",
+        },
+        {
+            "field": "contexts iglu:com.acme/page/jsonschema/1-*-*",
+            "type": "schema",
+            "treatment": "keep",
+            "settings": {},
+            "after_erasure": "still readable",
         },
     ]
     printed = " ".join(pii("contract", "show", "clicks").output.split())

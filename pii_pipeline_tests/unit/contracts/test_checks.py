@@ -2,6 +2,7 @@
 
 import pytest
 
+from pii_pipeline.contracts.treatments import SelfDescribing
 from pii_pipeline_tests.unit.contracts.examples import (
     INSIDE,
     USER,
@@ -372,7 +373,10 @@ def test_paths_of_all_kinds_are_read(tmp_path, path):
     [
         "iglu:com.acme/user/jsonschema/1-*",
         "iglu:com.acme/user/1-*-*",
-        "iglu:*/user/jsonschema/1-0-0",
+        "iglu:com.*/user/jsonschema/1-0-0",
+        "iglu:com.acme/user*/jsonschema/1-0-0",
+        "iglu:com.acme/user/*/1-0-0",
+        "iglu:*",
         "com.acme/user/jsonschema/1-0-0",
         "iglu:com.acme/user/jsonschema/0-0-0",
     ],
@@ -383,19 +387,29 @@ def test_criteria_are_well_formed(tmp_path, criterion):
     assert problem.field == f"fields.context.self_describing.{criterion}"
 
 
-@pytest.mark.parametrize(
-    ("written", "text"),
-    [
-        ("keep", "not paths with treatments — write them below the criterion: {address/city: keep}"),
-        ("{}", "lists no path — list one with its treatment, or remove the criterion"),
-    ],
-)
-def test_a_criterion_has_paths(tmp_path, written, text):
+@pytest.mark.parametrize("written", ["keep", "", "[a, b]"])
+def test_a_criterion_has_paths(tmp_path, written):
     contract = changed(
         "premium: keep", f"premium: keep\n  context: {{self_describing: {{{USER!r}: {written}}}}}"
     )
-    field = f"fields.context.self_describing.{USER}"
-    assert problem_of(tmp_path, contract) == f"contract.yaml:12: {field}: {text}"
+    assert problem_of(tmp_path, contract) == (
+        f"contract.yaml:12: fields.context.self_describing.{USER}: not paths with treatments — write them "
+        "below the criterion: {address/city: keep}, or {} for the schema's name alone"
+    )
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [USER, "iglu:*/user/jsonschema/1-0-0", "iglu:com.acme/*/jsonschema/*-*-*", "iglu:*/*/avro/*-*-*"],
+)
+def test_a_criterion_may_list_no_path_and_name_any_vendor_and_schema(tmp_path, criterion):
+    listed = f"premium: keep\n  context: {{self_describing: {{{criterion!r}: {{}}}}}}"
+    contract = changed("premium: keep", listed)
+    loaded = load(tmp_path / "a", contract)
+    assert loaded.warnings == ()
+    assert loaded.contract.fields["context"] == SelfDescribing(entities={criterion: {}})
+    without = changed("premium: keep", "premium: keep\n  context: {self_describing: {}}")
+    assert loaded.contract.digest != load(tmp_path / "b", without).contract.digest
 
 
 @pytest.mark.parametrize(
@@ -424,9 +438,20 @@ def test_documents_are_no_default(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("version", "refused"), [("1-0-*", True), ("*-*-*", True), ("2-*-*", False)])
-def test_what_another_criterion_seals_cannot_be_listed_one_by_one(tmp_path, version, refused):
-    other = f"      iglu:com.acme/user/jsonschema/{version}:\n        address/city: keep\n"
+@pytest.mark.parametrize(
+    ("met", "refused"),
+    [
+        ("com.acme/user/jsonschema/1-0-*", True),
+        ("com.acme/user/jsonschema/*-*-*", True),
+        ("*/user/jsonschema/*-0-0", True),
+        ("com.acme/*/jsonschema/1-*-*", True),
+        ("com.acme/user/jsonschema/2-*-*", False),
+        ("*/page/jsonschema/1-*-*", False),
+        ("*/*/avro/1-*-*", False),
+    ],
+)
+def test_what_another_criterion_seals_cannot_be_listed_one_by_one(tmp_path, met, refused):
+    other = f"      iglu:{met}:\n        address/city: keep\n"
     contract = changed("  premium: keep\n", INSIDE + other)
     if refused:
         assert "contract.yaml:18: " in (text := problem_of(tmp_path, contract))

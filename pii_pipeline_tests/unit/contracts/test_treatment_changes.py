@@ -43,10 +43,49 @@ def test_a_criterion_that_means_more_schemas_is_a_change_for_those_alone(tmp_pat
 
     contract = load(tmp_path)
     one, all_ = "iglu:com.acme/page/jsonschema/1-0-0", "iglu:com.acme/page/jsonschema/1-*-*"
-    (change,) = diff(described(one), described(all_)).changes
-    assert (change.place, change.protection) == (f"fields.context.{all_}.url", "weaker")
-    (change,) = diff(described(all_), described(one)).changes
-    assert (change.place, change.protection) == (f"fields.context.{all_}.url", "stronger")
+    places = [f"fields.context.{all_}.$schema", f"fields.context.{all_}.url"]
+    changes = diff(described(one), described(all_)).changes
+    assert [(change.place, change.protection) for change in changes] == [(at, "weaker") for at in places]
+    changes = diff(described(all_), described(one)).changes
+    assert [(change.place, change.protection) for change in changes] == [(at, "stronger") for at in places]
+
+
+def test_a_schema_that_becomes_readable_is_a_change(tmp_path):
+    def described(entities, default="pseudonymize"):
+        fields = {"context": SelfDescribing(entities=entities)}
+        update = {"fields": fields, "default": Drop() if default == "drop" else contract.default}
+        return contract.model_copy(update=update)
+
+    contract = load(tmp_path)
+    user, any_ = "iglu:com.acme/user/jsonschema/1-*-*", "iglu:*/*/jsonschema/*-*-*"
+    (change,) = diff(described({}), described({any_: {}})).changes
+    assert (change.place, change.before, change.after, change.protection) == (
+        f"fields.context.{any_}.$schema", "pseudonymize", "keep", "weaker",
+    )  # fmt: skip
+    assert diff(described({any_: {}}), described({user: {}, any_: {}})).changes == ()
+    assert diff(described({any_: {}}), described({user: {}})).weaker == ()
+    found = diff(described({}, "drop"), described({user: {"id": Drop()}}, "drop")).weaker
+    assert [(change.place, change.before) for change in found] == [(f"fields.context.{user}.$schema", "drop")]
+
+
+def test_what_is_kept_holds_for_scalars_and_lists_of_them(tmp_path):
+    def described(paths):
+        return contract.model_copy(update={"fields": {"context": SelfDescribing(entities={user: paths})}})
+
+    contract, user = load(tmp_path), "iglu:com.acme/user/jsonschema/1-*-*"
+    old = described({"a": Keep(), "b": Drop(), "b/c": Keep()})
+    new = described(
+        {"a": Keep(), "a[]": Keep(), "a[][]": Keep(), "a/d": Keep(), "b": Drop(), "b/c/e": Keep()}
+    )
+    found = [
+        (change.place.rpartition(".")[2], change.before, change.after) for change in diff(old, new).changes
+    ]
+    assert found == [
+        ("b/c", "keep", "drop"),
+        ("a[][]", "pseudonymize", "keep"),
+        ("a/d", "pseudonymize", "keep"),
+        ("b/c/e", "drop", "keep"),
+    ]
 
 
 def test_overlapping_criteria_that_change_places(tmp_path):
@@ -68,7 +107,8 @@ def test_overlapping_criteria_that_change_places(tmp_path):
     assert {change.protection for change in back.changes} == {"stronger"}
     added = diff(described(model), described(revision, model))
     assert [change.place for change in added.weaker] == [
-        f"fields.context.{revision}.e", f"fields.context.{revision}.f", f"{both}.e", f"{both}.f",
+        f"fields.context.{revision}.$schema", f"fields.context.{revision}.e",
+        f"fields.context.{revision}.f", f"{both}.e", f"{both}.f",
     ]  # fmt: skip
 
 

@@ -227,17 +227,19 @@ def test_treatments_in_words(treatment: Treatment, text: str, state: str):
 def test_a_column_of_documents_tells_what_is_done_inside(tmp_path: Path):
     user = "iglu:com.acme/user/jsonschema/1-*-*"
     inside = "{mail: {encrypt: {level: 2}}, age: {generalize: {step: 10}}, a: drop, b: drop}"
-    treatment = f"{{self_describing: {{{user}: {inside}}}}}"
+    treatment = f"{{self_describing: {{{user}: {inside}, 'iglu:com.acme/*/jsonschema/*-*-*': {{}}}}}}"
     contract = changed("premium: keep", f"premium: keep\n  context: {treatment}")
     make(tmp_path, stream=STREAM, contract=contract)
     stream = load_streams([tmp_path])["shop"]
     (lake,) = [item for item in columns.pseudonymized_columns(stream) if item.name == "context"]
     first = "**Treated entity by entity**, what is not named as the contract's default says:"
-    rest = "`age` **made coarser**: down to a multiple of 10; `a`, `b` **dropped**."
+    rest = "`age` **made coarser**: down to a multiple of 10; `a`, `b` **dropped**"
     link = "[marketing](/assets/shop/marketing)"
+    name = "- `*` `*-*-*` of com.acme: only its name is **kept**."
     assert lake.done.splitlines() == [
         first,
         f"- `user` `1-*-*` of com.acme: `mail` **encrypted** (level 2), opened in {link}; {rest}",
+        name,
     ]
     assert lake.type == "string"
     assert lake.tags == {
@@ -245,7 +247,8 @@ def test_a_column_of_documents_tells_what_is_done_inside(tmp_path: Path):
         "personal_data": "encrypted, generalized, pseudonymized",
     }
     (opened,) = [item for item in columns.derived_columns(stream, "marketing") if item.name == "context"]
-    assert opened.done.splitlines() == [first, f"- `user` `1-*-*` of com.acme: `mail` **decrypted**; {rest}"]
+    mail = "`mail` **decrypted**"
+    assert opened.done.splitlines() == [first, f"- `user` `1-*-*` of com.acme: {mail}; {rest}", name]
     assert opened.tags["personal_data"] == "clear, generalized, pseudonymized"
 
 
