@@ -79,7 +79,7 @@ def command(
     moment = (end or datetime.now(UTC)).replace(microsecond=0)
     planted = Planted()
     with installation() as opened:
-        chosen = stream_named(opened, stream)
+        chosen = stream_named(opened.streams, stream)
         contract, form = _version(chosen, version), chosen.format.form
         most, follows = chosen.max_record_bytes, chosen.contract_field
         blocks = _generated(generate(contract, events, seed, moment, planted, most, form, follows))
