@@ -220,9 +220,8 @@ def _active(source: Source, loaded: list[LoadedContract], settings: StreamSettin
     names = ", ".join(found.file.name for found in active)
     if not active and loaded:
         states = ", ".join(f"{found.file.name} is {found.contract.state}" for found in loaded)
-        source.add(
-            ("contracts",), f"no contract is active ({states})", "write `state: active` in one of them"
-        )
+        mend = "write `state: active` in one of them, or promote one (again, if that was interrupted)"
+        source.add(("contracts",), f"no contract is active ({states})", mend)
     elif len(active) > 1 and settings.contract_field is None:
         problem = f"more than one contract is active ({names}), and nothing says which governs an event"
         mend = "archive all but one, or name the events' own field that says it in `contract_field`"

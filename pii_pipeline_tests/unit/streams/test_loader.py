@@ -340,7 +340,7 @@ def test_without_a_contract_field_exactly_one_contract_is_active(tmp_path):
     ]
     assert problem_of(tmp_path / "c", contract=changed("state: active", "state: in_review")) == (
         "stream.yaml:1: contracts: no contract is active (contract.yaml is in_review) — "
-        "write `state: active` in one of them"
+        "write `state: active` in one of them, or promote one (again, if that was interrupted)"
     )
 
 
