@@ -2,6 +2,7 @@ import hmac
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -359,7 +360,7 @@ def test_what_a_type_cannot_hold_is_null(step: float, number: float, expected: f
 
 
 @pytest.mark.parametrize("unit", ["year", "month", "day", "hour"])
-def test_whole_numbers_are_milliseconds_of_the_years_that_text_can_say(unit: str):
+def test_whole_numbers_are_milliseconds_of_the_years_that_text_can_say(unit: Any):
     first, last = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC))
     ends = [(moment - EPOCH) // timedelta(milliseconds=1) for moment in (first, last)]
     column = pa.array([*ends, ends[0] - 1, ends[1] + 1, 10**18, -(10**18), 2**63 - 1, -(2**63), None, 1984])
