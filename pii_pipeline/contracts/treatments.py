@@ -99,7 +99,8 @@ class Generalize(Treatment, frozen=True):
     ipv6_prefix: int | None = Field(default=None, ge=0, le=128)
     """Bits that stay of an IPv6 address. Without it such an address becomes null."""
     date: Literal["hour", "day", "month", "year"] | None = None
-    """The unit that stays, in UTC. What is no date becomes null."""
+    """The unit that stays, in UTC. Text is ISO 8601, also a year or month alone; a whole number is
+    milliseconds since 1970. What is no date of the years 1 to 9999, or does not tell the unit, is null."""
     step: float | None = Field(default=None, gt=0)
     """A number goes down to a multiple of this."""
 

@@ -59,6 +59,17 @@ def test_as_json(pii: Pii, own_streams: Path, given: Path):
     assert written["warnings"] == []
 
 
+@pytest.mark.parametrize(("platform", "file"), [("strm", "contract.json"), ("snowplow", "pii.json")])
+@pytest.mark.parametrize("name", ["", " ", "Web", "a/b"])
+def test_a_name_that_is_none_is_refused(
+    pii: Pii, own_streams: Path, given: Path, platform: str, file: str, name: str
+):
+    result = pii("contract", "import", "--from", platform, given / file, "--name", name)
+    assert result.exit_code == 2
+    assert f"`{name}` is not lower-case letters" in result.stderr
+    assert list(own_streams.iterdir()) == []
+
+
 def test_a_batch_job_and_back(pii: Pii, own_streams: Path, given: Path, tmp_path: Path):
     arguments = ["--schema", given / "rows.yaml", "--batch-job", given / "job.json", "--name", "rows"]
     assert pii("contract", "import", "--from", "strm", given / "rows.json", *arguments).exit_code == 0

@@ -201,6 +201,31 @@ def test_refused(tmp_path, changes, problem):
 
 
 @pytest.mark.parametrize(
+    ("strategy", "problem"),
+    [
+        (
+            {"pseudonymize": {"hashFunction": SALT, "salt": "SHA-256"}},
+            "hashFunction: unknown hash function — one",
+        ),
+        (
+            {"pseudonymize": {"hashFunction": "MD5", SALT: "salt"}},
+            "pseudonymize: an unknown key — one of hash",
+        ),
+        ({"pseudonymize": {"hashFunction": "MD5", "salt": [SALT]}}, "salt: is not text"),
+        ({"pseudonymize": {"hashFunction": [SALT], "salt": "x"}}, "hashFunction: is not text"),
+        ({"pseudonymize": SALT}, "pseudonymize: is not an object"),
+        ({SALT: {}}, "strategy: an unknown key — one of pseudonymize"),
+        (SALT, "strategy: is not an object"),
+    ],
+)
+def test_a_salt_at_a_wrong_place_is_not_quoted(tmp_path, strategy, problem):
+    with pytest.raises(ConfigurationError) as caught:
+        run(tmp_path, configuration(parameters__strategy=strategy))
+    assert problem in str(caught.value)
+    assert SALT not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("entry", "problem"),
     [
         ({"field": "context"}, "json.field: the enrichment hashes no `context` — did you mean `contexts`?"),

@@ -4,9 +4,10 @@ Nothing is shared with the kernels but what they are handed, the sealer, and the
 """
 
 import json
-import math
 from base64 import b64decode
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -282,14 +283,19 @@ def coarser(value, treatment):
     if treatment.step is not None:
         if isinstance(value, str) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
             return None
-        if isinstance(value, int) and float(treatment.step).is_integer():
-            return value // int(treatment.step) * int(treatment.step)
-        floored = math.floor(value / treatment.step) * treatment.step
-        return int(floored) if isinstance(value, int) else floored
+        step = Fraction(treatment.step)
+        floored = Fraction(value) // step * step
+        if isinstance(value, int):
+            return int(floored) if floored >= -(2**63) else None
+        return float(floored)
     if treatment.date is not None:
         if isinstance(value, str):
             return generalize_date(value, treatment.date)
         if isinstance(value, float) or not -(2**63) <= value < 2**63:
+            return None
+        try:
+            datetime(1970, 1, 1) + timedelta(milliseconds=value)
+        except OverflowError:
             return None
         unit = {"hour": "h", "day": "D", "month": "M", "year": "Y"}[treatment.date]
         moment = np.datetime64(value, "ms").astype(f"datetime64[{unit}]")
