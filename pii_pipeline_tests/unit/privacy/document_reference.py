@@ -294,7 +294,7 @@ def coarser(value, treatment):
         if isinstance(value, float) or not -(2**63) <= value < 2**63:
             return None
         try:
-            datetime(1970, 1, 1) + timedelta(milliseconds=value)
+            _ = datetime(1970, 1, 1) + timedelta(milliseconds=value)
         except OverflowError:
             return None
         unit = {"hour": "h", "day": "D", "month": "M", "year": "Y"}[treatment.date]
