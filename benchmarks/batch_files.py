@@ -8,29 +8,24 @@ floors     DuckDB `read_csv` and Polars `scan_csv`, all columns as text → zstd
 whole job  `pii run`: validation, quarantine, pseudonyms, encryption, self-describing JSON taken apart and
            treated leaf by leaf, leak gate, ledger, derived datasets, all of it on Dagster
 
-Figures are ratios to a floor of the same run on the same machine; absolute times say little. The floors are
-timed before and after every job, and the median of several rounds is told.
+How figures are taken is told in `benchmarks.measuring`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 import tempfile
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks.measuring import print_figures, seconds_of, whole_job
+from benchmarks.measuring import END, figures, parser, print_figures, rounds, seconds_of
 from pii_pipeline.formats import DelimitedText
 from pii_pipeline.samples.generate import generate
 from pii_pipeline.settings import project_root
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import Stream
 
-END = datetime(2026, 11, 22, 10, 59, 59, tzinfo=UTC)
 OBJECTS = 16
 
 
@@ -60,7 +55,7 @@ def floors(stream: Stream, files: list[Path], folder: Path) -> dict[str, float]:
     )
     target = folder / "floor.parquet"
     return {
-        "duckdb": seconds_of(
+        "duckdb_floor": seconds_of(
             "import duckdb; duckdb.execute('SET enable_progress_bar = false'); duckdb.execute("
             + repr(
                 f"COPY (SELECT * FROM read_csv({names!r}, {duckdb_options})) TO '{target}'"
@@ -68,7 +63,7 @@ def floors(stream: Stream, files: list[Path], folder: Path) -> dict[str, float]:
             )
             + ")"
         ),
-        "polars": seconds_of(
+        "polars_floor": seconds_of(
             f"import polars as pl; pl.scan_csv({names!r}, separator={form.delimiter!r}, has_header={header},"
             f" quote_char=None, infer_schema=False, truncate_ragged_lines=True,"
             f" encoding='utf8-lossy', ignore_errors=True).sink_parquet({str(target)!r}, compression='zstd')"
@@ -76,52 +71,21 @@ def floors(stream: Stream, files: list[Path], folder: Path) -> dict[str, float]:
     }
 
 
-def measure(stream: Stream, events: int, seed: int, rounds: int) -> dict[str, Any]:
-    """What is told of so many events of the stream."""
-    found: list[dict[str, float]] = []
-    jobs: list[float] = []
-    peaks: list[int] = []
-    answer: dict[str, Any] = {}
+def measure(stream: Stream, events: int, seed: int, number: int) -> dict[str, Any]:
+    """What is told of so many events of the stream, after so many rounds."""
     with tempfile.TemporaryDirectory(prefix="pii-benchmark-") as temporary:
         folder = Path(temporary)
         files = write_objects(stream, events, seed, folder)
         size = sum(file.stat().st_size for file in files)
-        floors(stream, files, folder)  # not counted: the objects come into the page cache
-        for number in range(rounds):
-            before = floors(stream, files, folder)
-            job = folder / f"job-{number}"
-            job.mkdir()
-            seconds, peak, answer = whole_job(stream.name, files, job)
-            shutil.rmtree(job)
-            after = floors(stream, files, folder)
-            found.append({name: (before[name] + after[name]) / 2 for name in before})
-            jobs.append(seconds)
-            peaks.append(peak)
-    records = answer["hours"][0]["records"]
-    figures: dict[str, Any] = {
-        "records": records,
-        "rounds": rounds,
-        "bytes_per_record": round(size / records),
-        "job_seconds": round(median(jobs), 2),
-        "job_records_per_second": round(records / median(jobs)),
-    }
-    for name in found[0]:
-        figures[f"{name}_floor_seconds"] = round(median(floor[name] for floor in found), 2)
-        ratios = (job / floor[name] for job, floor in zip(jobs, found, strict=True))
-        figures[f"times_{name}_floor"] = round(median(ratios), 2)
-    return figures | {"peak_memory_mib": max(peaks)}
+        found = list(rounds(number, stream.name, files, folder, partial(floors, stream, files, folder)))
+    return figures(found, "record", found[0].answer["hours"][0]["records"], size)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("streams", nargs="+", choices=("snowplow", "retail"))
-    parser.add_argument("--events", type=int, default=500_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("streams", nargs="+", choices=("snowplow", "retail"))
+    command.add_argument("--events", type=int, default=500_000)
+    arguments = command.parse_args()
     known = load_streams((project_root() / "streams",))
     results = {}
     for name in arguments.streams:

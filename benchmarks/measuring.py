@@ -1,18 +1,84 @@
-"""What the benchmarks share: the main job as a user starts it, its memory, a baseline in a fresh process."""
+"""What the benchmarks share: rounds of the main job as a user starts it, floors in fresh processes, figures.
+
+Figures are ratios to a floor of the same run on the same machine; absolute times say little. A machine's
+speed drifts, so the floors are timed before and after every job, and the median of several rounds is told.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 HOUR = "2026-11-22T10"
+END = datetime(2026, 11, 22, 10, 59, 59, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One run of the main job: its seconds, peak memory (MiB) and answer.
+
+    `floors` are the seconds of each floor, the mean of before and after the job.
+    """
+
+    seconds: float
+    peak: int
+    answer: dict[str, Any]
+    floors: dict[str, float]
+
+
+def rounds(
+    number: int, stream: str, files: Sequence[Path], folder: Path, floors: Callable[[], dict[str, float]]
+) -> Iterator[Round]:
+    """So many rounds over the objects in `files`; `floors` times each floor once."""
+    floors()  # not counted: the objects come into the page cache
+    for current in range(number):
+        before = floors()
+        job = folder / f"job-{current}"
+        job.mkdir()
+        seconds, peak, answer = whole_job(stream, files, job)
+        shutil.rmtree(job)
+        after = floors()
+        yield Round(seconds, peak, answer, {name: (before[name] + after[name]) / 2 for name in before})
+
+
+def figures(found: Sequence[Round], unit: str, count: int, size: int) -> dict[str, Any]:
+    """What is told of rounds over `count` records, each a `unit`, of `size` bytes together."""
+    seconds = median(one.seconds for one in found)
+    told: dict[str, Any] = {
+        f"{unit}s": count,
+        "rounds": len(found),
+        f"bytes_per_{unit}": round(size / count),
+        "job_seconds": round(seconds, 2),
+        f"job_{unit}s_per_second": round(count / seconds),
+        "peak_memory_mib": max(one.peak for one in found),
+    }
+    for name in found[0].floors:
+        told[f"{name}_seconds"] = round(median(one.floors[name] for one in found), 2)
+        told[f"times_{name}"] = round(median(one.seconds / one.floors[name] for one in found), 2)
+    return told
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line, as far as all benchmarks have it."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--json", action="store_true")
+    return made
 
 
 def seconds_of(program: str) -> float:

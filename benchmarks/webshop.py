@@ -11,13 +11,11 @@ per row    what a Lambda does, one event at a time: json, jsonschema, then every
            says (hmac, HKDF and AESSIV, urllib, ipaddress), the same two consented datasets opened from what
            that gave, all three written as gzipped JSON lines; on a sample, scaled up
 
-Figures are ratios to a baseline of the same run on the same machine; absolute times say little. A machine's
-speed drifts, so the floor is timed before and after every job, and the median of several rounds is told.
+How figures are taken is told in `benchmarks.measuring`; the loop runs once in every round.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import gzip
 import hashlib
@@ -25,12 +23,12 @@ import hmac
 import ipaddress
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,14 +39,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from benchmarks.measuring import print_figures, seconds_of, whole_job
+from benchmarks.measuring import END, Round, figures, parser, print_figures, rounds, seconds_of
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Mask, Url
 from pii_pipeline.samples.generate import generate
 from pii_pipeline.settings import project_root
 from pii_pipeline.streams.loader import load_streams
 from pii_pipeline.streams.model import Stream
 
-END = datetime(2026, 11, 22, 10, 59, 59, tzinfo=UTC)
 OBJECT_BYTES = 32 << 20
 PER_ROW_SAMPLE = 20_000
 EVENTS_PER_HOUR = 1_000_000
@@ -89,10 +86,10 @@ def duckdb_type(kind: Any) -> str:
     return {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}.get(name, "VARCHAR")
 
 
-def floor(stream: Stream, files: list[Path], folder: Path) -> float:
+def floor(stream: Stream, files: list[Path], folder: Path) -> dict[str, float]:
     """Seconds for DuckDB to turn the objects into Parquet, on all cores, without looking at anything."""
     columns = {name: duckdb_type(part) for name, part in stream.contract.json_schema["properties"].items()}
-    return seconds_of(
+    program = (
         "import duckdb; duckdb.execute('SET enable_progress_bar = false'); duckdb.execute("
         + repr(
             f"COPY (SELECT * FROM read_json({[str(file) for file in files]!r}, columns={columns!r},"
@@ -101,6 +98,7 @@ def floor(stream: Stream, files: list[Path], folder: Path) -> float:
         )
         + ")"
     )
+    return {"floor": seconds_of(program)}
 
 
 class PerRow:
@@ -214,52 +212,28 @@ class PerRow:
         return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
 
 
-def measure(stream: Stream, events: int, seed: int, rounds: int) -> dict[str, Any]:
-    """What is told of so many events."""
-    floors: list[float] = []
+def measure(stream: Stream, events: int, seed: int, number: int) -> dict[str, Any]:
+    """What is told of so many events, after so many rounds."""
+    found: list[Round] = []
     loops: list[float] = []
-    jobs: list[float] = []
-    peaks: list[int] = []
     with tempfile.TemporaryDirectory(prefix="pii-benchmark-") as temporary:
         folder = Path(temporary)
         files = write_objects(stream, events, seed, folder)
         size = sum(file.stat().st_size for file in files)
-        floor(stream, files, folder)  # not counted: the objects come into the page cache
-        for number in range(rounds):
-            before = floor(stream, files, folder)
+        for one in rounds(number, stream.name, files, folder, partial(floor, stream, files, folder)):
+            found.append(one)
             loops.append(PerRow(stream).seconds(files[0], min(events, PER_ROW_SAMPLE), folder) * events)
-            job = folder / f"job-{number}"
-            job.mkdir()
-            seconds, peak, _ = whole_job("webshop", files, job)
-            shutil.rmtree(job)
-            floors.append((before + floor(stream, files, folder)) / 2)
-            jobs.append(seconds)
-            peaks.append(peak)
-    return {
-        "events": events,
-        "rounds": rounds,
-        "bytes_per_event": round(size / events),
-        "floor_seconds": round(median(floors), 2),
+    faster = (loop / one.seconds for loop, one in zip(loops, found, strict=True))
+    return figures(found, "event", events, size) | {
         "per_row_seconds": round(median(loops), 1),
-        "job_seconds": round(median(jobs), 2),
-        "job_events_per_second": round(events / median(jobs)),
-        "times_floor": round(median(job / base for job, base in zip(jobs, floors, strict=True)), 2),
-        "times_faster_than_per_row": round(
-            median(loop / job for job, loop in zip(jobs, loops, strict=True)), 1
-        ),
-        "peak_memory_mib": max(peaks),
+        "times_faster_than_per_row": round(median(faster), 1),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--events", type=int, nargs="+", default=[1_000_000])
+    arguments = command.parse_args()
     stream = load_streams((project_root() / "streams",))["webshop"]
     results = []
     for events in arguments.events:

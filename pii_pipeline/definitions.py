@@ -8,6 +8,7 @@ import dagster as dg
 
 from pii_pipeline.asset_checks import stream_checks
 from pii_pipeline.assets import stream_assets
+from pii_pipeline.assets.broken_stream import broken_stream_asset
 from pii_pipeline.assets.specs import house_policy
 from pii_pipeline.contracts.errors import ConfigurationError
 from pii_pipeline.jobs import process_events
@@ -17,14 +18,16 @@ from pii_pipeline.resources import resources
 from pii_pipeline.schedules import closed_hour
 from pii_pipeline.sensors import landing_sensor
 from pii_pipeline.settings import SettingError, read_settings
+from pii_pipeline.streams.loader import name_problem
 
 
 def build(installation: Installation, progress: Progress = silent) -> dg.Definitions:
     """The definitions over the installation's streams. Reads YAML; opens no database, key or zone.
 
-    Raises `ConfigurationError` for streams that do not load.
+    A stream that does not load is an asset that fails. Raises `ConfigurationError` for a missing folder of
+    streams.
     """
-    streams = installation.streams.values()
+    streams, broken = installation.streams.values(), installation.streams.broken
     warehouse = installation.warehouse.kind
     job = process_events()
     with warnings.catch_warnings():
@@ -33,7 +36,11 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
         definitions = dg.Definitions(
-            assets=[asset for stream in streams for asset in stream_assets(stream, warehouse)],
+            assets=[
+                *(asset for stream in streams for asset in stream_assets(stream, warehouse)),
+                # A folder that cannot be a stream's name was never a stream, and cannot be an asset's name.
+                *(broken_stream_asset(name, broken[name]) for name in broken if not name_problem(name)),
+            ],
             asset_checks=[check for stream in streams for check in stream_checks(stream)],
             jobs=[job],
             sensors=[landing_sensor(stream, job) for stream in streams],
@@ -49,7 +56,11 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
 def defs() -> dg.Definitions:
     """What ``dagster``, ``dg`` and the UI load."""
     try:
-        return build(Installation(read_settings()))
+        installation = Installation(read_settings())
+        streams = installation.streams
+        for problem in streams.problems_of(streams.broken):
+            dg.get_dagster_logger().error(str(problem))
+        return build(installation)
     except (ConfigurationError, SettingError) as error:
         problem = str(error)
     raise dg.DagsterInvalidDefinitionError(problem)

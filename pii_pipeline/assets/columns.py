@@ -7,74 +7,23 @@ treatment and lineage. What the contract declares comes first, what the pipeline
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial, reduce
-from typing import Any, overload
 
-import pyarrow as pa
-
-from pii_pipeline.assets import words
-from pii_pipeline.contracts.model import ARRIVAL, Consent, Contract
-from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, arrow_type, join
-from pii_pipeline.contracts.treatments import (
-    Drop,
-    Encrypt,
-    Keep,
-    Pseudonymize,
-    SelfDescribing,
-    Treatment,
-    Url,
-)
+from pii_pipeline.assets import added, words
+from pii_pipeline.assets.rows import Column, json_type, row, rows_below, step_type, treated_place, type_name
+from pii_pipeline.contracts.model import Contract
+from pii_pipeline.contracts.record_type import Scalar, arrow_type, join
+from pii_pipeline.contracts.treatments import Encrypt, Keep, Pseudonymize, SelfDescribing, Treatment, Url
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
-from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.seal import RAW_EVENTS
-from pii_pipeline.pipeline.validate import ARRIVAL_TIME, columns_under
 from pii_pipeline.privacy.derive import DerivedPlan
-from pii_pipeline.privacy.plan import (
-    CONSENT,
-    CONTRACT,
-    EVENT_TIME,
-    ID_REUSED,
-    KEY_LINK,
-    SUBJECT_TOKEN,
-    UNLISTED,
-    DocumentStep,
-    Leaf,
-    ListStep,
-    RecordStep,
-    Step,
-    column_leaves,
-    compile_plan,
-    lake_type,
-)
+from pii_pipeline.privacy.plan import Leaf, RecordStep, column_leaves, compile_plan
 from pii_pipeline.streams.datasets import consent_request, derived_plan
 from pii_pipeline.streams.model import Derived, Stream
 from pii_pipeline.streams.tables import warehouse_table
 
-UNDECLARED = "*"
-"""Stands in `raw_events` for all keys that the schema does not declare."""
-
 _FIELD_BY_FIELD = "Field by field, see below."
-_CONTRACT = "The version of the contract that the event was judged and treated by."
-_ONE_CONTRACT = "Always the active one: `stream.yaml` names no `contract_field`."
-_UNLISTED = "JSON text of the keys that the schema does not declare."
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`name` is a path in the contract, or the name of a column that the pipeline adds.
-
-    `says` is what its values mean, `done` what was done to them (Markdown; "" where there is nothing to
-    say). `sources` are the columns that its values are made of, as (dataset of the stream, name).
-    """
-
-    name: str
-    type: str
-    says: str
-    done: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    sources: tuple[tuple[str, str], ...] = ()
-    nullable: bool = True
 
 
 def raw_columns(stream: Stream) -> list[Column]:
@@ -89,7 +38,7 @@ def validated_columns(stream: Stream) -> list[Column]:
 
 def bad_event_columns(stream: Stream) -> list[Column]:
     """The columns of ``bad_events``: nothing in them quotes the event but what is sealed."""
-    return _of_all(stream, _bad)
+    return _of_all(stream, added.bad_event_columns)
 
 
 def pseudonymized_columns(stream: Stream) -> list[Column]:
@@ -152,63 +101,12 @@ def _together(versions: Mapping[str, Column | None]) -> Column:
 
 def _raw(stream: Stream, contract: Contract) -> Iterator[Column]:
     yield from _declared(stream, contract, None)
-    yield Column(ARRIVAL, "timestamp", "When the landing object arrived.", tags={"personal_data": "no"})
-    undeclared = f"In the lake {_undeclared(contract)}."
-    says = "Keys that the schema does not declare."
-    yield Column(UNDECLARED, "JSON", says, undeclared, {"personal_data": "clear"})
+    yield from added.raw_columns(contract)
 
 
 def _validated(stream: Stream, contract: Contract) -> Iterator[Column]:
     yield from _declared(stream, contract, RAW_EVENTS)
-    named = [stream.contract_field] if stream.contract_field else []
-    added = {
-        EVENT_TIME: ("When it happened, in UTC.", "", [contract.time_field], "no"),
-        UNLISTED: (_UNLISTED, f"In the lake {_undeclared(contract)}.", [UNDECLARED], "clear"),
-        CONTRACT: (_CONTRACT, "" if named else _ONE_CONTRACT, named, "no"),
-        ARRIVAL_TIME: ("When the landing object arrived, in UTC.", "", [ARRIVAL], "no"),
-    }
-    for item in columns_under(contract):
-        if item.name in added:
-            says, done, names, state = added[item.name]
-            sources = tuple((RAW_EVENTS, name) for name in names)
-            yield Column(item.name, str(item.type), says, done, {"personal_data": state}, sources)
-
-
-def _bad(contract: Contract) -> Iterator[Column]:
-    subject = contract.data_subject
-    sources = {
-        "arrival_time": [ARRIVAL],
-        "sealed_record": [*(name for name, _ in contract.record.fields), UNDECLARED],
-        "subject_tag": [subject.field] if subject else [],
-    }
-    states = {"sealed_record": "encrypted", "subject_tag": "pseudonymized"}
-    for item in bad_events.SCHEMA:
-        yield Column(
-            item.name,
-            str(item.type),
-            _BAD_EVENTS[item.name],
-            tags={"personal_data": states.get(item.name, "no")},
-            sources=tuple((RAW_EVENTS, source) for source in sources.get(item.name, ())),
-            nullable=item.nullable,
-        )
-
-
-_BAD_EVENTS = {
-    "id": "The same whenever the bad event is made again.",
-    "stream": "The stream it came in.",
-    "contract": "The contract it breaks.",
-    "failure_type": "What kind of mistake it is, such as `not_json`, `schema_violation`, `rule_violation`.",
-    "field": "The declared field that is wrong, by its path; empty for the whole record, null for an object.",
-    "rule": "The rule that is broken, such as `required`, `regex`, `max`.",
-    "message": "What is wrong, in words that quote no value.",
-    "arrival_time": "When the landing object arrived.",
-    "landing_object": "Where it was found: the object's path in the landing zone.",
-    "record_number": "Which record of the object, from 0; null for the object itself.",
-    "byte_offset": "Where the record begins in the decompressed object.",
-    "sealed_record": "The record itself, **encrypted** under a key of its stream and arrival day; no dataset "
-    "opens it.",
-    "subject_tag": "Whom it is about, where that could be read: a keyed hash.",
-}
+    yield from added.validated_columns(stream, contract)
 
 
 def _pseudonymized(stream: Stream, contract: Contract) -> Iterator[Column]:
@@ -220,7 +118,7 @@ def _pseudonymized(stream: Stream, contract: Contract) -> Iterator[Column]:
         return _in_the_lake(stream, treatment), tags
 
     yield from _treated(contract, plan.root, VALIDATED_EVENTS, done, lambda _: False)
-    yield from _lake_system(contract, plan.lake_schema())
+    yield from added.lake_columns(contract, plan.lake_schema())
 
 
 def _derived(dataset: Derived, contract: Contract) -> Iterator[Column]:
@@ -236,7 +134,7 @@ def _derived(dataset: Derived, contract: Contract) -> Iterator[Column]:
     root = RecordStep(derived.columns)
     yield from _treated(contract, root, PSEUDONYMIZED_EVENTS, done, derived.readable)
     kept = set(derived.schema().names)
-    for column in _lake_system(contract, derived.plan.lake_schema()):
+    for column in added.lake_columns(contract, derived.plan.lake_schema()):
         if column.name in kept:
             yield replace(column, sources=((PSEUDONYMIZED_EVENTS, column.name),))
 
@@ -251,13 +149,13 @@ def _treated(
     """The fields below `root`. `done(path, treatment, leaves)` says what was done to one, and its tags;
     `readable(leaf)` whether it was decrypted."""
     says = _descriptions(contract)
-    for path, step in _rows(root):
-        place = _place(step)
+    for path, step in rows_below(root):
+        place = treated_place(step)
         sentence, tags = _FIELD_BY_FIELD, {}
         if place is not None:
             text, tags = done(path, contract.treatment(place.path), column_leaves(place))
-            sentence = f"{_capital(text)}."
-        kind = _step_type(step, readable)
+            sentence = f"{words.capital(text)}."
+        kind = step_type(step, readable)
         yield Column(path, kind, says.get(path, ""), sentence, tags, ((upstream, path),))
 
 
@@ -266,7 +164,7 @@ def _declared(stream: Stream, contract: Contract, upstream: str | None) -> Itera
     says, roles = _descriptions(contract), _roles(contract)
     treated = {row(path): treatment for path, _, treatment in contract.treated()}
     sealed = [row(path) for path, node, _ in contract.treated() if not isinstance(node, Scalar)]
-    for path, node in _rows(contract.record):
+    for path, node in rows_below(contract.record):
         done, tags = _FIELD_BY_FIELD, {}
         whole = next((outer for outer in sealed if path.startswith((f"{outer}/", f"{outer}[]"))), None)
         if whole is not None:
@@ -274,64 +172,9 @@ def _declared(stream: Stream, contract: Contract, upstream: str | None) -> Itera
         elif treatment := treated.get(path):
             done = f"In the lake {_in_the_lake(stream, treatment)}."
             tags = {"personal_data": "no" if isinstance(treatment, Keep) else "clear"}
-        kind = _json_type(node) if upstream is None else _type(arrow_type(node))
+        kind = json_type(node) if upstream is None else type_name(arrow_type(node))
         sources = () if upstream is None else ((upstream, path),)
         yield Column(path, kind, says.get(path, ""), done, tags | roles.get(path, {}), sources)
-
-
-def _lake_system(contract: Contract, schema: pa.Schema) -> list[Column]:
-    """The columns of `schema` that the pipeline adds."""
-    subject = [contract.data_subject.field] if contract.data_subject else []
-    person = list(dict.fromkeys([*subject, contract.key_field, EVENT_TIME]))
-    consent = [contract.consent.field] if contract.consent and contract.consent.field else []
-    event_id = [contract.event_id_field] if contract.event_id_field else []
-    dropped = isinstance(contract.default, Drop)
-    known: dict[str, tuple[str, list[str], str]] = {
-        EVENT_TIME: ("When it happened, in UTC.", [EVENT_TIME], "no"),
-        CONTRACT: (_CONTRACT, [CONTRACT], "no"),
-        KEY_LINK: (
-            "Which data key the row is under: the same for one person, key field's value and day.",
-            person,
-            "pseudonymized",
-        ),
-        SUBJECT_TOKEN: ("Leads the key store, and nobody else, to the person.", person, "encrypted"),
-        CONSENT: ("What the person agreed to: levels or purposes.", consent, "no"),
-        ID_REUSED: ("Whether an earlier event with other content has the same id.", event_id, "no"),
-        UNLISTED: (_UNLISTED, [UNLISTED], "no" if dropped else "pseudonymized"),
-    }
-    done = {
-        CONSENT: _consent(contract.consent),
-        ID_REUSED: "" if event_id else "Always null: the contract names no event id.",
-        UNLISTED: _capital(f"{_undeclared(contract)}."),
-    }
-    return [
-        Column(
-            item.name,
-            _type(item.type),
-            says,
-            done.get(item.name, ""),
-            {"personal_data": state},
-            tuple((VALIDATED_EVENTS, name) for name in names),
-            item.nullable,
-        )
-        for item in schema
-        if item.name in known
-        for says, names, state in [known[item.name]]
-    ]
-
-
-def _consent(consent: Consent | None) -> str:
-    """What is there where the events do not say it."""
-    if consent is None:
-        return "Always null: the contract names no consent."
-    levels = " ".join(map(str, consent.default or ()))
-    if consent.field is None:
-        return f"Always {levels}: the contract says so for all events."
-    return f"Where the event says nothing: {levels}." if levels else ""
-
-
-def _undeclared(contract: Contract) -> str:
-    return "**dropped**" if isinstance(contract.default, Drop) else "**pseudonymized**, names and values"
 
 
 def _in_the_lake(stream: Stream, treatment: Treatment) -> str:
@@ -388,60 +231,3 @@ def _roles(contract: Contract) -> dict[str, dict[str, str]]:
         for path in fields.values()
         if path is not None
     }
-
-
-def row(path: str) -> str:
-    """The name of the row of a place: what is said of a list's elements stands with the list."""
-    while path.endswith("[]"):
-        path = path[:-2]
-    return path
-
-
-@overload
-def _rows(root: Record, parent: str = "") -> Iterator[tuple[str, Node]]: ...
-@overload
-def _rows(root: RecordStep, parent: str = "") -> Iterator[tuple[str, Step]]: ...
-def _rows(root: Record | RecordStep, parent: str = "") -> Iterator[tuple[str, Any]]:
-    """Every named field below `root`, with its path, parents before children."""
-    for name, child in root.fields:
-        path = deeper = join(parent, name)
-        yield path, child
-        inner = child
-        while isinstance(inner, ListOf | ListStep):
-            inner, deeper = inner.element, f"{deeper}[]"
-        if isinstance(inner, Record | RecordStep):
-            yield from _rows(inner, deeper)
-
-
-def _place(step: Step) -> Leaf | DocumentStep | None:
-    """The treated place of a row; None for a record, whose fields have rows of their own."""
-    while isinstance(step, ListStep):
-        step = step.element
-    return None if isinstance(step, RecordStep) else step
-
-
-def _step_type(step: Step, readable: Callable[[Leaf], bool]) -> str:
-    if isinstance(step, ListStep):
-        return f"list of {_step_type(step.element, readable)}"
-    if isinstance(step, RecordStep):
-        return "record"
-    if isinstance(step, Leaf) and readable(step):
-        return _type(arrow_type(step.node))
-    return _type(lake_type(step))
-
-
-def _type(data_type: pa.DataType) -> str:
-    if pa.types.is_list(data_type):
-        return f"list of {_type(data_type.value_type)}"
-    return "record" if pa.types.is_struct(data_type) else str(data_type)
-
-
-def _json_type(node: Node) -> str:
-    if isinstance(node, ListOf):
-        return f"list of {_json_type(node.element)}"
-    return node.kind if isinstance(node, Scalar) else "record"
-
-
-def _capital(text: str) -> str:
-    """Text that begins with a word in Markdown's ``**``, with a capital."""
-    return text[:2] + text[2:3].upper() + text[3:]

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from pii_pipeline.assets.columns import Column
+from pii_pipeline.assets.rows import Column
 from pii_pipeline.partitions import HOURS
 from pii_pipeline.streams.loader import STREAM_FILE
 from pii_pipeline.streams.model import Stream

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from textwrap import shorten
 
-from pii_pipeline.assets.columns import row
+from pii_pipeline.assets.rows import row
 from pii_pipeline.contracts.treatments import Encrypt
 from pii_pipeline.ledger import Counts, rows_count
 from pii_pipeline.pipeline.seal import Sealed

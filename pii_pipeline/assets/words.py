@@ -64,7 +64,7 @@ def entity_by_entity(treatment: SelfDescribing, said: Callable[[Treatment], str]
             alike.setdefault(said(inner), []).append(path)
         vendor, name, _, version = criterion.removeprefix("iglu:").split("/")
         listed = "; ".join(f"{_code(names)} {text}" for text, names in alike.items())
-        lines.append(f"- `{name}` `{version}` of {vendor}: {listed}")
+        lines.append(f"- `{name}` `{version}` of {vendor}: {listed or 'only its name is **kept**'}")
     return "\n".join(lines)
 
 
@@ -95,3 +95,8 @@ def _coarser(treatment: Generalize) -> str:
 
 def _code(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def capital(text: str) -> str:
+    """Text that begins with a word in Markdown's ``**``, with a capital."""
+    return text[:2] + text[2:3].upper() + text[3:]

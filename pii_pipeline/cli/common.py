@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pii_pipeline.pipeline.installation import Installation
+    from pii_pipeline.streams.loader import Streams
     from pii_pipeline.streams.model import Stream
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -70,16 +71,23 @@ def unknown(what: str, name: str, known: Collection[str]) -> click.UsageError:
     return click.UsageError(f"no {what} is called `{name}`; {mend}", click.get_current_context())
 
 
-def stream_named(opened: Installation, name: str) -> Stream:
-    """The stream of that name; a usage error if there is none."""
-    if name not in opened.streams:
-        raise unknown("stream", name, opened.streams)
-    return opened.streams[name]
+def stream_named(streams: Streams, name: str) -> Stream:
+    """The stream of that name; a usage error if there is none. Raises what is wrong with a broken one."""
+    try:
+        return streams[name]
+    except KeyError:
+        raise unknown("stream", name, [*streams, *streams.broken]) from None
 
 
-def streams_named(opened: Installation, names: Sequence[str]) -> list[Stream]:
-    """The streams of those names, or all of them."""
-    return [stream_named(opened, name) for name in dict.fromkeys(names)] or list(opened.streams.values())
+def streams_named(streams: Streams, names: Sequence[str]) -> list[Stream]:
+    """The streams of those names; without any all that load."""
+    return [stream_named(streams, name) for name in dict.fromkeys(names)] or list(streams.values())
+
+
+def say_broken(streams: Streams) -> None:
+    """Says on standard error what is wrong with the streams that an answer about all of them lacks."""
+    for problem in streams.problems_of(streams.broken):
+        click.echo(f"pii: {problem}", err=True)
 
 
 def print_json(value: Any) -> None:

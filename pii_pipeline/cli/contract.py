@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from pii_pipeline.cli import contract_export, contract_import
-from pii_pipeline.cli.common import console, json_option, plural, print_json
+from pii_pipeline.cli.common import console, json_option, plural, print_json, say_broken, stream_named
 from pii_pipeline.cli.contract_versions import (
     contract_named,
     diff,
@@ -17,7 +17,7 @@ from pii_pipeline.cli.contract_versions import (
     new_version,
     promote,
 )
-from pii_pipeline.cli.loading import error_entry, load_named, warning_entry
+from pii_pipeline.cli.loading import error_entry, known_streams, warning_entry
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import ListOf, Node, Scalar
@@ -72,8 +72,10 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     streams: list[Stream] = []
     problems: tuple[Problem, ...] = ()
     try:
-        streams = load_named(names)
-        problems = tuple(_against_the_ledger(streams, known_contracts()))
+        loaded = known_streams()
+        asked = dict.fromkeys(names) or [*loaded, *loaded.broken]
+        streams = [stream_named(loaded, name) for name in asked if name not in loaded.broken]
+        problems = (*loaded.problems_of(asked), *_against_the_ledger(streams, known_contracts()))
     except ConfigurationError as error:
         problems = error.problems
     cautions = [caution for stream in streams for caution in stream.warnings]
@@ -102,11 +104,14 @@ def list_contracts(as_json: bool) -> None:
     """List the streams with all versions of their contracts: since when each has been active, as far as there
     is a ledger, and whether its file is still what it was then; and the derived datasets.
 
+    What is wrong with streams that do not load is on standard error; with --json they have a name and errors.
+
     \b
     Example:
       pii contract list --json
     """
-    streams = load_named(())
+    streams = known_streams()
+    say_broken(streams)
     known = known_contracts()
     if as_json:
         print_json(
@@ -120,8 +125,13 @@ def list_contracts(as_json: bool) -> None:
                     "tables": list(stream.warehouse),
                     "folder": str(stream.folder),
                     "description": stream.description,
+                    "errors": [],
                 }
-                for stream in streams
+                for stream in streams.values()
+            ]
+            + [
+                {"stream": name, "errors": list(map(error_entry, problems))}
+                for name, problems in streams.broken.items()
             ]
         )
         return
@@ -136,7 +146,7 @@ def list_contracts(as_json: bool) -> None:
         "Tables",
         "Description",
     )
-    for stream in streams:
+    for stream in streams.values():
         for contract in stream.versions:
             version = _version(contract, known)
             first = contract is stream.versions[0]
@@ -167,7 +177,7 @@ def show(name: str, as_json: bool) -> None:
       pii contract show acme/webshop-click/1.0.0
     """
     listed = contract_named(name) if "/" in name else None
-    stream = load_named((listed.stream.name if listed else name,))[0]
+    stream = stream_named(known_streams(), listed.stream.name if listed else name)
     contract = next(
         (version for version in stream.versions if listed and version.contract == listed.contract),
         stream.contract,
@@ -229,6 +239,8 @@ def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
             "settings": {"unlisted": default.name},
         }
         for criterion, places in treatment.entities.items():
+            if not places:
+                yield _field(f"{path} {criterion}", "schema", Keep())
             for inner, place in places.items():
                 yield _field(f"{path} {criterion} {inner}", "any", place)
 

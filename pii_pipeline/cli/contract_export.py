@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from pii_pipeline.cli.common import json_option, print_json
+from pii_pipeline.cli.common import json_option, print_json, stream_named
 from pii_pipeline.cli.errors import Failure
-from pii_pipeline.cli.loading import error_entry, load_named
+from pii_pipeline.cli.loading import error_entry, known_streams
 from pii_pipeline.contracts.errors import ConfigurationError, Problem
 from pii_pipeline.contracts.source import Source, read_yaml
 from pii_pipeline.streams.model import Stream
@@ -31,7 +31,7 @@ def command(platform: str, name: str, folder: Path, as_json: bool) -> None:
     Example:
       pii contract export clicks --to strm exported
     """
-    (stream,) = load_named((name,))
+    stream = stream_named(known_streams(), name)
     problems: tuple[Problem, ...] = ()
     exported = Exported({}, ())
     try:

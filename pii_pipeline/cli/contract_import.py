@@ -57,7 +57,7 @@ def command(
         for option, given in (("--schema", schema), ("--batch-job", batch_job)):
             if given is not None:
                 raise click.UsageError(f"{option} is for --from strm", click.get_current_context())
-        name = name or "snowplow"
+        name = "snowplow" if name is None else name
         imported = snowplow.import_stream(name, read_json(file), stock("snowplow"))
     else:
         name, imported = _from_strm(file, schema, batch_job, name)
@@ -73,7 +73,7 @@ def _from_strm(
     contract_name, schema_name = strm.contract_name(contract)
     given = embedded_schema(contract) if schema is None else None
     given = given or _schema(schema or _beside(file, (schema_name, contract_name)))
-    name = name or contract_name.lower().replace("-", "_")
+    name = contract_name.lower().replace("-", "_") if name is None else name
     return name, strm.import_stream(name, contract, given, read_json(batch_job) if batch_job else None)
 
 

@@ -24,7 +24,7 @@ def command(stream: str, dataset: str, hour: str | None, as_json: bool) -> None:
       pii files webshop marketing --hour 2026-11-22T10
     """
     with installation() as opened:
-        chosen = stream_named(opened, stream)
+        chosen = stream_named(opened.streams, stream)
         known = datasets(chosen)
         if dataset not in known:
             raise unknown(f"dataset of {stream} that may be read", dataset, known)

@@ -53,7 +53,7 @@ def command(stream: str, files: tuple[Path, ...], hour: str | None, as_json: boo
     landed = []
     with installation() as opened:
         zone = opened.zones.landing
-        chosen = stream_named(opened, stream)
+        chosen = stream_named(opened.streams, stream)
         for file in files:
             with _opened(file, chosen.format.suffix) as (object_name, source):
                 landed.append(land(zone, chosen.name, into, object_name, source))

@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from pii_pipeline.cli.common import console, installation, json_option, plural, print_json
+from pii_pipeline.cli.common import console, installation, json_option, plural, print_json, say_broken
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.pipeline.query import QueryError, QueryResult, query
 
@@ -33,6 +33,7 @@ def command(sql: str, limit: int | None, as_json: bool) -> None:
       pii query "select failure_type, count(*) from webshop.bad_events group by all"
     """
     with installation() as opened:
+        say_broken(opened.streams)
         try:
             result = query(opened, sql, limit if limit or as_json else SHOWN)
         except QueryError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pii_pipeline.cli.common import plural, size_text
+from pii_pipeline.contracts.errors import Problem
 from pii_pipeline.lake import ObjectInfo
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus, table_layer
 from pii_pipeline.pipeline.arrivals import layers_of
@@ -106,8 +107,16 @@ class Waiting:
 
     def as_json(self) -> dict[str, Any]:
         """As the report of an hour that is none."""
-        nothing = HourReport(HourStatus(self.stream, "", self.objects, 0, self._bytes, 0), (), {}, {})
-        return nothing.as_json() | {"hour": None, "problems": [self.problem]}
+        return _of_no_hour(HourStatus(self.stream, "", self.objects, 0, self._bytes, 0), [self.problem])
+
+
+def broken_as_json(stream: str, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What is wrong with the files of a stream, as the report of an hour that is none."""
+    return _of_no_hour(HourStatus(stream, "", 0, 0, 0, 0), list(map(str, problems)))
+
+
+def _of_no_hour(status: HourStatus, problems: list[str]) -> dict[str, Any]:
+    return HourReport(status, (), {}, {}, problems).as_json() | {"hour": None}
 
 
 def hour_reports(

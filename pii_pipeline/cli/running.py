@@ -47,13 +47,13 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
     """Runs what the user asked for; `crew`: processes that are there for it already."""
     with installation() as opened:
         opened.processes.adopt(crew)
-        chosen = streams_named(opened, streams)
+        chosen = streams_named(opened.streams, streams)
         for stream in chosen:  # a wrong key file, secret or salt is a wrong setting, not a failed step
             opened.secret_version(stream)
         refused = _refused(opened, chosen)
         work = _work(opened, [stream for stream in chosen if stream.name not in refused], hour)
         trouble, idle = _run(opened, work, force)
-        trouble = [*refused.values(), *trouble]
+        trouble = [*(() if streams else _broken(opened)), *refused.values(), *trouble]
         reports = hour_reports(opened, chosen, set(work))
         if as_json:
             failed = [{"hour": item.hour, "asset": item.where, "reason": item.reason} for item in trouble]
@@ -68,6 +68,13 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
         click.echo(_summary(work, idle, trouble))
     if trouble:
         click.get_current_context().exit(1)
+
+
+def _broken(opened: Installation) -> Iterator[Trouble]:
+    """What is wrong with the files of streams that a run of all of them has to leave out."""
+    for name, problems in opened.streams.broken.items():
+        for problem in problems:
+            yield Trouble(None, name, str(problem))
 
 
 def _refused(opened: Installation, streams: Sequence[Stream]) -> dict[str, Trouble]:

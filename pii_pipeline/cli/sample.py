@@ -62,7 +62,10 @@ def command(
     into_landing: bool,
     as_json: bool,
 ) -> None:
-    """Generate believable events of STREAM, some of them bad, in the stream's own format.
+    """Generate believable events of STREAM in its own format, about one in a hundred of them bad.
+
+    Bad in the ways that its contract and format allow; how many is counted, with --json by kind and by the
+    failure type that they are to be found under.
 
     \b
     Example:
@@ -79,7 +82,7 @@ def command(
     moment = (end or datetime.now(UTC)).replace(microsecond=0)
     planted = Planted()
     with installation() as opened:
-        chosen = stream_named(opened, stream)
+        chosen = stream_named(opened.streams, stream)
         contract, form = _version(chosen, version), chosen.format.form
         most, follows = chosen.max_record_bytes, chosen.contract_field
         blocks = _generated(generate(contract, events, seed, moment, planted, most, form, follows))
@@ -105,6 +108,7 @@ def command(
             "duplicates": planted.duplicates,
             "reused_ids": planted.reused_ids,
             "bad": dict(planted.bad),
+            "failure_types": dict(planted.failure_types),
         }
         print_json({"stream": stream, "records": planted.records, **counts, "output": where})
         return

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import click
 
-from pii_pipeline.cli.common import Hour, console, installation, json_option, print_json, streams_named
+from pii_pipeline.cli.common import (
+    Hour,
+    console,
+    installation,
+    json_option,
+    print_json,
+    say_broken,
+    streams_named,
+)
 from pii_pipeline.cli.landed import unknown_objects
-from pii_pipeline.cli.report import Waiting, hour_reports, print_reports
+from pii_pipeline.cli.report import Waiting, broken_as_json, hour_reports, print_reports
 
 
 @click.command()
@@ -16,23 +24,28 @@ from pii_pipeline.cli.report import Waiting, hour_reports, print_reports
 def command(streams: tuple[str, ...], hour: str | None, as_json: bool) -> None:
     """Show what came and what was made of it, per stream and hour, and where the files are.
 
-    Also how many landing objects wait for a run. With --json these are an entry whose hour is null.
+    Also how many landing objects wait for a run, and what is wrong with the files of a stream that is left
+    out. With --json these are entries whose hour is null.
 
     \b
     Example:
       pii status webshop --hour 2026-11-22T10
     """
     with installation() as opened:
-        chosen = streams_named(opened, streams)
+        chosen = streams_named(opened.streams, streams)
         reports = hour_reports(opened, chosen, {hour} if hour else None)
         found = () if hour else [Waiting(stream.name, unknown_objects(opened, stream)) for stream in chosen]
         waiting = [item for item in found if item.objects]
+        broken = () if streams else opened.streams.broken
+        if broken:
+            say_broken(opened.streams)
         if as_json:
-            print_json([item.as_json() for item in (*reports, *waiting)])
+            entries = [item.as_json() for item in (*reports, *waiting)]
+            print_json([*entries, *(broken_as_json(name, opened.streams.broken[name]) for name in broken)])
             return
         if reports:
             print_reports(console(), opened, reports)
-        else:
+        elif not broken:
             click.echo("Nothing was processed yet. See `pii land --help` and `pii run --help`.")
         for item in waiting:
             click.echo(f"{item.stream}: {item.problem}")

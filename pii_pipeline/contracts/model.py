@@ -223,8 +223,7 @@ class Contract(Model):
         for treatment in (self.default, *self.fields.values()):
             yield treatment
             if isinstance(treatment, SelfDescribing):
-                for places in treatment.entities.values():
-                    yield from places.values()
+                yield from (place for _, _, place in treatment.places())
 
     @property
     def hashes(self) -> bool:
@@ -233,12 +232,13 @@ class Contract(Model):
 
     def treatment(self, path: str) -> Treatment:
         """The treatment of the field at `path`: its own, that of the nearest listed parent, the default."""
-        while path:
-            listed = self.fields.get(path)
-            if listed is not None:
-                return listed
+        return self.fields[listed] if (listed := self.listed(path)) else self.default
+
+    def listed(self, path: str) -> str:
+        """The path that the field at `path` is listed under: its own or a parent's; "" for neither."""
+        while path and path not in self.fields:
             path = parent(path)
-        return self.default
+        return path
 
     def treated(self) -> Iterator[tuple[str, Node, Treatment]]:
         """Every place that is treated by itself, with its type and treatment: the leaves, and what is

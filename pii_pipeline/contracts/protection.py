@@ -91,7 +91,7 @@ def _granted(before: Sequence[int] | None, after: Sequence[int] | None, type: Co
 def _readable(treatment: Treatment, default: Treatment) -> int:
     """How much of a value everybody can read."""
     if isinstance(treatment, SelfDescribing):
-        inside = [item for paths in treatment.entities.values() for item in paths.values()]
+        inside = [place for _, _, place in treatment.places()]
         return max(_readable(item, default) for item in (default, *inside))
     return _READABLE[type(treatment)]
 

@@ -104,6 +104,12 @@ def parent(path: str) -> str:
     return path[:-2] if path.endswith("[]") else path.rpartition("/")[0]
 
 
+def parents(path: str) -> Iterator[str]:
+    """The paths of the records and lists around a field, the nearest first."""
+    while path := parent(path):
+        yield path
+
+
 def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     """Every node below `node` with its path, parents before children; `node` itself is left out."""
     if isinstance(node, Record):

@@ -6,7 +6,9 @@ In YAML a treatment is its bare name (``keep``) or its name with settings (``{en
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -22,10 +24,16 @@ _DIGEST_BYTES: dict[HashFunction, int] = {"MD5": 16, "SHA-1": 20, "SHA-256": 32,
 class Treatment(Named, frozen=True):
     """Base of the eight; `name` is the word used in YAML."""
 
+    deep: ClassVar[bool] = True
+    """Whether it holds, inside documents, for all that is below the place it is listed for. Else for a scalar
+    there and a list of scalars: in objects anything may stand, and by what leaves something readable it would
+    stay so."""
+
 
 class Keep(Treatment, frozen=True):
     """Stays readable for everybody."""
 
+    deep = False
     name: Literal["keep"] = "keep"
     allow: tuple[Allowed, ...] = ()
     """What the leak gate is not to look for in this field, because it misreads it: a detector, or `original`
@@ -84,13 +92,15 @@ class Encrypt(Treatment, frozen=True):
 class Generalize(Treatment, frozen=True):
     """Made coarser: an IP address to its prefix, a date to a unit, a number down to a multiple of `step`."""
 
+    deep = False
     name: Literal["generalize"] = "generalize"
     ipv4_prefix: int | None = Field(default=None, ge=0, le=32)
     """Bits that stay of an IPv4 address. Without it such an address becomes null."""
     ipv6_prefix: int | None = Field(default=None, ge=0, le=128)
     """Bits that stay of an IPv6 address. Without it such an address becomes null."""
     date: Literal["hour", "day", "month", "year"] | None = None
-    """The unit that stays, in UTC. What is no date becomes null."""
+    """The unit that stays, in UTC. Text is ISO 8601, also a year or month alone; a whole number is
+    milliseconds since 1970. What is no date of the years 1 to 9999, or does not tell the unit, is null."""
     step: float | None = Field(default=None, gt=0)
     """A number goes down to a multiple of this."""
 
@@ -106,6 +116,7 @@ class Url(Treatment, frozen=True):
     """Scheme, host and path stay; user info and fragment go; query values are pseudonymized. What may stay
     and looks like personal data is pseudonymized all the same."""
 
+    deep = False
     name: Literal["url"] = "url"
     keep_query: tuple[str, ...] = ()
     """Parameters whose values stay."""
@@ -117,6 +128,7 @@ class Mask(Treatment, frozen=True):
     """Characters become ``*``, so that the length stays visible. A value too short to hide at least half of
     its characters is masked whole."""
 
+    deep = False
     name: Literal["mask"] = "mask"
     keep_first: int = Field(default=0, ge=0)
     """Characters that stay at the beginning."""
@@ -125,31 +137,57 @@ class Mask(Treatment, frozen=True):
 
 
 CRITERION = re.compile(
-    r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/"
+    r"iglu:(?:[a-zA-Z0-9-_.]+|\*)/(?:[a-zA-Z0-9-_]+|\*)/[a-zA-Z0-9-_]+/"
     r"([1-9][0-9]*|\*)-(0|[1-9][0-9]*|\*)-(0|[1-9][0-9]*|\*)"
 )
-"""Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` is any number."""
+"""Snowplow's schema criterion: ``iglu:vendor/name/format/model-revision-addition``; ``*`` is any number, and
+here any vendor or name too."""
+
+
+@cache
+def _pattern(criterion: str) -> re.Pattern[str]:
+    names, _, version = re.escape(criterion).replace(r"\*", "*").rpartition("/")
+    return re.compile(f"{names.replace('*', '[^/]+')}/{version.replace('*', '[0-9]+')}")
+
+
+def matches(criterion: str, uri: str) -> bool:
+    """Whether the schema of this URI meets the criterion."""
+    return _pattern(criterion).fullmatch(uri) is not None
 
 
 def intersection(one: str, other: str) -> str | None:
     """The criterion of the schemas that meet both criteria; None if there are none."""
-    (name, _, version), (other_name, _, other_version) = one.rpartition("/"), other.rpartition("/")
-    pairs = list(zip(version.split("-"), other_version.split("-"), strict=False))
-    if name != other_name or any("*" not in pair and pair[0] != pair[1] for pair in pairs):
+    pairs = list(zip(_parts(one), _parts(other), strict=False))
+    if any("*" not in pair and pair[0] != pair[1] for pair in pairs):
         return None
-    return f"{name}/{'-'.join(max(pair) for pair in pairs)}"  # any digit is greater than `*`
+    common = [max(pair) for pair in pairs]  # whatever may stand in a schema is greater than `*`
+    return f"iglu:{'/'.join(common[:3])}/{'-'.join(common[3:])}"
 
 
-SCHEMA_URI = re.compile(
-    r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/"
-    r"[1-9][0-9]{0,3}-(?:0|[1-9][0-9]{0,3})-(?:0|[1-9][0-9]{0,3})"
-)
+def _parts(criterion: str) -> list[str]:
+    """Vendor, name, format, and the three numbers."""
+    names, _, version = criterion.removeprefix("iglu:").rpartition("/")
+    return [*names.split("/"), *version.split("-")]
+
+
+_VERSION = "[1-9][0-9]{0,3}-(?:0|[1-9][0-9]{0,3})-(?:0|[1-9][0-9]{0,3})"
+
+SCHEMA_URI = re.compile(r"iglu:[a-zA-Z0-9-_.]+/[a-zA-Z0-9-_]+/[a-zA-Z0-9-_]+/" + _VERSION)
 """A schema by its name and version: a criterion without ``*``. Longer numbers might be somebody's."""
+
+ENVELOPE = re.compile(
+    r"iglu:com\.snowplowanalytics\.snowplow/(?:contexts|unstruct_event)/jsonschema/" + _VERSION
+)
+"""The schemas of documents that only hold entities, as Snowplow prescribes them: derived contexts too have
+that of contexts."""
 
 
 def _placed(value: Any) -> Any:
     if not isinstance(value, dict):
-        raise ValueError("not paths with treatments; write them below the criterion: {address/city: keep}")
+        raise ValueError(
+            "not paths with treatments; write them below the criterion: {address/city: keep}, or {} for the "
+            "schema's name alone"
+        )
     return value
 
 
@@ -158,17 +196,23 @@ class SelfDescribing(Treatment, frozen=True):
 
     All criteria that match an entity's schema hold together; where several name one path, the first one does.
     Whatever no criterion and path names is treated by the contract's default, values of any type, down to
-    the leaves; names that are not listed are pseudonymized too.
+    the leaves; names that are not listed are pseudonymized too, and so are schemas that meet no criterion.
     """
 
     name: Literal["self_describing"] = "self_describing"
     entities: dict[str, Annotated[dict[str, AnyTreatment], BeforeValidator(_placed)]] = Field(default={})
-    """Schema criterion → path inside the entity's data → treatment. In YAML the criteria stand right below
-    the treatment's name."""
+    """Schema criterion → path inside the entity's data → treatment; a criterion without paths, `{}`, only
+    leaves the schema itself readable. In YAML the criteria stand right below the treatment's name."""
 
     @classmethod
     def with_settings(cls, settings: Any) -> Self:
         return cls.model_validate({"entities": settings})
+
+    def places(self) -> Iterator[tuple[str, str, Treatment]]:
+        """Criterion, path inside, and treatment of everything listed."""
+        for criterion, treatments in self.entities.items():
+            for inner, treatment in treatments.items():
+                yield criterion, inner, treatment
 
 
 TREATMENTS: dict[str, type[Treatment]] = {

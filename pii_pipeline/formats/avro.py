@@ -4,9 +4,8 @@ Values are left as they are stored: logical types are ignored, bytes and fixed a
 Avro's JSON encoding), a union's value stands alone. What JSON cannot hold stays visible, and makes a record
 that validation refuses: NaN and infinities are written as such, text that is not UTF-8 keeps its bytes.
 
-The file comes from a stranger, and so does its schema. fastavro decodes values; the container, whose lengths
-and counts may be any number, is walked here. A schema is refused by which a few bytes could become values
-without bound, or levels that fastavro's C code has no stack for.
+The file comes from a stranger. fastavro decodes values, by a schema that `avro_schema` has vetted; the
+container, whose lengths and counts may be any number, is walked here.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ import orjson
 import pyarrow as pa
 
 from pii_pipeline.formats.avro_codecs import CODECS, PIECE, Pieces
+from pii_pipeline.formats.avro_schema import NOTHING, ROW, vetted
 from pii_pipeline.formats.decompression import Raw
-from pii_pipeline.formats.problems import ObjectFault
+from pii_pipeline.formats.problems import ObjectFault, UntilFault
 from pii_pipeline.formats.records import RecordChunk
 
 _MAGIC = b"Obj\x01"
@@ -34,18 +34,6 @@ _WINDOW = 1 << 18
 _PASSED_OVER = 8
 """… times as long as a record that is decoded may be one whose end is looked for."""
 _CHUNK_BYTES = 1 << 18
-
-_SCHEMA_KEYS = {"type", "name", "namespace", "fields", "items", "values", "symbols", "size"}
-"""What decoding needs: no logical types, no defaults for fastavro to judge, none of its own marks."""
-_MAX_LEVELS = 200
-_MAX_FREE_VALUES = 1000
-_VALUES_PER_BYTE = 4
-_FEWEST_BYTES = {"null": 0, "float": 4, "double": 8}
-"""… of a value of a primitive type; of the others, 1."""
-
-_ROW = "row"
-_NOTHING = {"type": "record", "name": "pii_pipeline_row", "fields": []}
-"""A reader's schema that passes over the whole of a record."""
 
 
 class _Row(NamedTuple):
@@ -67,23 +55,17 @@ def avro_records(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[Rec
     number = 0
     rows: list[_Row] = []
     size = 0
-    fault: ObjectFault | None = None
-    reading = _rows(_File(blocks), max_record_bytes)
-    while True:
-        try:
-            row = next(reading, None)
-        except ObjectFault as error:
-            fault, row = error, None
-        if rows and (row is None or size >= _CHUNK_BYTES):
+    whole = UntilFault(_rows(_File(blocks), max_record_bytes))
+    for row in whole:
+        rows.append(row)
+        size += len(row.text)
+        if size >= _CHUNK_BYTES:
             yield _chunk(rows, number)
             number += len(rows)
             rows, size = [], 0
-        if row is None:
-            break
-        rows.append(row)
-        size += len(row.text)
-    if fault is not None:
-        raise fault
+    if rows:
+        yield _chunk(rows, number)
+    whole.raise_fault()
 
 
 def _chunk(rows: list[_Row], number: int) -> RecordChunk:
@@ -140,26 +122,18 @@ class _File:
     """The bytes of the object. Where a fault of the object ends them, it is raised when they are missed."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._fault: ObjectFault | None = None
-        self._raw = Raw(self._read, 1)
+        self._whole = UntilFault(blocks)
+        unread = iter(self._whole)
+        self._raw = Raw(lambda _: next(unread, b""), 1)
         self.position = 0
 
-    def _read(self, size: int) -> bytes:
-        try:
-            return b"" if self._fault else next(self._blocks, b"")
-        except ObjectFault as error:
-            self._fault = error
-            return b""
-
     def truncated(self) -> NoReturn:
-        raise self._fault or ObjectFault("object_truncated", "the Avro file ends early")
+        raise self._whole.fault or ObjectFault("object_truncated", "the Avro file ends early")
 
     def at_end(self) -> bool:
         if self._raw.peek(1):
             return False
-        if self._fault:
-            raise self._fault
+        self._whole.raise_fault()
         return True
 
     def peek(self, count: int) -> bytes:
@@ -198,8 +172,8 @@ class _Window:
     """A part of a block's content, from which records are decoded."""
 
     def __init__(self, pieces: Pieces) -> None:
-        self._pieces = pieces
-        self._fault: ObjectFault | None = None
+        self._whole = UntilFault(pieces)
+        self._pieces = iter(self._whole)
         self._content = b""
         self.view = io.BytesIO()
 
@@ -214,14 +188,11 @@ class _Window:
         """Drops what lies before `begin` and takes in content up to `size` bytes; false if there is none."""
         parts = [self._content[begin:]]
         held = len(parts[0])
-        try:
-            while self._fault is None and held < size and (piece := next(self._pieces, b"")):
-                parts.append(piece)
-                held += len(piece)
-        except ObjectFault as error:
-            self._fault = error  # what came before it is decoded first
-        if len(parts) == 1 and self._fault is not None:
-            raise self._fault
+        while held < size and (piece := next(self._pieces, b"")):
+            parts.append(piece)
+            held += len(piece)
+        if len(parts) == 1:
+            self._whole.raise_fault()
         self._content = b"".join(parts)
         self.view = io.BytesIO(self._content)
         return len(parts) > 1
@@ -244,7 +215,7 @@ class _Decoder:
         self._max = max_record_bytes
         # Nothing gets shorter in JSON than a double: its 8 bytes may be four characters with their comma.
         self._max_decoded = 2 * max_record_bytes + PIECE
-        self._schema, self._has_floats = _parsed(schema)
+        self._schema, self._has_floats = vetted(schema)
 
     def records(self, pieces: Pieces, count: int) -> Iterator[tuple[bytes, bool]]:
         """The JSON texts of a block's `count` records; only the first bytes of one that is too large."""
@@ -265,7 +236,7 @@ class _Decoder:
             begin = 0
         if window.view.tell() == begin:
             raise ObjectFault("object_malformed", "the records of the Avro file take no bytes")
-        text = self._text(value[_ROW])
+        text = self._text(value[ROW])
         return text[: self._max], len(text) > self._max
 
     def _passed_over(self, window: _Window, begin: int) -> tuple[bytes, bool]:
@@ -274,7 +245,7 @@ class _Decoder:
             content = window.view.getvalue()
             view = _Exact(content)
             view.seek(begin)
-            if self._read(view, _NOTHING) is not None:
+            if self._read(view, NOTHING) is not None:
                 window.view.seek(view.tell())
                 return content[begin : begin + self._max], True
             held = len(content) - begin
@@ -314,93 +285,3 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _parsed(text: bytes) -> tuple[Any, bool]:
-    """The schema of a record whose one field is the file's record; and whether there are floats in it."""
-    named: dict[str, Any] = {}
-    try:
-        row = {**_NOTHING, "fields": [{"name": _ROW, "type": _bare(json.loads(text), 0)}]}
-        schema: Any = fastavro.parse_schema(row, named)
-        resolver = _Resolver(named)
-        free_values, levels = resolver.record(schema)
-    except ObjectFault:
-        raise
-    except Exception:  # noqa: BLE001 - of json's and fastavro's many, some with the schema's text
-        raise ObjectFault("object_malformed", "the schema of the Avro file is none") from None
-    if levels > _MAX_LEVELS:
-        raise _refused("has too many levels")
-    if free_values > _MAX_FREE_VALUES:
-        raise _refused("has too many values that take no bytes")
-    # Definitions stand in place of all names: fastavro need not gather them again for every record.
-    return {**schema, "__named_schemas": {}}, bool(resolver.kinds & {"float", "double"})
-
-
-def _refused(what: str) -> ObjectFault:
-    return ObjectFault("object_malformed", f"the schema of the Avro file {what}")
-
-
-def _bare(schema: Any, level: int) -> Any:
-    """`schema` with nothing but what decoding needs."""
-    if level > _MAX_LEVELS:
-        raise _refused("has too many levels")
-    if isinstance(schema, list):
-        return [_bare(part, level + 1) for part in schema]
-    if isinstance(schema, dict):
-        return {key: _bare(schema[key], level + 1) for key in schema if key in _SCHEMA_KEYS}
-    return schema
-
-
-class _Resolver:
-    """Puts definitions in the place of names, in place, and finds how much can come of how few bytes.
-
-    That is the most values, in excess of `_VALUES_PER_BYTE` for every byte, that a type can have. If it is
-    above 0 for the elements of a list, no number of bytes bounds the list; for a record it is what may come
-    on top. fastavro goes as many levels deep as a schema has: where it refers to itself, as deep as data say.
-    """
-
-    def __init__(self, named: dict[str, Any]) -> None:
-        self._named = named
-        self._records: dict[str, tuple[int, int] | None] = {}  # None: within it now
-        self.kinds: set[str] = set()
-
-    def record(self, schema: dict[str, Any]) -> tuple[int, int]:
-        """The excess and the levels of a record."""
-        name = schema["name"]
-        if name in self._records:
-            known = self._records[name]
-            if known is None:
-                raise _refused("refers to itself")
-            return known
-        self._records[name] = None
-        names = [field["name"] for field in schema["fields"]]
-        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
-            raise _refused("has a record with two fields of one name")
-        excess, levels = 1, 0
-        for field in schema["fields"]:
-            field["type"], more, below = self._resolve(field["type"])
-            excess += more
-            levels = max(levels, below)
-        self._records[name] = excess, levels + 1
-        return excess, levels + 1
-
-    def _resolve(self, schema: Any) -> tuple[Any, int, int]:
-        if isinstance(schema, list):
-            branches = [self._resolve(branch) for branch in schema]
-            most = max((excess for _, excess, _ in branches), default=0)
-            levels = max((levels for _, _, levels in branches), default=0)
-            return [branch for branch, _, _ in branches], most - _VALUES_PER_BYTE, levels + 1
-        if isinstance(schema, str):
-            schema = self._named.get(schema, schema)
-        kind = schema["type"] if isinstance(schema, dict) else schema
-        self.kinds.add(kind)
-        if kind in ("record", "error"):
-            return schema, *self.record(schema)
-        if kind in ("array", "map"):
-            part = "items" if kind == "array" else "values"
-            schema[part], excess, levels = self._resolve(schema[part])
-            if excess > (0 if kind == "array" else _VALUES_PER_BYTE):
-                raise _refused("has lists of values that take no bytes")
-            return schema, 1 - _VALUES_PER_BYTE, levels + 1
-        size = schema["size"] if kind == "fixed" else _FEWEST_BYTES.get(kind, 1)
-        return schema, 1 - _VALUES_PER_BYTE * size, 0

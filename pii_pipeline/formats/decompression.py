@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import zstandard
 
-from pii_pipeline.formats.problems import ObjectFault
+from pii_pipeline.formats.problems import ObjectFault, UntilFault
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -107,15 +107,8 @@ def _joined(blocks: Iterator[bytes], block_size: int) -> Iterator[bytes]:
     """`blocks` in portions of at least `block_size`; what came before a fault is delivered before it."""
     parts: list[bytes] = []
     size = 0
-    fault: ObjectFault | None = None
-    while fault is None:
-        try:
-            block = next(blocks, None)
-        except ObjectFault as error:
-            fault = error
-            break
-        if block is None:
-            break
+    whole = UntilFault(blocks)
+    for block in whole:
         parts.append(block)
         size += len(block)
         if size >= block_size:
@@ -123,8 +116,7 @@ def _joined(blocks: Iterator[bytes], block_size: int) -> Iterator[bytes]:
             parts, size = [], 0
     if size:
         yield b"".join(parts)
-    if fault is not None:
-        raise fault
+    whole.raise_fault()
 
 
 _CORRUPT = "the compressed data is corrupt"

@@ -10,6 +10,7 @@ behind it. That its record is bad is for `split_fields` to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -23,6 +24,8 @@ from pii_pipeline.formats.problems import ObjectFault
 from pii_pipeline.formats.records import RecordChunk
 
 _MAX_COLUMNS = 10_000
+_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _CARRIAGE_RETURN = b"\r"[0]
 _OTHER = _CARRIAGE_RETURN  # stands for any character that is no quote and ends nothing
 
@@ -52,9 +55,18 @@ def delimited_records(
 
 def _header(chunk: RecordChunk, format: DelimitedText) -> tuple[str, ...]:
     """The names in the one record of `chunk`."""
+    written = chunk.records[0].as_py()
+    if _LONE_RETURN.search(written):
+        mend = "write lines that end in \\n or \\r\\n"
+        raise ObjectFault("object_malformed", f"the header has a carriage return that ends no line; {mend}")
     if chunk.too_large.any():
         raise ObjectFault("object_malformed", "the header is longer than a record may be")
     count = 1 + len(delimiter_positions(chunk, format).positions)
+    others = [named for mark, named in _DELIMITERS.items() if mark.encode() in written]
+    if count == 1 and others and not (format.quoted and written.startswith(b'"')):
+        problem = f"the header is one column, with {others[0]} in its name"
+        mend = "if that is the delimiter, say so in stream.yaml (format)"
+        raise ObjectFault("object_malformed", f"{problem}; {mend}")
     numbered = tuple(f"column {number}" for number in range(1, count + 1))
     if count > _MAX_COLUMNS:
         raise ObjectFault("object_malformed", f"the header has more than {_MAX_COLUMNS:,} columns")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
 
 ProblemType = Literal[
     "object_empty",
@@ -24,6 +27,24 @@ class ObjectFault(Exception):
 
     def __reduce__(self) -> tuple[type[ObjectFault], tuple[ProblemType, str]]:
         return ObjectFault, (self.type, self.message)
+
+
+class UntilFault(Generic[T]):
+    """What an iterator gives before its fault, which waits until all that came before it is dealt with."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self.fault: ObjectFault | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            yield from self._items
+        except ObjectFault as error:
+            self.fault = error
+
+    def raise_fault(self) -> None:
+        if self.fault is not None:
+            raise self.fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pii_pipeline.formats.cutting import RecordCutter
 from pii_pipeline.formats.decompression import decompressed
 from pii_pipeline.formats.delimited import delimited_records
 from pii_pipeline.formats.kinds import JSON, AvroContainer, DelimitedText, Format, JsonText
-from pii_pipeline.formats.problems import ObjectFault, ObjectProblem
+from pii_pipeline.formats.problems import ObjectFault, ObjectProblem, UntilFault
 from pii_pipeline.formats.records import RecordChunk
 
 BLOCK_SIZE = 1 << 18  # stays in the processor's cache
@@ -80,19 +80,11 @@ def read_records(
 
 def _json_records(blocks: Iterator[bytes], max_record_bytes: int) -> Iterator[RecordChunk]:
     cutter = RecordCutter(max_record_bytes)
-    fault: ObjectFault | None = None
-    while True:
-        try:
-            block = next(blocks, None)
-        except ObjectFault as error:
-            fault = error
-            break
-        if block is None:
-            break
+    whole = UntilFault(blocks)
+    for block in whole:
         yield from cutter.feed(block)
     yield from cutter.finish()
-    if fault is not None:
-        raise fault
+    whole.raise_fault()
     if cutter.unterminated:
         raise ObjectFault("object_truncated", "the JSON array is not closed")
     if not cutter.records and not cutter.is_array:
@@ -119,20 +111,15 @@ def read_chunks(
     packer = _Packer(max_chunk_records, max_chunk_bytes)
     problems: list[ObjectProblem] = []
     for index, source in enumerate(objects):
-        reading = _read_object(index, source, max_record_bytes, format, block_size)
-        while True:
-            try:
-                records = next(reading, None)
-            except ObjectFault as fault:
-                problems.append(ObjectProblem(index, fault.type, fault.message))
-                break
-            if records is None:
-                break
+        reading = UntilFault(_read_object(index, source, max_record_bytes, format, block_size))
+        for records in reading:
             for chunk in packer.add(records):
                 yield chunk
                 # What the packer still has is of this object: all records of those before are out.
                 yield from problems
                 problems = []
+        if (fault := reading.fault) is not None:
+            problems.append(ObjectProblem(index, fault.type, fault.message))
     yield from packer.flush()
     yield from problems
 
@@ -141,17 +128,12 @@ def _read_object(
     index: int, source: ObjectSource, max_record_bytes: int, format: Format, block_size: int
 ) -> Iterator[RecordChunk]:
     with closing(source.open()) as file:
-        fault: ObjectFault | None = None
-        try:
-            reading = read_records(file, source.name, max_record_bytes, format, block_size=block_size)
-            for records in reading:
-                yield replace(records, object=np.full(len(records), index, np.int32))
-        except ObjectFault as error:
-            fault = error
+        reading = UntilFault(read_records(file, source.name, max_record_bytes, format, block_size=block_size))
+        for records in reading:
+            yield replace(records, object=np.full(len(records), index, np.int32))
         while file.read(block_size):  # what a fault left unread
             pass
-    if fault is not None:
-        raise fault
+    reading.raise_fault()
 
 
 class _Packer:

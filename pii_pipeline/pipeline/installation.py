@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -24,7 +24,7 @@ from pii_pipeline.pipeline.contract_lock import refuse_changed
 from pii_pipeline.pipeline.made import MadeAhead
 from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.settings import Settings
-from pii_pipeline.streams.loader import load_streams
+from pii_pipeline.streams.loader import Streams, load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
 from pii_pipeline.warehouse.warehouse import Warehouse, warehouse_at
 
@@ -54,7 +54,8 @@ class Installation:
     """What every layer needs, made when it is first asked for.
 
     Opening it makes key-encryption key, database and zones where they are missing. Raises the typed errors
-    of what it opens: a wrong setting, a stream that does not load, a changed secret.
+    of what it opens: a wrong setting, a changed secret. A stream that does not load stops nobody who does not
+    ask for it.
     """
 
     def __init__(self, settings: Settings, batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> None:
@@ -70,8 +71,8 @@ class Installation:
         self._windows_lock = Lock()
 
     @cached_property
-    def streams(self) -> Mapping[str, Stream]:
-        """The streams by name."""
+    def streams(self) -> Streams:
+        """The streams by name, and what is wrong with those that do not load."""
         return load_streams(self.settings.streams)
 
     @cached_property

@@ -62,7 +62,7 @@ from pii_pipeline.privacy.sealer import RowKeys
 from pii_pipeline.streams.datasets import dataset_schema
 from pii_pipeline.streams.model import Stream
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 DOCUMENT_BYTES = 32 * 1024 * 1024
 """Of documents in a chunk. Treated, they are as a rule three times as long, and 33 times where each of their

@@ -57,7 +57,7 @@ from pii_pipeline.privacy.plan import CONTRACT, EVENT_TIME, UNLISTED
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.validation import SideBySide
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 BAD_EVENTS = "bad_events"
 ARRIVAL_TIME = "_arrival_time"
 

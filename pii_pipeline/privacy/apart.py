@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.contracts.record_type import Node, Scalar
-from pii_pipeline.contracts.treatments import SCHEMA_URI, Drop, Encrypt, Generalize, Keep, Pseudonymize
+from pii_pipeline.contracts.treatments import ENVELOPE, SCHEMA_URI, Drop, Encrypt, Keep, matches
 from pii_pipeline.privacy.canonical import json_bytes, parse_json
 from pii_pipeline.privacy.plan import DocumentStep, Leaf, Place
 from pii_pipeline.privacy.sealer import Index
 
 _SCALAR = (str, int, float, bool)
+_NESTED = frozenset((dict, list))
 _NULL = type(None)
 _GONE = object()
 _NO_NAMES: Mapping[Any, _Spot] = {}
@@ -47,6 +46,7 @@ class _Spot:
 
     `whole` takes any value as one; else `columns` takes scalars, by their type. Keys are found in `names`, or
     else are `below`; their names go to `unlisted`. `everything` takes all that is here and below, nulls too.
+    `nested`: the spot, in place of this one, of an object, and of a list that holds objects or lists.
     `misshapen`: by type, where an object or list goes that has not the shape of the places listed below.
     `entities`: what is found here may be one. `idle`: nothing here or below it matters.
     """
@@ -60,6 +60,7 @@ class _Spot:
         "idle",
         "misshapen",
         "names",
+        "nested",
         "unlisted",
         "whole",
     )
@@ -71,6 +72,7 @@ class _Spot:
         self.names: Mapping[Any, _Spot] = {}
         self.below = self.element = self
         self.everything: Column | None = None
+        self.nested: _Spot | None = None
         self.misshapen: Mapping[type, Column] = {}
         self.entities = False
         self.idle = not columns and unlisted is None
@@ -85,9 +87,10 @@ class Apart:
         self._step = step
         self._filling = filling
         self._columns = {leaf: Column(leaf) for leaf in step.leaves if wanted(leaf)}
+        self._hidden_schemas = Column(step.names)
         self._misfits = Column(step.unlisted)
         self._renamed: list[tuple[dict[str, Any], list[str]]] = []
-        self._uniforms: dict[tuple[Leaf, ...], _Spot] = {}
+        self._uniforms: dict[Leaf, _Spot] = {}
         self._trees: dict[tuple[str, ...], _Spot] = {}
         self._entities: dict[tuple[str | None, bool], _Spot] = {}
         self._parsed = parse_json(texts)
@@ -98,8 +101,8 @@ class Apart:
         """Those that have values; if they are to be treated, without what is dropped. Names come last."""
         return [
             column
-            for leaf, column in self._columns.items()
-            if column.values and not (self._filling and isinstance(leaf.treatment, Drop))
+            for column in (self._hidden_schemas, *self._columns.values())
+            if column.values and not (self._filling and isinstance(column.leaf.treatment, Drop))
         ]
 
     def fill(self, column: Column, treated: pa.Array) -> None:
@@ -108,7 +111,7 @@ class Apart:
             treated = treated.dictionary_decode()
         is_json = pa.types.is_binary(treated.type)
         values = parse_json(treated.cast(pa.string())) if is_json else treated.to_pylist()
-        if column.leaf == self._step.names:
+        if column is self._columns.get(self._step.names):
             self._rename(values)
         else:
             _put(column, values)
@@ -133,8 +136,8 @@ class Apart:
         return pa.array(texts, pa.binary()).cast(pa.string())
 
     def _take(self) -> None:
-        columns = list(self._columns.values())
-        whole = self._staying(self._uniform((self._step.unlisted,)))
+        columns = [self._hidden_schemas, *self._columns.values()]
+        whole = self._staying(self._uniform(self._step.unlisted))
         for number, value in enumerate(self._parsed):
             if type(value) is dict and "schema" in value and "data" in value:
                 self._walk(value, self._entity(value["schema"], root=True))
@@ -162,6 +165,8 @@ class Apart:
                 if at.idle:
                     continue
                 kind = type(value)
+                if at.nested is not None and (kind is dict or (kind is list and _holds_nested(value))):
+                    at = at.nested
                 if at.whole is not None and kind is not _NULL:
                     column = at.whole
                 elif kind in at.misshapen:
@@ -229,25 +234,40 @@ class Apart:
         known = self._entities.get((schema, root))
         if known is not None:
             return known
-        uri = schema if schema is not None and SCHEMA_URI.fullmatch(schema) else None
-        unlisted = self._uniform((self._step.unlisted,))
         criteria: tuple[str, ...] = ()
-        if uri is not None:
-            named = dict.fromkeys(place.criterion for place in self._step.places)
-            criteria = tuple(criterion for criterion in named if _pattern(criterion).fullmatch(uri))
-        data = self._tree(criteria) if criteria else self._envelope() if root else unlisted
+        if schema is not None and SCHEMA_URI.fullmatch(schema):
+            criteria = tuple(criterion for criterion in self._step.criteria if matches(criterion, schema))
+        envelope = root and schema is not None and ENVELOPE.fullmatch(schema) is not None
+        unlisted = self._uniform(self._step.unlisted)
+        if not envelope and any(place.criterion in criteria for place in self._step.places):
+            data = self._tree(criteria)
+        else:
+            data = self._envelope() if root else unlisted
+        readable = self._uniform(self._step.schemas)
         spot = _Spot({}, unlisted.unlisted)
         spot.names = {
-            "schema": self._staying(unlisted) if uri is None else self._uniform((self._step.schemas,)),
+            "schema": readable if envelope or criteria else self._hidden_schema(),
             "data": self._staying(data),
         }
         spot.below = unlisted
         self._entities[schema, root] = spot
         return spot
 
+    def _hidden_schema(self) -> _Spot:
+        """The spot of a schema that the contract does not list: where names are hidden it is one of them,
+        unless it is an object or list."""
+        unlisted = self._uniform(self._step.unlisted)
+        if isinstance(self._step.unlisted.treatment, Keep | Drop):
+            return self._staying(unlisted)
+        hidden = self._step.names in self._columns
+        spot = _Spot(dict.fromkeys(_SCALAR, self._hidden_schemas) if hidden else {}, None)
+        spot.nested = spot.element = unlisted
+        spot.idle = spot.idle and unlisted.idle
+        return spot
+
     def _envelope(self) -> _Spot:
         """The data of a document that only holds entities: one, or a list of them."""
-        unlisted = self._uniform((self._step.unlisted,))
+        unlisted = self._uniform(self._step.unlisted)
         one, element = _Spot(unlisted.columns, unlisted.unlisted), _Spot(unlisted.columns, unlisted.unlisted)
         one.element, element.element = element, unlisted
         for spot in (one, element):
@@ -261,60 +281,77 @@ class Apart:
             for place in self._step.places:
                 if place.criterion in criteria:
                     root.add(place)
-            self._trees[criteria] = self._listed(root, (self._step.unlisted,))
+            self._trees[criteria] = self._around(root, self._step.unlisted)
         return self._trees[criteria]
 
-    def _listed(self, named: _Named, leaves: tuple[Leaf, ...]) -> _Spot:
-        """The spot of a place on the way to others; `leaves` are those around it."""
-        leaves = named.leaves or leaves
-        rest = self._uniform(leaves)
-        if named.leaves and isinstance(leaves[0].treatment, Encrypt):
-            spot = _Spot(rest.columns, None)
-            spot.whole = rest.columns.get(str)
+    def _listed(self, named: _Named, around: Leaf) -> _Spot:
+        """The spot of a place that is listed, or on the way to one; `around` holds there otherwise."""
+        if not named.leaves:
+            return self._around(named, around)
+        treatment = named.leaves[0].treatment
+        spot = _Spot(self._scalars(named.leaves), None)
+        if isinstance(treatment, Encrypt):
+            spot.whole = spot.columns.get(str)
             return spot
+        if treatment.deep:
+            return self._around(named, named.leaves[0])
+        spot.nested = self._around(named, around)
+        if named.element is not None and named.element.leaves:
+            spot.element = spot.nested.element
+        spot.idle = not spot.columns and spot.nested.idle
+        return spot
+
+    def _around(self, named: _Named, leaf: Leaf) -> _Spot:
+        """The spot of a place on the way to others; whatever is there and not listed goes to `leaf`."""
+        rest = self._uniform(leaf)
         if not named.names and named.element is None:
             return rest
         spot = _Spot(rest.columns, rest.unlisted)
-        spot.names = {name: self._listed(inner, leaves) for name, inner in named.names.items()}
+        spot.names = {name: self._listed(inner, leaf) for name, inner in named.names.items()}
         spot.below = rest
-        spot.element = rest if named.element is None else self._listed(named.element, leaves)
-        spot.misshapen = self._misshapen(named, leaves[0], rest)
+        spot.element = rest if named.element is None else self._listed(named.element, leaf)
+        spot.misshapen = self._misshapen(named, leaf, rest)
         spot.idle = rest.idle and spot.element.idle and all(inner.idle for inner in spot.names.values())
         return spot
 
     def _misshapen(self, named: _Named, leaf: Leaf, rest: _Spot) -> Mapping[type, Column]:
-        """Of a place that stays readable as `leaf` says: a list where the places below it are those of an
+        """Where what is not listed is kept, by `leaf`: a list where the places below it are those of an
         object, or the other way round. In it what they are to hide would be read; it becomes null."""
         column = self._misfits if self._filling else rest.columns.get(str)
-        if column is None or isinstance(leaf.treatment, Pseudonymize | Encrypt | Drop):
+        if column is None or not isinstance(leaf.treatment, Keep):
             return {}
         shapes = {dict: named.names, list: named.element}
         return {shape: column for shape, listed in shapes.items() if not listed}
 
-    def _uniform(self, leaves: tuple[Leaf, ...]) -> _Spot:
-        """The spot of a place whose values, and all below it, go to these leaves."""
-        if leaves in self._uniforms:
-            return self._uniforms[leaves]
-        treatment, names = leaves[0].treatment, None
-        columns: dict[type, Column] = {}
-        for leaf in leaves:
-            if leaf in self._columns:
-                columns |= dict.fromkeys(_types(leaf), self._columns[leaf])
-        if columns:
-            other = self._misfits if self._filling else next(iter(columns.values()))
-            columns = dict.fromkeys(_SCALAR, other) | columns
+    def _uniform(self, leaf: Leaf) -> _Spot:
+        """The spot of a place whose values, and all below it, go to this leaf."""
+        if leaf in self._uniforms:
+            return self._uniforms[leaf]
+        treatment, names = leaf.treatment, None
+        columns = self._scalars((leaf,))
         if isinstance(treatment, Keep):
             names = None if self._filling else columns.get(str)
         elif not isinstance(treatment, Drop):
             names = self._columns.get(self._step.names)
         spot = _Spot(columns, names)
-        if len(leaves) == 1 and not isinstance(treatment, Drop | Generalize):
+        if not isinstance(treatment, Drop):
             spot.everything = columns.get(str)
         if isinstance(treatment, Drop) and columns:
             spot.whole = columns[str]
             spot.columns = columns | {_NULL: columns[str]}
-        self._uniforms[leaves] = spot
+        self._uniforms[leaf] = spot
         return spot
+
+    def _scalars(self, leaves: tuple[Leaf, ...]) -> dict[type, Column]:
+        """Where scalars of these leaves go, by type; those that none of them takes are misfits."""
+        columns: dict[type, Column] = {}
+        for leaf in leaves:
+            if leaf in self._columns:
+                columns |= dict.fromkeys(_types(leaf), self._columns[leaf])
+        if not columns:
+            return columns
+        other = self._misfits if self._filling else next(iter(columns.values()))
+        return dict.fromkeys(_SCALAR, other) | columns
 
     def _staying(self, spot: _Spot) -> _Spot:
         """The same spot for a key that has to stay: what would be dropped there becomes null."""
@@ -359,9 +396,8 @@ def _types(leaf: Leaf) -> tuple[type, ...]:
     return taken.get(leaf.node, _SCALAR)
 
 
-@cache
-def _pattern(criterion: str) -> re.Pattern[str]:
-    return re.compile(re.escape(criterion).replace(r"\*", "[0-9]+"))
+def _holds_nested(found: list[Any]) -> bool:
+    return not _NESTED.isdisjoint(map(type, found))
 
 
 def _put(column: Column, values: list[Any]) -> None:

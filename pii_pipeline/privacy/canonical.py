@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +15,10 @@ from pii_pipeline.contracts.record_type import Node, Scalar, arrow_type
 MAX_DEPTH = 200
 """Levels of nesting, as in validation; a text with more is not read."""
 
-_LONG_NUMBER = r"(^|[\[:,\s-])[0-9]{19}"
+LONG_NUMBER = 10**12
+"""From here on a whole number can be that of a card."""
+
+_BEYOND_64_BITS = r"(^|[\[:,\s-])[0-9]{19}"
 """Only a text that has this can have a whole number beyond 64 bits."""
 
 
@@ -23,6 +27,19 @@ def number_text(value: float | int) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
         return str(int(value))
     return str(value) if isinstance(value, int) else repr(value)
+
+
+def is_long_whole(value: float) -> bool:
+    """Whether it is a whole number of 13 and more digits, within 64 bits."""
+    return LONG_NUMBER <= abs(value) < 2**63 and value.is_integer()
+
+
+def long_whole_texts(values: pa.Array) -> pa.Array:
+    """A column of doubles as the texts of whole numbers, null where `is_long_whole` says no."""
+    numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+    size = np.abs(numbers)
+    long = (size >= LONG_NUMBER) & (size < 2**63) & (np.floor(numbers) == numbers)
+    return pa.array(np.where(long, numbers, 0).astype(np.int64), mask=~long).cast(pa.string())
 
 
 def scalar_text(value: Any) -> str:
@@ -52,7 +69,7 @@ def json_bytes(value: Any) -> bytes:
 def parse_json(texts: pa.Array) -> list[Any]:
     """JSON texts (a string column) as values, whole numbers exact. What cannot be read, or is nested too
     deeply, stays the text it is."""
-    exact = pc.match_substring_regex(texts, _LONG_NUMBER).to_pylist()
+    exact = pc.match_substring_regex(texts, _BEYOND_64_BITS).to_pylist()
     return [
         None if text is None else _parse(text, long)
         for text, long in zip(texts.to_pylist(), exact, strict=True)

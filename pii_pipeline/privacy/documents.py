@@ -1,14 +1,14 @@
 """Columns of self-describing JSON: taken apart into a column per leaf, treated, and put together again.
 
 A document is ``{"schema": …, "data": …}``. Its data is an entity or a list of entities, each such an object
-again, as in Snowplow's unstructured events and contexts; where the contract has a criterion for the schema of
-the document itself, that is the entity. A text that is no such document is one value that nobody listed.
+again, as in Snowplow's unstructured events and contexts; where the contract has paths for the schema of any
+other document, that is the entity itself. A text that is no such document is one value that nobody listed.
 
 Domain and associated data of a leaf come from the contract's handle/name, the field, the criterion *as it is
 written*, and the path: ``acme/web NUL contexts iglu:com.acme/user/jsonschema/1-*-* address/city``. So a value
 has one pseudonym through all versions of a schema that its criterion stands for. Values that nobody listed
-have a domain in common, field by field (``contexts $unlisted``), and the names of keys another one
-(``contexts $names``).
+have a domain in common, field by field (``contexts $unlisted``), and the names of keys and schemas another
+one (``contexts $names``).
 
 Parsed documents take several times the memory of their text, so they are worked on in blocks. Rows of one
 owner with equal documents are worked on once.
@@ -26,7 +26,7 @@ import pyarrow as pa
 from pii_pipeline.contracts.record_type import Scalar
 from pii_pipeline.contracts.treatments import Encrypt, Keep
 from pii_pipeline.privacy.apart import Apart
-from pii_pipeline.privacy.canonical import json_bytes, scalar_text
+from pii_pipeline.privacy.canonical import is_long_whole, json_bytes, scalar_text
 from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.encodings import flat
 from pii_pipeline.privacy.plan import DocumentStep, Leaf
@@ -58,7 +58,7 @@ def to_treat(leaf: Leaf, values: list[Any]) -> pa.Array:
 
 def as_treated(leaf: Leaf, values: list[Any]) -> pa.Array:
     """What stands in treated documents, for whoever goes on with them or looks at them. Of kept values only
-    text and whole numbers: nothing is known by the looks of others."""
+    text and whole numbers, long ones also where they are doubles: nothing is known by the looks of others."""
     if isinstance(leaf.treatment, Keep):
         return pa.array([_looked_at(value) for value in values], pa.string())
     if leaf.node in (Scalar("integer"), Scalar("number")):
@@ -81,6 +81,8 @@ def _looked_at(value: Any, shortest_number: int = 0) -> str | None:
     if type(value) is int:
         text = str(value)
         return text if len(text) >= shortest_number else None
+    if type(value) is float:
+        return str(int(value)) if is_long_whole(value) else None
     if type(value) in (dict, list):
         return json_bytes(value).decode()
     return value if type(value) is str else None

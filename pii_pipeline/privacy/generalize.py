@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -18,8 +19,12 @@ _MAPPED = bytes(10) + b"\xff\xff"
 """IPv4 as IPv6 (RFC 4291, 2.5.5.2) begins so."""
 _DECIMAL = 1e12
 """Numbers below have at least three decimals that a double can tell."""
+_INT64 = 2.0**63
 _CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}
 """Characters of ISO 8601 text up to and including the unit."""
+_YEAR_OR_MONTH = re.compile(r"[0-9]{4}(?:-[0-9]{2})?")
+_MILLISECONDS = pa.scalar(-62_135_596_800_000), pa.scalar(253_402_300_799_999)
+"""The first and the last of the years 1 to 9999, which text can say too."""
 
 
 def generalize_ip(text: str, treatment: Generalize) -> str | None:
@@ -44,7 +49,10 @@ def generalize_ip(text: str, treatment: Generalize) -> str | None:
 
 
 def generalize_date(text: str, unit: str) -> str | None:
-    """An ISO 8601 date or time, in UTC, cut to hour, day, month or year; anything else becomes null."""
+    """An ISO 8601 date or time, in UTC, cut to hour, day, month or year; anything else becomes null, and so
+    does a year or month alone that does not tell the unit."""
+    if _YEAR_OR_MONTH.fullmatch(text) and len(text) >= _CUT[unit]:
+        text += "-01-01"[len(text) - _CUT["year"] :]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -62,7 +70,9 @@ def generalize_column(values: pa.Array, node: Node, treatment: Generalize) -> pa
     if treatment.step is not None:
         return _floor_numbers(values, treatment.step)
     if treatment.date is not None and kind == "integer":
-        moments = values.cast(pa.timestamp("ms"))
+        first, last = _MILLISECONDS
+        known = pc.and_(pc.greater_equal(values, first), pc.less_equal(values, last))
+        moments = pc.if_else(known, values, pa.scalar(None, pa.int64())).cast(pa.timestamp("ms"))
         return pc.floor_temporal(moments, unit=treatment.date).cast(pa.int64())
     pairs = distinct(values)
     texts = pairs.dictionary.to_pylist()
@@ -74,20 +84,26 @@ def generalize_column(values: pa.Array, node: Node, treatment: Generalize) -> pa
 
 
 def _floor_numbers(values: pa.Array, step: float) -> pa.Array:
+    """Null too where the multiple is beyond what the type holds."""
     null = values.is_null().to_numpy(zero_copy_only=False)
     numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
-    if pa.types.is_integer(values.type) and float(step).is_integer():
+    whole = pa.types.is_integer(values.type)
+    if whole and float(step).is_integer() and step < _INT64:
         floored = numbers // int(step) * int(step)
+        beyond = floored > numbers  # wrapped
     else:
-        floored = _floor_decimals(numbers, step)
-    return pa.array(floored, values.type, mask=null, safe=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            floored = _floor_decimals(numbers.astype(np.float64), step)
+            beyond = ~(np.abs(floored) < (_INT64 if whole else np.inf))
+    null = null | beyond
+    return pa.array(np.where(null, 0, floored).astype(numbers.dtype), values.type, mask=null)
 
 
 def _floor_decimals(numbers: np.ndarray, step: float) -> np.ndarray:
     """The multiples as decimals are counted: 52.37 is one of 0.01, and 52.379 goes down to 52.37, though
-    binary fractions make 52.36 and 52.370000000000005 of them."""
+    binary fractions make 52.36 and 52.370000000000005 of them. Infinite or NaN beyond a double's range."""
     digits = max(0, -int(Decimal(repr(step)).as_tuple().exponent))
     count = np.floor(numbers / step)
     below, at, above = (np.round((count + more) * step, digits) for more in (-1, 0, 1))
     decimal = np.where(above <= numbers, above, np.where(at <= numbers, at, below))
-    return np.where(np.abs(numbers) < _DECIMAL, decimal, count * step)
+    return np.where(np.abs(numbers) < _DECIMAL, decimal, numbers - np.mod(numbers, step))

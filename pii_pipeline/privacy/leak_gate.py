@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from pii_pipeline.contracts.record_type import Scalar
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Mask, Pseudonymize, Url
+from pii_pipeline.privacy.canonical import LONG_NUMBER, long_whole_texts
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.documents import Look, as_treated, to_search
 from pii_pipeline.privacy.encodings import HEX_DIGITS, flat, hex_digits
@@ -160,7 +161,10 @@ def detector_leaks(leaf: Leaf, values: pa.Array) -> list[Leak]:
     assert isinstance(leaf.treatment, Keep)
     texts = values.dictionary if isinstance(values, pa.DictionaryArray) else values
     if pa.types.is_integer(texts.type):
-        texts = pc.filter(texts, pc.greater_equal(pc.abs_checked(texts), 10**12)).cast(pa.string())
+        long = pc.or_(pc.greater_equal(texts, LONG_NUMBER), pc.less_equal(texts, -LONG_NUMBER))
+        texts = pc.filter(texts, long).cast(pa.string())
+    elif pa.types.is_floating(texts.type):
+        texts = long_whole_texts(texts)
     if not pa.types.is_string(texts.type):
         return []
     return [
@@ -217,13 +221,15 @@ class _Texts:
 
     @classmethod
     def of(cls, column: pa.Array) -> _Texts | None:
-        """Of a column of texts or whole numbers; None of any other."""
+        """Of a column of texts or numbers, of doubles the long whole ones; None of any other."""
         code = None
         if isinstance(column, pa.DictionaryArray):
             code = column.indices.fill_null(-1).to_numpy().astype(np.int64)
             column = column.dictionary
         if pa.types.is_integer(column.type):
             column = column.cast(pa.string())
+        elif pa.types.is_floating(column.type):
+            column = long_whole_texts(column)
         return cls(column, code) if pa.types.is_string(column.type) else None
 
     def trimmed(self) -> _Texts:

@@ -62,11 +62,13 @@ class Place:
 class DocumentStep:
     """A column of self-describing JSON. Dropped places have a leaf here, by which they are found.
 
-    `schemas`: the names of schemas, which stay; `unlisted`: every value that no criterion and path names;
-    `names`: the keys that none names.
+    `criteria`: all of them, those without places too; `schemas`: the schemas that meet one, or are Snowplow's
+    envelopes, which stay; `unlisted`: every value that no criterion and path names; `names`: the keys and
+    schemas that none names.
     """
 
     path: str
+    criteria: tuple[str, ...]
     places: tuple[Place, ...]
     schemas: Leaf
     unlisted: Leaf
@@ -197,8 +199,10 @@ def _document(path: str, treatment: SelfDescribing, default: Treatment) -> Docum
     any_value = Scalar("json")
     return DocumentStep(
         path,
+        tuple(treatment.entities),
         tuple(places),
-        # A word such as `snowplow` may be somebody's name too, and nobody could say `allow` here.
+        # Where `*` stands for vendor or name, a word of them may be in another field, and nobody could say
+        # `allow` here.
         schemas=Leaf(f"{path} $schema", any_value, Keep(allow=("original",)), explicit=True, inside=True),
         unlisted=Leaf(f"{path} $unlisted", any_value, default, explicit=False, inside=True),
         names=Leaf(f"{path} $names", any_value, Pseudonymize(), explicit=False, inside=True),

@@ -82,10 +82,10 @@ class Runner:
         Raises `CannotRun`; whatever fails in a step is in the result.
         """
         partition = _partition(hour)
-        unknown = sorted(set(streams or ()) - set(self._installation.streams))
+        everything = self._job.asset_layer.executable_asset_keys
+        unknown = sorted(set(streams or ()) - {key.path[0] for key in everything})
         if unknown:
             raise CannotRun(f"no such stream: {', '.join(unknown)}")
-        everything = self._job.asset_layer.executable_asset_keys
         keys = [key for key in everything if streams is None or key.path[0] in streams]
         self._progress = progress
         try:
@@ -100,7 +100,7 @@ class Runner:
                 )
         finally:
             self._installation.forget_early_work()
-        for name in sorted({key.path[0] for key in keys}):
+        for name in sorted({key.path[0] for key in keys}.intersection(self._installation.streams)):
             sweep_hour(self._installation, self._installation.streams[name], hour)
         return _summary(result, hour, keys)
 

@@ -1,4 +1,4 @@
-"""Valid events for any contract, made from its JSON Schema and rules: to start a new stream with."""
+"""Events for any contract, made from its JSON Schema and rules: to start a new stream with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 import re
 import string
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import groupby
 from random import Random
 from typing import Any
 
@@ -20,11 +21,13 @@ from pii_pipeline.contracts.schema import VALIDATORS, dialect, resolve
 from pii_pipeline.contracts.treatments import Keep
 from pii_pipeline.formats.kinds import Format
 from pii_pipeline.samples.errors import UnsatisfiableError
+from pii_pipeline.samples.generic_bad import Breaker
 from pii_pipeline.samples.patterns import TooHardError, compile_pattern
 from pii_pipeline.samples.people import USER_AGENTS, addresses, people, user_ids
 from pii_pipeline.samples.planted import Planted
+from pii_pipeline.samples.planting import BAD
 from pii_pipeline.samples.times import written
-from pii_pipeline.samples.writing import Writer, writer_of
+from pii_pipeline.samples.writing import Event, Writer, writer_of
 
 SLICE = 5_000
 _TRIES = 50
@@ -42,21 +45,26 @@ def generate_generic(
     planted: Planted,
     format: Format,
     contract_field: str | None = None,
+    bad: float = BAD,
 ) -> Iterator[bytes]:
-    """Blocks of an object in `format`, `events` valid records in all; the same for the same arguments.
+    """Blocks of an object in `format`, `events` records in all; the same for the same arguments.
 
-    `contract_field`: where the records say which contract they follow. Times lie in the hour before `end`, in
-    order, and none is older than the contract allows. Raises UnsatisfiableError.
+    `contract_field`: where the records say which contract they follow. `bad`: the share of bad records, as
+    far as contract and format allow any. Times of the good ones lie in the hour before `end`, in order, and
+    none is older than the contract allows. Raises UnsatisfiableError.
     """
     writer = writer_of(contract, format)
     random = Random(f"{seed} {events} {end.timestamp()}")
     maker = _Maker(contract, random, max(1, events // 8), writer, contract_field)
-    valid = VALIDATORS[dialect(contract.json_schema)](contract.json_schema)
+    schema = contract.json_schema
+    valid = VALIDATORS[dialect(schema)](schema, validate_formats=False, offline=True)
+    spoils = Random(f"bad {seed} {events} {end.timestamp()}")  # the good ones are the same without them
+    breaker = Breaker(contract, writer, valid.is_valid, end, contract_field, spoils, planted)
     span = min(timedelta(hours=1), contract.max_age)
     yield writer.begin()
     for first in range(0, events, SLICE):
         count = min(SLICE, events - first)
-        records: list[dict[str, Any]] = []
+        records: list[Event | bytes] = []
         for number in range(first, first + count):
             record = maker.event(end - span * (1 - number / events))
             for error in valid.iter_errors(writer.as_read(record)):
@@ -64,9 +72,19 @@ def generate_generic(
                 raise UnsatisfiableError(
                     "/".join(map(str, error.instance_path)), f"`{error.schema_path[-1]}`"
                 )
-            records.append(record)
+            broken = breaker.broken(record) if spoils.random() < bad else None
+            records.append(record if broken is None else broken)
         planted.records += count
-        yield writer.write(records)
+        yield _written(records, writer)
+
+
+def _written(records: Sequence[Event | bytes], writer: Writer) -> bytes:
+    """The records in their order; some are bytes already."""
+    blocks: list[bytes] = []
+    for is_event, group in groupby(records, lambda record: isinstance(record, dict)):
+        alike = list(group)
+        blocks += [writer.write(alike)] if is_event else alike  # type: ignore[arg-type, list-item]
+    return b"".join(blocks)
 
 
 class _Maker:

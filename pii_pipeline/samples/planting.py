@@ -14,9 +14,10 @@ from pii_pipeline.samples.planted import Planted
 from pii_pipeline.samples.vectors import spliced
 
 OVERSIZED = "oversized"
+BAD = 0.01
+"""The share of bad records."""
 SMALL = 1_000
 """Samples of fewer records have no oversized one."""
-_BAD = 0.01
 _OVERSIZED_EVERY = 50_000
 _FIRST_OVERSIZED = 777
 
@@ -57,7 +58,7 @@ class Spoiler(Generic[Setting]):
         """The bytes of the next records, `lines`, each with its line feed. `keyed`: which have a key."""
         number = np.arange(len(lines)) + self.planted.records
         large = (number % _OVERSIZED_EVERY == _FIRST_OVERSIZED) & (not self.small)
-        bad = (self.rng.random(len(lines)) < _BAD) & keyed & ~large
+        bad = (self.rng.random(len(lines)) < BAD) & keyed & ~large
         changed: dict[int, bytes] = {}
         for row in np.flatnonzero(bad).tolist():
             kind = self.kinds[self._next % len(self.kinds)]  # in turn, so that small samples have many kinds

@@ -19,14 +19,18 @@ from pii_pipeline.samples.errors import UnsatisfiableError
 
 Event = dict[str, Any]
 
+_SAYS_LITTLE = "n/a"
+
 
 class Writer(Protocol):
     """Writes the records of one object, in order; the same bytes for the same records.
 
-    `whole`: paths of fields that no record can be without.
+    `whole`: paths of fields that no record can be without. `torn_is`: what the pipeline calls a record of
+    this format that cannot be taken apart.
     """
 
     whole: frozenset[str]
+    torn_is: str
 
     def can_hold(self, text: str) -> bool:
         """Whether a field can be this text."""
@@ -44,6 +48,14 @@ class Writer(Protocol):
         """The next records."""
         ...
 
+    def instead_of(self, value: Any) -> Sequence[Any]:
+        """What else can be written where `value` is, and is of another type, or says little."""
+        ...
+
+    def torn(self, record: Event) -> bytes | None:
+        """The next record, as bytes that cannot be taken apart; None if the whole object would be lost."""
+        ...
+
 
 def writer_of(contract: Contract, format: Format) -> Writer:
     """A writer of records of `contract`. Raises UnsatisfiableError if `format` has no place for a field."""
@@ -58,6 +70,7 @@ class _JsonWriter:
     """JSON lines."""
 
     whole: frozenset[str] = frozenset()
+    torn_is = "not_json"
 
     def can_hold(self, text: str) -> bool:
         return True
@@ -71,11 +84,18 @@ class _JsonWriter:
     def write(self, records: Sequence[Event]) -> bytes:
         return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
+    def instead_of(self, value: Any) -> Sequence[Any]:
+        return (_SAYS_LITTLE, 17)
+
+    def torn(self, record: Event) -> bytes | None:
+        return orjson.dumps(record)[:-1] + b"\n"
+
 
 class _DelimitedWriter:
     """Fields in the order of the columns, or else of the schema; records and lists as JSON text."""
 
     whole: frozenset[str] = frozenset()
+    torn_is = "malformed_record"
 
     def __init__(self, record: Record, format: DelimitedText) -> None:
         self._nodes = dict(record.fields)
@@ -110,6 +130,13 @@ class _DelimitedWriter:
     def write(self, records: Sequence[Event]) -> bytes:
         return self._encoder.encode(self._lines([self._texts(record) for record in records]))
 
+    def instead_of(self, value: Any) -> Sequence[Any]:
+        return (_SAYS_LITTLE,) if self.can_hold(_SAYS_LITTLE) else ()
+
+    def torn(self, record: Event) -> bytes | None:
+        """With a field too many."""
+        return self._encoder.encode(self._lines([[*self._texts(record), "x"]]))
+
     def _texts(self, record: Event) -> list[str]:
         present = self.as_read(record)
         return [
@@ -130,9 +157,11 @@ class _DelimitedWriter:
 
 
 def field_text(value: Any, node: Node) -> str:
-    """`value` (not null) as the text of a delimited field of type `node`."""
+    """`value` (not null) as the text of a delimited field of type `node`; a text stays itself."""
     if not isinstance(node, Scalar) or node.kind == "json":
         return orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if node.kind == "integer" else str(value)

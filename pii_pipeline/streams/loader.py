@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -20,48 +21,84 @@ from pii_pipeline.streams.side_by_side import clashing
 STREAM_FILE = "stream.yaml"
 
 
-def load_streams(folders: Sequence[Path]) -> dict[str, Stream]:
+class Streams(Mapping[str, Stream]):
+    """The streams that load, by name, and what is wrong with the others, which are `broken`.
+
+    To ask for a broken stream raises its ConfigurationError; it is not among the names.
+    """
+
+    def __init__(self, good: Mapping[str, Stream], broken: Mapping[str, Sequence[Problem]]) -> None:
+        self._good = dict(good)
+        self.broken = MappingProxyType({name: tuple(problems) for name, problems in broken.items()})
+
+    def __getitem__(self, name: str) -> Stream:
+        if name in self.broken:
+            raise ConfigurationError(self.broken[name])
+        return self._good[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._good)
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._good
+
+    def problems_of(self, names: Iterable[str]) -> tuple[Problem, ...]:
+        """What is wrong with those of `names` that are broken; a problem between two of them once."""
+        found = (problem for name in names for problem in self.broken.get(name, ()))
+        return tuple(dict.fromkeys(found))
+
+
+def load_streams(folders: Sequence[Path]) -> Streams:
     """Every stream in `folders`, by name: one folder each, with ``stream.yaml`` in it.
 
-    Files, and folders whose name starts with ``.`` or ``_``, are no streams. Raises ConfigurationError with
-    every problem of every file.
+    Files, and folders whose name starts with ``.`` or ``_``, are no streams. What two streams contradict one
+    another in breaks both: nothing here says which of them is meant. Raises ConfigurationError for a folder
+    that is not there.
     """
-    streams: dict[str, Stream] = {}
-    found: dict[str, Path] = {}
-    problems: list[Problem] = []
+    good: dict[str, Stream] = {}
+    broken: dict[str, list[Problem]] = {}
+    for name, paths in _stream_folders(folders).items():
+        first, *others = paths
+        try:
+            good[name] = load_stream(first)
+        except ConfigurationError as error:
+            broken[name] = [*error.problems]
+        for path in others:
+            problem = f"the stream `{name}` is also in {first}"
+            again = Problem(path / STREAM_FILE, 1, "", problem, "rename or remove one of them")
+            broken.setdefault(name, []).append(again)
+    for names, problem in [*_contradictions(good.values()), *_shared_tables(good.values())]:
+        for name in names:
+            broken.setdefault(name, []).append(problem)
+    return Streams({name: stream for name, stream in good.items() if name not in broken}, broken)
+
+
+def _stream_folders(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """The folders of each stream, by its name; more than one is one too many."""
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        problem, mend = "there is no such folder of streams", "make it, or mend PII_STREAMS_DIR"
+        raise ConfigurationError([Problem(folder, 1, "", problem, mend) for folder in missing])
+    found: dict[str, dict[Path, Path]] = {}
     for folder in folders:
-        if not folder.is_dir():
-            mend = "make it, or mend PII_STREAMS_DIR"
-            problems.append(Problem(folder, 1, "", "there is no such folder of streams", mend))
-            continue
         for path in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._"):
-            first = found.setdefault(path.name, path)
-            if first.resolve() != path.resolve():
-                problem = f"the stream `{path.name}` is also in {first}"
-                problems.append(Problem(path / STREAM_FILE, 1, "", problem, "rename or remove one of them"))
-            elif path.name not in streams:
-                try:
-                    streams[path.name] = load_stream(path)
-                except ConfigurationError as error:
-                    problems.extend(error.problems)
-    problems.extend(_contradictions(streams.values()))
-    problems += _shared_tables(streams.values())
-    if problems:
-        raise ConfigurationError(problems)
-    return streams
+            found.setdefault(path.name, {}).setdefault(path.resolve(), path)
+    return {name: list(paths.values()) for name, paths in found.items()}
 
 
-def _contradictions(streams: Iterable[Stream]) -> Iterator[Problem]:
-    """Versions that two streams have, and that say one thing in one and another in the other."""
-    first: dict[str, Contract] = {}
-    for contract in (contract for stream in streams for contract in stream.versions):
-        other = first.setdefault(contract.contract, contract)
+def _contradictions(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Problem]]:
+    """Versions that two streams have, and that say one thing in one and another in the other; and the names
+    of the two."""
+    first: dict[str, tuple[str, Contract]] = {}
+    for name, contract in ((stream.name, contract) for stream in streams for contract in stream.versions):
+        holder, other = first.setdefault(contract.contract, (name, contract))
         if other.digest != contract.digest:
             line = read_yaml(contract.file).line(("contract",))
             problem = f"{contract.contract} is also in {other.file}, and says something else there"
-            yield Problem(
-                contract.file, line, "contract", problem, "give one of them another name or version"
-            )
+            mend = "give one of them another name or version"
+            yield {holder, name}, Problem(contract.file, line, "contract", problem, mend)
 
 
 def listed_files(folder: Path) -> list[Path]:
@@ -120,8 +157,8 @@ def load_stream(folder: Path, states: Mapping[str, str] | None = None) -> Stream
     return stream
 
 
-def _shared_tables(streams: Iterable[Stream]) -> Iterator[Problem]:
-    """Tables of one name in several streams: they would be one table in the warehouse."""
+def _shared_tables(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Problem]]:
+    """Tables of one name in two streams, which would be one in the warehouse; and the names of the two."""
     owners: dict[str, Stream] = {}
     for stream in streams:
         for table in stream.warehouse:
@@ -130,7 +167,8 @@ def _shared_tables(streams: Iterable[Stream]) -> Iterator[Problem]:
                 source = read_yaml(stream.folder / STREAM_FILE)
                 problem = f"the stream `{first.name}` has a table of that name, and there is one warehouse"
                 source.add(("warehouse", table), problem, "rename one of them")
-                yield from source.problems
+                for found in source.problems:
+                    yield {first.name, stream.name}, found
 
 
 def name_problem(name: str) -> str:
@@ -182,9 +220,8 @@ def _active(source: Source, loaded: list[LoadedContract], settings: StreamSettin
     names = ", ".join(found.file.name for found in active)
     if not active and loaded:
         states = ", ".join(f"{found.file.name} is {found.contract.state}" for found in loaded)
-        source.add(
-            ("contracts",), f"no contract is active ({states})", "write `state: active` in one of them"
-        )
+        mend = "write `state: active` in one of them, or promote one (again, if that was interrupted)"
+        source.add(("contracts",), f"no contract is active ({states})", mend)
     elif len(active) > 1 and settings.contract_field is None:
         problem = f"more than one contract is active ({names}), and nothing says which governs an event"
         mend = "archive all but one, or name the events' own field that says it in `contract_field`"

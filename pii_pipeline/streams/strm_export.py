@@ -22,7 +22,7 @@ from pii_pipeline.contracts.model import ARRIVAL, LONGEST, Contract
 from pii_pipeline.contracts.record_type import Scalar, walk
 from pii_pipeline.contracts.source import Location, Source
 from pii_pipeline.contracts.time_format import TimeFormat, to_java
-from pii_pipeline.contracts.treatments import Encrypt, Keep, Treatment
+from pii_pipeline.contracts.treatments import Encrypt, Keep
 from pii_pipeline.streams.model import Csv, Derived, Stream, StreamSettings
 
 CONTRACT, JOB = "contract.json", "batch_job.json"
@@ -91,11 +91,12 @@ class _Exporter:
 
     def _levels(self) -> Iterator[tuple[str, int]]:
         """The paths of what is encrypted, with their levels; notes whatever is neither encrypted nor kept."""
+        contract = self.stream.contract
         refused: dict[Location, list[str]] = {}
         for path, node in self.nodes.items():
             if not isinstance(node, Scalar):
                 continue
-            treatment, listed = _listed(self.stream.contract, path)
+            treatment, listed = contract.treatment(path), contract.listed(path)
             location = ("fields", listed) if listed else ("default",)
             if not isinstance(treatment, Keep | Encrypt):
                 refused.setdefault(location, []).append(path)
@@ -103,8 +104,8 @@ class _Exporter:
                 self._check_encrypted(path, node, listed, location)
                 yield path, treatment.level
         for location, paths in refused.items():
-            treatment, _ = _listed(self.stream.contract, paths[0])
-            problem = f"`{treatment.name}` is unknown there, so this would be readable: {', '.join(paths)}"
+            name = contract.treatment(paths[0]).name
+            problem = f"`{name}` is unknown there, so this would be readable: {', '.join(paths)}"
             self.source.add(location, problem, "encrypt or keep each of them, in a contract made for that")
 
     def _check_encrypted(self, path: str, node: Scalar, listed: str, location: Location) -> None:
@@ -245,14 +246,6 @@ class _Exporter:
         if self.stream.derived:
             why, mend = "derived streams are no part of a contract there", "create them with the same levels"
             say("derived", "not carried over", why, mend)
-
-
-def _listed(contract: Contract, path: str) -> tuple[Treatment, str]:
-    """The treatment of the field at `path`, and the path that it is listed under; "" for the default."""
-    listed = path
-    while listed and listed not in contract.fields:
-        listed = listed[:-2] if listed.endswith("[]") else listed.rpartition("/")[0]
-    return contract.treatment(path), listed
 
 
 def _levels(derived: Derived) -> list[int]:

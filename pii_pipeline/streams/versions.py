@@ -5,9 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +105,12 @@ def promotion(listed: Listed, beside: Sequence[Listed]) -> list[Move]:
 
 
 def carry_out(moves: Sequence[Move]) -> None:
-    """Writes the new states into the files."""
-    for move in moves:
-        _write(move.file, with_values(move.file, {"state": move.after}))
+    """Writes the new states into the files; what becomes active, and is named first, comes last.
+
+    Killed in between, none is active. Such a stream does not load, and the same promotion again finishes it.
+    With the other order two would be active, and the new version would be archived by the same promotion.
+    """
+    _write({move.file: with_values(move.file, {"state": move.after}) for move in reversed(moves)})
 
 
 def new_version(stream: Path, part: Part) -> list[Path]:
@@ -139,8 +141,7 @@ def new_version(stream: Path, part: Part) -> list[Path]:
         file: with_values(contract.file, said),
         stream / STREAM_FILE: with_element(stream / STREAM_FILE, "contracts", listed, CONTRACT_FILE),
     }
-    for target, text in texts.items():
-        _write(target, text)
+    _write(texts)
     return list(texts)
 
 
@@ -166,19 +167,23 @@ def _refuse(contract: Contract, problem: str) -> None:
     raise ConfigurationError([Problem(contract.file, line, "contract", problem, mend)])
 
 
-def _write(file: Path, text: str) -> None:
-    """Whatever ends it midway, the file has its old text or the new one; a file that was there keeps its
-    mode."""
-    target = file.resolve()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+def _write(texts: Mapping[Path, str]) -> None:
+    """Writes all files, or none if one of them cannot be written; whatever ends it midway, each has its old
+    text or the new one, and they got it in this order. A file that was there keeps its mode."""
+    staged: dict[Path, Path] = {}
     try:
-        with temporary.open("xb") as sink:
-            if target.exists():
-                os.fchmod(sink.fileno(), stat.S_IMODE(target.stat().st_mode))
-            sink.write(text.encode())
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(target)
+        for target, text in ((file.resolve(), text) for file, text in texts.items()):
+            # Always called so: what a process that was killed has left there is written over.
+            staged[target] = target.with_name(f".{target.name}.tmp")
+            with staged[target].open("wb") as sink:
+                if target.exists():
+                    os.fchmod(sink.fileno(), stat.S_IMODE(target.stat().st_mode))
+                sink.write(text.encode())
+                sink.flush()
+                os.fsync(sink.fileno())
+        for target, temporary in staged.items():
+            temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
         raise

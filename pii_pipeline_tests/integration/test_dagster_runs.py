@@ -1,5 +1,6 @@
 """The main job through Dagster on a real instance: what it tells, what it stops, what it keeps to itself."""
 
+import json
 import os
 import stat
 import subprocess
@@ -11,7 +12,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from pii_pipeline.cli import cli
 from pii_pipeline.ledger import tables
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.runs import CannotRun, FailedCheck, HourRun, prepare_dagster_home, run_hour
@@ -243,6 +246,44 @@ def test_an_hour_that_is_no_partition_is_refused(installation: Installation, hou
 def test_an_unknown_stream_is_refused(installation: Installation) -> None:
     with pytest.raises(CannotRun, match="gamma"):
         run_hour(installation, ["alpha", "gamma"], HOUR)
+
+
+def test_a_run_of_everything_fails_at_a_broken_stream_and_makes_the_others(
+    installation: Installation, tmp_path: Path
+) -> None:
+    for stream in ("alpha", "beta"):
+        land_events(installation, stream, GOOD)
+    contract = tmp_path / "streams" / "alpha" / "contract.yaml"
+    contract.write_text(contract.read_text().replace("page: keep", "page: keeep"))
+    opened = install(tmp_path)
+    run = run_hour(opened, None, HOUR)
+    assert not run.success
+    assert run.not_made == ("alpha/raw_events",)
+    (failed,) = run.failed_steps
+    assert failed.step == "alpha__raw_events"
+    assert "alpha/contract.yaml:10: fields.page: unknown treatment `keeep`" in failed.reason
+    assert run_hour(opened, ["beta"], HOUR).success
+    assert str(tmp_path) not in failed.reason, "it is stored with the run"
+    opened.close()
+
+
+def test_pii_run_makes_the_other_streams_and_fails_at_its_end(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in ("alpha", "beta"):
+        land_events(installation, stream, GOOD)
+    (tmp_path / "streams" / "alpha" / "stream.yaml").write_text("description: [\n")
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(cli, ["run", "--json"])
+    assert done.exit_code == 1, done.output
+    said = json.loads(done.stdout)
+    assert [(report["stream"], report["validated"]) for report in said["hours"]] == [("beta", len(GOOD))]
+    (failed,) = said["failed"]
+    assert (failed["hour"], failed["asset"]) == (None, "alpha")
+    assert failed["reason"].startswith(f"{tmp_path}/streams/alpha/stream.yaml:2: ")
+    assert f"pii: alpha: {failed['reason']}" in done.stderr
+    assert CliRunner().invoke(cli, ["run", "beta"]).exit_code == 0
 
 
 @pytest.mark.parametrize(("events", "code"), [(GOOD, 0), (BAD, 1)])

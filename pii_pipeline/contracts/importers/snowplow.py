@@ -1,6 +1,7 @@
 """Snowplow's PII enrichment as a contract of ours: what it hashes becomes the same pseudonyms here.
 
 Everything else is as in the stock contract for Snowplow's events: an allowlist, and pseudonyms for the rest.
+No message quotes what the configuration says of its strategy: the salt may stand at a wrong place there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, get_args
 from pii_pipeline.contracts.foreign import Imported, Message, Notes
 from pii_pipeline.contracts.importers import json_path
 from pii_pipeline.contracts.source import Source, suggestion
-from pii_pipeline.contracts.treatments import CRITERION, HashFunction
+from pii_pipeline.contracts.treatments import CRITERION, HashFunction, intersection
 
 _VENDOR, _NAME = "com.snowplowanalytics.snowplow.enrichments", "pii_enrichment_config"
 _SCHEMA = f"iglu:{_VENDOR}/{_NAME}/jsonschema/"
@@ -86,20 +87,26 @@ class _Importer:
         return self._pii(parameters, treatment)
 
     def _keys(
-        self, message: Message, known: tuple[str, ...], required: tuple[str, ...] | None = None
+        self,
+        message: Message,
+        known: tuple[str, ...],
+        required: tuple[str, ...] | None = None,
+        secret: bool = False,
     ) -> None:
-        """Notes keys that nobody knows, and those that are missing."""
+        """Notes keys that nobody knows (by name unless they may be `secret`) and those that are missing."""
         for key in message:
-            if key not in known:
+            if key not in known and secret:
+                self.source.add(message.location, "an unknown key", f"one of {', '.join(known)}")
+            elif key not in known:
                 self.source.add((*message.location, key), "unknown key", suggestion(key, known))
         for key in known if required is None else required:
             if key not in message:
                 self.source.add((*message.location, key), "is missing", f'add "{key}"')
 
     def _strategy(self, strategy: Message) -> dict[str, Any]:
-        self._keys(strategy, ("pseudonymize",))
+        self._keys(strategy, ("pseudonymize",), secret=True)
         pseudonymize = strategy.message("pseudonymize")
-        self._keys(pseudonymize, ("hashFunction", "salt"))
+        self._keys(pseudonymize, ("hashFunction", "salt"), secret=True)
         function = pseudonymize.take("hash_function", str, "")
         functions = get_args(HashFunction)
         if function == "MD2":
@@ -107,7 +114,7 @@ class _Importer:
             pseudonymize.add("hash_function", "MD2 is broken, and no library has it any more", mend)
         elif function not in functions:
             mend = suggestion(function, functions)
-            pseudonymize.add("hash_function", f"unknown hash function `{function}`", mend)
+            pseudonymize.add("hash_function", "unknown hash function", mend)
         pseudonymize.take("salt", str, "")
         why = "who knows it can try out whose hash it is"
         mend = "set PII_SNOWPLOW_SALT to it where the pipeline runs"
@@ -184,21 +191,14 @@ class _Importer:
 
 def _merged(hashed: Entities, listed: Entities) -> Entities:
     """What is hashed, before what the stock contract lists of the same or other entities: of two criteria
-    that name one place the first holds, and what lies inside a hashed place is not listed apart."""
+    that name one place the first holds, and what lies inside a hashed place is not listed apart. A criterion
+    of which nothing is left still says that its schema may be read."""
     merged = {criterion: dict(places) for criterion, places in hashed.items()}
     for criterion, places in listed.items():
-        within = [path for other, paths in hashed.items() if _overlap(criterion, other) for path in paths]
+        within = [path for other, paths in hashed.items() if intersection(criterion, other) for path in paths]
         left = {path: what for path, what in places.items() if not _inside(path, within)}
-        if left:
-            merged.setdefault(criterion, {}).update(left)
+        merged.setdefault(criterion, {}).update(left)
     return merged
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether there is a schema that both criteria match."""
-    (name, _, version), (name2, _, version2) = one.rpartition("/"), other.rpartition("/")
-    pairs = zip(version.split("-"), version2.split("-"), strict=True)
-    return name == name2 and all(a == b or "*" in (a, b) for a, b in pairs)
 
 
 def _inside(path: str, places: list[str]) -> bool:

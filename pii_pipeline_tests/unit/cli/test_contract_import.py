@@ -20,15 +20,6 @@ from pii_pipeline_tests.unit.contracts.test_import_strm import (
 
 
 @pytest.fixture
-def own_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pii: Pii) -> Path:
-    """The folder of streams, empty."""
-    folder = tmp_path / "streams"
-    folder.mkdir()
-    monkeypatch.setenv("PII_STREAMS_DIR", str(folder))
-    return folder
-
-
-@pytest.fixture
 def given(tmp_path: Path) -> Path:
     """A folder with files of both platforms."""
     folder = tmp_path / "given"
@@ -66,6 +57,17 @@ def test_as_json(pii: Pii, own_streams: Path, given: Path):
     assert [Path(file).name for file in written["files"]] == ["stream.yaml", "contract.yaml", "event.avsc"]
     assert {"field", "what", "why", "mend"} == written["notes"][0].keys()
     assert written["warnings"] == []
+
+
+@pytest.mark.parametrize(("platform", "file"), [("strm", "contract.json"), ("snowplow", "pii.json")])
+@pytest.mark.parametrize("name", ["", " ", "Web", "a/b"])
+def test_a_name_that_is_none_is_refused(
+    pii: Pii, own_streams: Path, given: Path, platform: str, file: str, name: str
+):
+    result = pii("contract", "import", "--from", platform, given / file, "--name", name)
+    assert result.exit_code == 2
+    assert f"`{name}` is not lower-case letters" in result.stderr
+    assert list(own_streams.iterdir()) == []
 
 
 def test_a_batch_job_and_back(pii: Pii, own_streams: Path, given: Path, tmp_path: Path):

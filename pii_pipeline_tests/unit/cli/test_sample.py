@@ -63,6 +63,16 @@ def test_json_tells_what_was_planted(pii: Pii, tmp_path: Path):
     assert sum(json.loads(result.stdout)["bad"].values()) == 1
 
 
+def test_a_new_stream_too_has_bad_events_and_says_how_many(pii: Pii, own_streams: Path, tmp_path: Path):
+    pii("init", "mine")
+    arguments = ("--events", 2_000, "--end", "2026-01-15T11:00", "--output", tmp_path / "x")
+    planted = json.loads(pii("sample", "mine", *arguments, "--json").stdout)
+    assert sum(planted["bad"].values()) == sum(planted["failure_types"].values())
+    assert 10 < sum(planted["bad"].values()) < 40
+    said = f"{sum(planted['bad'].values())} of them bad"
+    assert said in pii("sample", "mine", *arguments).stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--json",), ("--land", "--output", "x"), ("--end", "soon"), ("--events", "-1")],

@@ -109,14 +109,15 @@ def test_inside_documents_the_hash_comes_before_what_is_listed(tmp_path):
 def test_what_lies_inside_a_hashed_place_is_not_listed_apart(tmp_path):
     stock = deepcopy(STOCK)
     places = {"user/id": "keep", "user[]": "keep", "username": "keep"}
-    stock.contract["fields"]["unstruct_event"] = {"self_describing": {CRITERION: places}}
+    more = {"iglu:*/user/jsonschema/*-*-*": {"user/id": "keep"}, "iglu:*/*/jsonschema/*-*-*": {}}
+    stock.contract["fields"]["unstruct_event"] = {"self_describing": {CRITERION: places, **more}}
     whole = {"json": {"field": "unstruct_event", "schemaCriterion": CRITERION, "jsonPath": "$.user"}}
     file = tmp_path / "pii.json"
     file.write_text(json.dumps(configuration(parameters__pii=[whole])))
     entities = import_stream("web", read_json(file), stock).contract["fields"]["unstruct_event"][
         "self_describing"
     ]
-    assert entities == {CRITERION: {"user": HASH, "username": "keep"}}
+    assert entities == {CRITERION: {"user": HASH, "username": "keep"}, **{other: {} for other in more}}
 
 
 @pytest.mark.parametrize("function", ["MD5", "SHA-1", "SHA-256", "SHA-384", "SHA-512"])
@@ -197,6 +198,31 @@ def test_refused(tmp_path, changes, problem):
     with pytest.raises(ConfigurationError) as caught:
         run(tmp_path, configuration(**changes))
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "problem"),
+    [
+        (
+            {"pseudonymize": {"hashFunction": SALT, "salt": "SHA-256"}},
+            "hashFunction: unknown hash function — one",
+        ),
+        (
+            {"pseudonymize": {"hashFunction": "MD5", SALT: "salt"}},
+            "pseudonymize: an unknown key — one of hash",
+        ),
+        ({"pseudonymize": {"hashFunction": "MD5", "salt": [SALT]}}, "salt: is not text"),
+        ({"pseudonymize": {"hashFunction": [SALT], "salt": "x"}}, "hashFunction: is not text"),
+        ({"pseudonymize": SALT}, "pseudonymize: is not an object"),
+        ({SALT: {}}, "strategy: an unknown key — one of pseudonymize"),
+        (SALT, "strategy: is not an object"),
+    ],
+)
+def test_a_salt_at_a_wrong_place_is_not_quoted(tmp_path, strategy, problem):
+    with pytest.raises(ConfigurationError) as caught:
+        run(tmp_path, configuration(parameters__strategy=strategy))
+    assert problem in str(caught.value)
+    assert SALT not in str(caught.value)
 
 
 @pytest.mark.parametrize(

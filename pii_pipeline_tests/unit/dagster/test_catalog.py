@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from pii_pipeline.assets import columns, summaries, words
+from pii_pipeline.assets.rows import Column, row
 from pii_pipeline.assets.specs import FRESHNESS, NOBODY
 from pii_pipeline.contracts.treatments import (
     Drop,
@@ -129,7 +130,7 @@ def test_every_column_of_a_table_comes_from_fields_that_were_sent(stream: Stream
 
 
 def test_the_columns_are_those_of_the_files(stream: Stream):
-    def top(found: list[columns.Column]) -> set[str]:
+    def top(found: list[Column]) -> set[str]:
         return {item.name.partition("/")[0].removesuffix("[]") for item in found}
 
     lake = dataset_schema(stream, "pseudonymized_events")
@@ -140,7 +141,7 @@ def test_the_columns_are_those_of_the_files(stream: Stream):
 def test_every_treated_field_has_its_treatment_in_tags(stream: Stream):
     lake = {item.name: item.tags for item in columns.pseudonymized_columns(stream)}
     for path, _, treatment in stream.contract.treated():
-        tags = lake.get(columns.row(path))
+        tags = lake.get(row(path))
         if isinstance(treatment, Drop):
             assert tags is None
         else:
@@ -226,17 +227,19 @@ def test_treatments_in_words(treatment: Treatment, text: str, state: str):
 def test_a_column_of_documents_tells_what_is_done_inside(tmp_path: Path):
     user = "iglu:com.acme/user/jsonschema/1-*-*"
     inside = "{mail: {encrypt: {level: 2}}, age: {generalize: {step: 10}}, a: drop, b: drop}"
-    treatment = f"{{self_describing: {{{user}: {inside}}}}}"
+    treatment = f"{{self_describing: {{{user}: {inside}, 'iglu:com.acme/*/jsonschema/*-*-*': {{}}}}}}"
     contract = changed("premium: keep", f"premium: keep\n  context: {treatment}")
     make(tmp_path, stream=STREAM, contract=contract)
     stream = load_streams([tmp_path])["shop"]
     (lake,) = [item for item in columns.pseudonymized_columns(stream) if item.name == "context"]
     first = "**Treated entity by entity**, what is not named as the contract's default says:"
-    rest = "`age` **made coarser**: down to a multiple of 10; `a`, `b` **dropped**."
+    rest = "`age` **made coarser**: down to a multiple of 10; `a`, `b` **dropped**"
     link = "[marketing](/assets/shop/marketing)"
+    name = "- `*` `*-*-*` of com.acme: only its name is **kept**."
     assert lake.done.splitlines() == [
         first,
         f"- `user` `1-*-*` of com.acme: `mail` **encrypted** (level 2), opened in {link}; {rest}",
+        name,
     ]
     assert lake.type == "string"
     assert lake.tags == {
@@ -244,7 +247,8 @@ def test_a_column_of_documents_tells_what_is_done_inside(tmp_path: Path):
         "personal_data": "encrypted, generalized, pseudonymized",
     }
     (opened,) = [item for item in columns.derived_columns(stream, "marketing") if item.name == "context"]
-    assert opened.done.splitlines() == [first, f"- `user` `1-*-*` of com.acme: `mail` **decrypted**; {rest}"]
+    mail = "`mail` **decrypted**"
+    assert opened.done.splitlines() == [first, f"- `user` `1-*-*` of com.acme: {mail}; {rest}", name]
     assert opened.tags["personal_data"] == "clear, generalized, pseudonymized"
 
 

@@ -4,6 +4,7 @@ When a change is meant, the failing test prints the new snapshot.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,21 +89,36 @@ def test_loading_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_stream_file_is_told_by_file_line_field_and_mend(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_broken_stream_is_an_asset_that_says_so_among_those_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "logins"
-    folder.mkdir()
-    for file in (STREAMS / "logins").iterdir():
-        (folder / file.name).write_text(file.read_text().replace("locale: keep", "locale: keeep"))
+    shutil.copytree(STREAMS / "retail", tmp_path / "retail")
+    shutil.copytree(STREAMS / "retail", tmp_path / "not-a-name")
+    shutil.copytree(STREAMS / "logins", folder)
+    contract = folder / "contract.yaml"
+    contract.write_text(contract.read_text().replace("locale: keep", "locale: keeep"))
     monkeypatch.setenv("PII_STREAMS_DIR", str(tmp_path))
-    with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
+    graph = defs().resolve_asset_graph()
+    line = next(n for n, text in enumerate(contract.read_text().splitlines(), 1) if "keeep" in text)
+    said = f"logins/contract.yaml:{line}: fields.locale: unknown treatment `keeep` — did you mean `keep`?"
+    names = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert {name for name in names if not name.startswith("retail/")} == {"logins/raw_events"}
+    assert {"retail/raw_events", "retail/pseudonymized_events"} <= names
+    asset = graph.get(dg.AssetKey(["logins", "raw_events"]))
+    assert said in str(asset.description)
+    assert (asset.group_name, asset.tags["broken"]) == ("logins", "yes")
+    logged = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{tmp_path}/{said}" in logged
+    assert any("not-a-name/stream.yaml:1: `not-a-name` is not lower-case" in text for text in logged)
+
+
+def test_a_folder_of_streams_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PII_STREAMS_DIR", str(tmp_path / "x"))
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match="is no folder") as caught:
         defs()
-    lines = (folder / "contract.yaml").read_text().splitlines()
-    line = next(number for number, text in enumerate(lines, 1) if "keeep" in text)
-    assert str(caught.value) == (
-        f"{folder / 'contract.yaml'}:{line}: fields.locale: unknown treatment `keeep` — did you mean `keep`?"
-    )
     assert caught.value.__context__ is None
 
 

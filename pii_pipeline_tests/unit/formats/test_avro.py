@@ -23,70 +23,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pii_pipeline.formats import AvroContainer, ObjectFault, read_records
+from pii_pipeline.formats import AvroContainer, read_records
 from pii_pipeline_tests.shared_data import shared_data
+from pii_pipeline_tests.unit.formats.avro_files import SYNC, container, long, read, record, written
 from pii_pipeline_tests.unit.formats.compressions import COMPRESSIONS
-from pii_pipeline_tests.unit.formats.reference import Cut
 
-SYNC = b"0123456789abcdef"
 CODECS = ["null", "deflate", "bzip2", "xz"]
-
-
-def read(
-    raw: bytes, name: str = "a.avro", max_record_bytes: int = 10_000, block_size: int = 64
-) -> tuple[list[Cut], tuple[str, str] | None]:
-    cuts: list[Cut] = []
-    try:
-        for chunk in read_records(
-            io.BytesIO(raw), name, max_record_bytes, AvroContainer(), block_size=block_size
-        ):
-            assert chunk.names == ()
-            assert chunk.number.tolist() == list(range(len(cuts), len(cuts) + len(chunk)))
-            cuts.extend(
-                Cut(record, int(offset), bool(large))
-                for record, offset, large in zip(
-                    chunk.records.to_pylist(), chunk.offset, chunk.too_large, strict=True
-                )
-            )
-    except ObjectFault as error:
-        assert "secret" not in error.message
-        return cuts, (error.type, error.message)
-    return cuts, None
-
-
-def written(schema: Any, records: list[Any], codec: str = "null", interval: int = 16_000) -> bytes:
-    out = io.BytesIO()
-    fastavro.writer(out, schema, records, codec=codec, sync_interval=interval, sync_marker=SYNC)
-    return out.getvalue()
-
-
-def long(number: int) -> bytes:
-    bits = number << 1 ^ number >> 63
-    out = b""
-    while bits > 0x7F:
-        out += bytes([bits & 0x7F | 0x80])
-        bits >>= 7
-    return out + bytes([bits])
-
-
-def container(schema: Any, *blocks: tuple[int, bytes], codec: bytes = b"null") -> bytes:
-    """A file by hand: blocks of a number of records and their bytes."""
-    text = schema if isinstance(schema, bytes) else json.dumps(schema).encode()
-    metadata = {b"avro.schema": text, b"avro.codec": codec}
-    head = b"Obj\x01" + long(len(metadata))
-    for key, value in metadata.items():
-        head += long(len(key)) + key + long(len(value)) + value
-    body = b"".join(long(count) + long(len(data)) + data + SYNC for count, data in blocks)
-    return head + b"\0" + SYNC + body
-
-
-def record(*types: Any) -> dict[str, Any]:
-    return {
-        "type": "record",
-        "name": "Event",
-        "fields": [{"name": f"f{number}", "type": type} for number, type in enumerate(types)],
-    }
-
 
 TEXT = st.text(alphabet='ab"\\\n\0é€😀', max_size=5)
 PRIMITIVES: dict[str, st.SearchStrategy[Any]] = {
@@ -456,55 +398,8 @@ def test_a_number_that_does_not_end_and_a_block_that_ends_elsewhere():
     )
 
 
-NAMED = {"type": "record", "name": "Event", "fields": [{"name": "next", "type": ["null", "Event"]}]}
-
-
-def nested(levels: int) -> Any:
-    schema: Any = "int"
-    for _ in range(levels):
-        schema = {"type": "array", "items": schema}
-    return record(schema)
-
-
-def chain(levels: int, width: int, leaf: str) -> Any:
-    """Each record has some of the one before, by its name."""
-    fields: list[Any] = [{"name": "r0", "type": {**record(leaf), "name": "R0"}}]
-    for level in range(1, levels):
-        one = record(*[f"R{level - 1}"] * width)
-        fields.append({"name": f"r{level}", "type": {**one, "name": f"R{level}"}})
-    return {"type": "record", "name": "Event", "fields": fields}
-
-
-EMPTY = {"type": "record", "name": "Empty", "fields": []}
-WIDE = {**record("int", *["null"] * 1000), "name": "Wide"}
-
-
-@pytest.mark.parametrize(
-    ("schema", "data", "what"),
-    [
-        (NAMED, b"\x02" * 1_000_000, "refers to itself"),
-        (nested(250), b"\x02" * 200, "has too many levels"),
-        (b"[" * 100_000, b"", "is none"),
-        (chain(1000, 1, "int"), b"\0" * 2000, "has too many levels"),
-        (chain(60, 2, "null"), b"\0", "has too many values that take no bytes"),
-        (record({"type": "array", "items": "null"}), long(2**62), "has lists of values that take no bytes"),
-        (record({"type": "array", "items": EMPTY}), long(2**62), "has lists of values that take no bytes"),
-        (record({"type": "array", "items": WIDE}), long(2**62), "has lists of values that take no bytes"),
-        (record({"type": "map", "values": WIDE}), long(2**62), "has lists of values that take no bytes"),
-        (
-            {"type": "record", "name": "A", "fields": [{"name": "x", "type": "int"}] * 2},
-            b"\0\0",
-            "has a record with two fields of one name",
-        ),
-    ],
-)
-def test_schemas_that_could_do_harm_are_refused(schema, data, what):
-    cuts, fault = read(container(schema, (1, data)), block_size=1 << 16)
-    assert (cuts, fault) == ([], ("object_malformed", f"the schema of the Avro file {what}"))
-
-
 def test_records_that_take_no_bytes_are_refused():
-    raw = container(EMPTY, (2**40, b""))
+    raw = container(record(), (2**40, b""))
     assert read(raw) == ([], ("object_malformed", "the records of the Avro file take no bytes"))
 
 
@@ -606,22 +501,6 @@ def test_a_snappy_block_that_says_it_is_huge_costs_no_memory():
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
-
-
-def test_many_named_types_cost_a_record_nothing():
-    # fastavro would gather the names of a schema again for every record.
-    many = record(
-        "int", *({"type": "enum", "name": f"E{number}", "symbols": ["A"]} for number in range(20_000))
-    )
-    one = {
-        "name": "Event",
-        "type": "record",
-        "fields": [{"name": "f0", "type": ["int", {**many, "name": "Many"}]}],
-    }
-    begin = time.process_time()
-    cuts, fault = read(container(one, (2000, bytes(4000))), block_size=1 << 18)
-    assert (len(cuts), fault) == (2000, None)
-    assert time.process_time() - begin < 3
 
 
 def test_the_platforms_demo_schema():

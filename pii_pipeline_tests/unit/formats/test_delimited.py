@@ -306,6 +306,48 @@ def test_a_header_that_cannot_be_used_is_the_problem_of_the_object(content, prob
     assert (found.problem, found.cuts) == (problem, [])
 
 
+LONE_RETURN = "the header has a carriage return that ends no line; write lines that end in \\n or \\r\\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"id,secret\r1,2\r",
+        b"id,\r1,\r",
+        b"id\rsecret\rid",
+        b"id,secret\r\r\n1,2\r\r\n",
+        b"id" * 9 + b"\r1" * 99,
+    ],
+)
+@pytest.mark.parametrize("block_size", [1, 64])
+def test_lines_that_end_as_no_line_does_here_are_no_header(content, block_size):
+    found = read(content, max_record_bytes=30, block_size=block_size)
+    assert (found.problem, found.cuts) == (("object_malformed", LONE_RETURN), [])
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter", "names"),
+    [
+        (b"id;secret;v\n1;2;3\n", ",", "a semicolon"),
+        (b"id\tsecret\n1\t2\n", ",", "a tab"),
+        (b"id|secret\n1|2\n", ",", "a bar"),
+        (b"id,secret\n1,2\n", ";", "a comma"),
+    ],
+)
+@pytest.mark.parametrize("quoted", [True, False])
+def test_a_header_with_another_delimiter_says_so(content, delimiter, names, quoted):
+    found = read(content, DelimitedText(delimiter, quoted=quoted))
+    mend = "if that is the delimiter, say so in stream.yaml (format)"
+    problem = f"the header is one column, with {names} in its name; {mend}"
+    assert (found.problem, found.cuts) == (("object_malformed", problem), [])
+
+
+def test_a_column_alone_may_be_called_anything_in_quotes():
+    assert read(b'"a;b"\r\n1\r\n').names == ("a;b",)
+    assert read(b'"a\r\nb",c\r\n1,2\r\n').names == ("a\r\nb", "c")
+    assert read(b"a;b,c\r\n1,2\r\n").names == ("a;b", "c")
+
+
 def test_a_header_of_very_many_columns_is_refused():
     found = read(b",".join(b"%d" % n for n in range(10_001)), max_record_bytes=1 << 20, block_size=1 << 16)
     assert found.problem == ("object_malformed", "the header has more than 10,000 columns")

@@ -4,9 +4,10 @@ Nothing is shared with the kernels but what they are handed, the sealer, and the
 """
 
 import json
-import math
 from base64 import b64decode
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ from pii_pipeline.privacy.url import url_splitter
 from pii_pipeline_tests.unit.privacy.reference import PlainSealer
 
 GONE = object()
+SHALLOW = (Keep, Generalize, Mask, Url)
+"""Hold for scalars and lists of scalars, and for nothing inside objects."""
+SCALAR = (str, int, float, bool)
+NAMELESS = (Pseudonymize, Encrypt)
+"""Where one of these is the default, names that are not listed are pseudonymized."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +94,25 @@ def is_uri(schema):
     names = [part.replace(".", "") if number == 0 else part for number, part in enumerate(parts[:3])]
     plain = all(name.replace("-", "a").replace("_", "a").isalnum() and name.isascii() for name in names)
     version = parts[-1].split("-")
-    numbers = all(part.isascii() and part.isdecimal() and part == str(int(part)) for part in version)
+    numbers = all(
+        part.isascii() and part.isdecimal() and part == str(int(part)) and int(part) < 10_000
+        for part in version
+    )
     return len(parts) == 4 and plain and len(version) == 3 and numbers and version[0] != "0"
 
 
 def meets(uri, criterion):
-    schema, _, version = uri.rpartition("/")
-    wanted, _, versions = criterion.rpartition("/")
-    pairs = zip(version.split("-"), versions.split("-"), strict=True)
-    return schema == wanted and all(wish in ("*", part) for part, wish in pairs)
+    *names, version = uri.removeprefix("iglu:").split("/")
+    *wanted, versions = criterion.removeprefix("iglu:").split("/")
+    parts, wishes = [*names, *version.split("-")], [*wanted, *versions.split("-")]
+    return all(wish in ("*", part) for part, wish in zip(parts, wishes, strict=True))
+
+
+def is_envelope(uri):
+    """Is it one of the two that Snowplow puts around entities?"""
+    vendor, name, form, _ = uri.removeprefix("iglu:").split("/")
+    prescribed = ("contexts", "unstruct_event")
+    return vendor == "com.snowplowanalytics.snowplow" and name in prescribed and form == "jsonschema"
 
 
 def steps(path):
@@ -143,11 +159,16 @@ class Reference:
                     steps(path), Listed(steps(path), treatment, f"{self.field} {criterion} {path}")
                 )
         self.listed = listed
+        envelope = root and uri is not None and is_envelope(uri)
         out = {}
         for name, inner in value.items():
-            if name == "schema":
-                out[name] = inner if uri else staying(self.at(inner, (), {}))
-            elif name == "data" and root and not any(self.entities[criterion] for criterion in matching):
+            if name == "schema" and (envelope or matching):
+                out[name] = inner
+            elif name == "schema" and isinstance(inner, SCALAR) and isinstance(self.rest.treatment, NAMELESS):
+                out[name] = self.name(canonical(inner))
+            elif name == "schema":
+                out[name] = staying(self.at(inner, (), {}))
+            elif name == "data" and root and (envelope or not listed):
                 out[name] = staying(self.envelope(inner, 0))
             elif name == "data":
                 out[name] = staying(self.at(inner, (), listed))
@@ -167,13 +188,21 @@ class Reference:
         return self.at(data, (), {})
 
     def effective(self, way, listed):
-        """What the contract says about a place, or about the nearest one around it."""
+        """What the contract says about all that is at a place, or at the nearest one around it."""
         for length in range(len(way), -1, -1):
-            if way[:length] in listed:
+            if way[:length] in listed and not isinstance(listed[way[:length]].treatment, SHALLOW):
                 return listed[way[:length]]
         return self.rest
 
     def at(self, value, way, listed):
+        if way in listed and isinstance(listed[way].treatment, SHALLOW):
+            if not isinstance(value, dict | list):
+                return None if value is None else self.leaf(value, listed[way])
+            element = (*way, None)
+            if isinstance(value, list) and not any(isinstance(one, dict | list) for one in value):
+                listed = {element: listed[way]} | listed
+                inner = (self.at(one, element, listed) for one in value)
+                return [one for one in inner if one is not GONE]
         place = self.effective(way, listed)
         deeper = [other for other in listed if other[: len(way)] == way and other != way]
         if isinstance(place.treatment, Encrypt) and place.way == way and way in listed:
@@ -254,14 +283,19 @@ def coarser(value, treatment):
     if treatment.step is not None:
         if isinstance(value, str) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
             return None
-        if isinstance(value, int) and float(treatment.step).is_integer():
-            return value // int(treatment.step) * int(treatment.step)
-        floored = math.floor(value / treatment.step) * treatment.step
-        return int(floored) if isinstance(value, int) else floored
+        step = Fraction(treatment.step)
+        floored = Fraction(value) // step * step
+        if isinstance(value, int):
+            return int(floored) if floored >= -(2**63) else None
+        return float(floored)
     if treatment.date is not None:
         if isinstance(value, str):
             return generalize_date(value, treatment.date)
         if isinstance(value, float) or not -(2**63) <= value < 2**63:
+            return None
+        try:
+            _ = datetime(1970, 1, 1) + timedelta(milliseconds=value)
+        except OverflowError:
             return None
         unit = {"hour": "h", "day": "D", "month": "M", "year": "Y"}[treatment.date]
         moment = np.datetime64(value, "ms").astype(f"datetime64[{unit}]")

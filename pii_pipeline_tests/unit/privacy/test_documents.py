@@ -42,6 +42,7 @@ CONTEXTS = "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1"
 UNSTRUCT = "iglu:com.snowplowanalytics.snowplow/unstruct_event/jsonschema/1-0-0"
 USER = "iglu:com.acme/user/jsonschema/1-0-2"
 ANY_USER = "iglu:com.acme/user/jsonschema/1-*-*"
+ANY = "iglu:*/*/jsonschema/*-*-*"
 
 
 def entity(schema, data):
@@ -119,7 +120,7 @@ def test_what_nobody_lists_is_pseudonymized_down_to_the_leaves():
     )
     ((found,),) = [out["data"] for out in treated([document])]
     assert found == {
-        "schema": USER,
+        "schema": named(USER),
         "data": {
             named("name"): unlisted("Ann"),
             named("age"): unlisted("41"),
@@ -134,10 +135,59 @@ def test_what_nobody_lists_is_pseudonymized_down_to_the_leaves():
 
 def test_kept_values_keep_their_types_and_listed_names_stay():
     data = {"a": {"n": 1, "f": 1.0, "t": "1", "b": False, "z": None, "l": [1, 2.5]}, "other": "x"}
-    assert one(data, {"a": "keep"}) == {"a": data["a"], named("other"): unlisted("x")}
-    kept = one(data, {"a/n": "keep", "a/f": "keep", "a/l[]": "keep"})["a"]
-    assert exactly({name: kept[name] for name in "nfl"}) == exactly({"n": 1, "f": 1.0, "l": [1, 2.5]})
-    assert set(kept) == {"n", "f", "l", *(named(name) for name in "tbz")}
+    kept = one(data, {"a/n": "keep", "a/f": "keep", "a/l": "keep"})
+    assert exactly({name: kept["a"][name] for name in "nfl"}) == exactly({"n": 1, "f": 1.0, "l": [1, 2.5]})
+    assert set(kept["a"]) == {"n", "f", "l", *(named(name) for name in "tbz")}
+    assert kept[named("other")] == unlisted("x")
+    assert one(data, {"a/l[]": "keep"})["a"]["l"] == [1, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("treatment", "scalar", "left"),
+    [
+        ("keep", "word", "word"),
+        ({"generalize": {"step": 10}}, 47, 40),
+        ({"generalize": {"date": "year"}}, "1984-05-06", "1984"),
+        ({"mask": {"keep_last": 1}}, "word", "***d"),
+        ("url", "https://a.example/x#top", "https://a.example/x"),
+    ],
+)
+def test_what_leaves_something_readable_holds_for_scalars_and_lists_of_them_alone(treatment, scalar, left):
+    """In an object anything may stand, and so it is as if nobody had listed it."""
+    text = str(scalar)
+    inner = {named("k"): unlisted(text)}
+    data = {
+        "a": scalar,
+        "b": [scalar, None, scalar],
+        "c": {"k": scalar, "none": None, "l": [scalar]},
+        "d": [scalar, {"k": scalar}],
+        "e": [scalar, [scalar]],
+        "f": [[scalar], [{"k": scalar}]],
+        "g": [],
+        "h": {},
+    }
+    entities = dict.fromkeys([*data, "f[]"], treatment)
+    hidden = {
+        "c": {named("k"): unlisted(text), named("none"): None, named("l"): [unlisted(text)]},
+        "d": [unlisted(text), inner],
+        "e": [unlisted(text), [unlisted(text)]],
+        "f": [[left], [inner]],
+    }
+    empty = {"g": [], "h": {}}
+    assert one(data, entities) == {"a": left, "b": [left, None, left], **hidden, **empty}
+    dropped = {"a": left, "b": [left, None, left], "f": [[left]], "g": []}
+    assert one(data, entities, default="drop") == dropped
+
+
+def test_around_an_object_where_a_scalar_is_listed_holds_what_is_listed_around_it():
+    joinable = {"pseudonymize": {"domain": "user", "joinable": True}}
+    entities = {"a": "drop", "a/b": "keep", "a/b/c/d": "keep", "p": joinable, "p/q": "keep"}
+    data = {"a": {"b": {"x": 1, "c": {"d": 2, "e": 3}}}, "p": {"q": {"r": "s"}}}
+    assert one(data, entities) == {
+        "a": {"b": {"c": {"d": 2}}},
+        "p": {"q": {named("r"): hexed("", None, "s", "user")}},
+    }
+    assert one({"a": {"b": 1}, "p": {"q": [1]}}, entities) == {"a": {"b": 1}, "p": {"q": [1]}}
 
 
 def test_a_pseudonym_joins_with_the_same_value_elsewhere_under_a_named_domain():
@@ -228,8 +278,9 @@ def test_what_is_dropped_is_not_there_but_for_what_is_listed_inside():
 
 
 def test_a_treatment_holds_for_everything_below_that_is_not_listed_itself():
-    out = one({"a": {"b": {"c": "v"}, "keep": "w"}}, {"a": {"mask": {}}, "a/keep": "keep"})
-    assert out == {"a": {named("b"): {named("c"): "*"}, "keep": "w"}}
+    same = {"pseudonymize": {"joinable": True, "domain": "user"}}
+    out = one({"a": {"b": {"c": "v"}, "keep": "w"}}, {"a": same, "a/keep": "keep"})
+    assert out == {"a": {named("b"): {named("c"): hexed("", None, "v", "user")}, "keep": "w"}}
 
 
 @pytest.mark.parametrize(
@@ -239,16 +290,18 @@ def test_a_treatment_holds_for_everything_below_that_is_not_listed_itself():
         ({"l": {"e": "secret", "d": "secret"}}, {"l": None}),
         ({"l": [[{"e": "secret"}], {"f": 1, "d": "secret"}]}, {"l": [None, {"f": 1}]}),
         ({"a": {"f": {"e": 1}, "d": [["secret"]]}}, {"a": {"f": {"e": 1}}}),
+        ({"m": [{"d": "secret"}]}, {"m": None}),
         ({"a": "plain", "l": ["plain", 1]}, {"a": "plain", "l": ["plain", 1]}),
+        ({"m": ["plain"]}, {"m": ["plain"]}),
     ],
 )
-def test_what_has_not_the_shape_of_the_places_below_a_kept_one_is_not_read(data, left):
+def test_what_has_not_the_shape_of_the_places_below_is_not_read_where_the_rest_is_kept(data, left):
     """Or a list where an object is meant would carry past what is to be hidden in the object."""
     entities = {
-        "a": "keep", "a/e": {"encrypt": {"level": 2}}, "a/d": "drop", "a/f": "keep",
-        "l": "keep", "l[]/e": "pseudonymize", "l[]/d": "drop",
+        "a/e": {"encrypt": {"level": 2}}, "a/d": "drop", "a/f": "keep",
+        "l[]/e": "pseudonymize", "l[]/d": "drop", "m": "keep", "m/d": "drop",
     }  # fmt: skip
-    assert one(data, entities) == left
+    assert one(data, entities, default="keep") == left
 
 
 def test_of_several_criteria_the_first_one_that_names_a_path_holds():
@@ -302,8 +355,66 @@ def test_what_is_beside_schema_and_data_or_beside_entities_is_not_listed():
     "schema", ["john@acme.com", "iglu:com.acme/user/jsonschema/1-*-*", "iglu:a/b/c/1-0", "", " " + USER]
 )
 def test_a_schema_that_is_no_name_of_one_is_pseudonymized(schema):
-    (out,) = treated([entity(CONTEXTS, [entity(schema, {"a": 1})])], {ANY_USER: {"a": "keep"}})
-    assert out["data"] == [entity(unlisted(schema), {named("a"): unlisted("1")})]
+    entities = {ANY_USER: {"a": "keep"}, ANY: {}}
+    (out,) = treated([entity(CONTEXTS, [entity(schema, {"a": 1})])], entities)
+    assert out["data"] == [entity(named(schema), {named("a"): unlisted("1")})]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "readable"),
+    [
+        ("iglu:com.acme/ann-smith/jsonschema/1-0-0", True),
+        ("iglu:com.acme/ann-smith/jsonschema/*-*-*", True),
+        ("iglu:com.acme/*/jsonschema/1-*-*", True),
+        ("iglu:*/ann-smith/jsonschema/*-0-*", True),
+        ("iglu:*/*/jsonschema/*-*-*", True),
+        ("iglu:com.acme/ann-smith/jsonschema/2-*-*", False),
+        ("iglu:com/*/jsonschema/*-*-*", False),
+        ("iglu:*/ann/jsonschema/*-*-*", False),
+        ("iglu:*/*/avro/*-*-*", False),
+        (ANY_USER, False),
+    ],
+)
+def test_a_schema_stays_readable_where_a_criterion_means_it_and_that_needs_no_path(criterion, readable):
+    schema = "iglu:com.acme/ann-smith/jsonschema/1-0-0"
+    texts = [entity(CONTEXTS, [entity(schema, {"a": 1})]), entity(UNSTRUCT, entity(schema, {"a": 1}))]
+    plan, columns = treat(texts, {criterion: {}})
+    shown = schema if readable else named(schema)
+    (inside,), event = (json.loads(text)["data"] for text in columns["contexts"].to_pylist()[:2])
+    assert inside == entity(shown, {named("a"): unlisted("1")})
+    assert event["schema"] == (schema if readable else named(schema, 1))
+    # In a dataset that is unlinked from the lake it has another pseudonym.
+    (again,) = derive(plan, columns, [0, 1], ConsentRequest(level=1))[0]["data"]
+    assert again["schema"] == (schema if readable else rekeyed(named(schema)))
+
+
+def test_only_snowplows_envelopes_stay_readable_without_a_criterion_and_only_around_entities():
+    other = "iglu:com.acme/envelope/jsonschema/1-0-0"
+    long = "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/4111111-1111-1111"
+    lists = [entity(schema, [entity(USER, {"a": 1})]) for schema in (CONTEXTS, other, long)]
+    out = treated([*lists, user(), entity(UNSTRUCT, entity(CONTEXTS, []))], {ANY_USER: {"a": "keep"}})
+    assert [document["schema"] for document in out[:3]] == [CONTEXTS, named(other, 1), named(long, 2)]
+    assert all(document["data"] == [entity(USER, {"a": 1})] for document in out[:3])
+    assert out[4] == entity(UNSTRUCT, entity(named(CONTEXTS, 4), []))
+
+
+@pytest.mark.parametrize("inside", [{}, {"a": "keep"}])
+def test_a_criterion_for_everything_leaves_envelopes_what_they_are(inside):
+    (out,) = treated([user(a=1, b=2)], {ANY: inside, ANY_USER: {"b": "keep"}})
+    kept = {"a": 1} if inside else {named("a"): unlisted("1")}
+    assert out == entity(CONTEXTS, [entity(USER, kept | {"b": 2})])
+
+
+def test_a_hidden_schema_goes_as_names_do():
+    schemas = [USER, 5, None, ["x"], {"y": "z"}]
+    texts = [entity(CONTEXTS, [entity(schema, []) for schema in schemas])]
+    assert treated(texts, default="drop") == [entity(CONTEXTS, [entity(None, None)] * len(schemas))]
+    assert treated(texts, default="keep") == texts
+    (out,) = treated(texts)
+    shown = [found["schema"] for found in out["data"]]
+    assert shown == [named(USER), named("5"), None, [unlisted("x")], {named("y"): unlisted("z")}]
+    (out,) = treated(texts, default={"encrypt": {"level": 1}})
+    assert [found["schema"] for found in out["data"][:3]] == shown[:3]
 
 
 @pytest.mark.parametrize(
@@ -466,7 +577,7 @@ def test_consented_values_are_readable_again_inside_documents_and_the_rest_is_un
             "c": {"encrypt": {"level": 2}},
             "d": "pseudonymize",
             "e": {"pseudonymize": {"hash": "MD5"}},
-            "f": "keep",
+            "f/g": "keep",
             "z": {"generalize": {"step": 10}},
         }
     }
@@ -496,7 +607,7 @@ def test_an_encrypted_default_opens_down_to_the_leaves_and_leaves_names_closed()
     assert exactly(out) == exactly(
         {
             "schema": CONTEXTS,
-            "data": [entity(USER, {rekeyed(named("a")): [1, "x", None, True]}), 5],
+            "data": [entity(rekeyed(named(USER)), {rekeyed(named("a")): [1, "x", None, True]}), 5],
             rekeyed(named("more")): {rekeyed(named("k")): 2.5},
         }
     )
@@ -578,9 +689,16 @@ TREATMENTS = st.sampled_from(
     ]
 )
 CRITERIA = st.sampled_from(
-    [ANY_USER, USER, "iglu:com.acme/order/jsonschema/*-*-*", "iglu:com.acme/user/jsonschema/1-0-*"]
+    [
+        ANY_USER,
+        USER,
+        ANY,
+        "iglu:com.acme/order/jsonschema/*-*-*",
+        "iglu:com.acme/user/jsonschema/1-0-*",
+        "iglu:com.acme/*/jsonschema/*-*-*",
+    ]
 )
-INSIDE = st.dictionaries(CRITERIA, st.dictionaries(PATHS, TREATMENTS, min_size=1, max_size=4), max_size=3)
+INSIDE = st.dictionaries(CRITERIA, st.dictionaries(PATHS, TREATMENTS, max_size=4), max_size=3)
 DEFAULTS = st.sampled_from(["pseudonymize", "pseudonymize", "keep", "drop", {"encrypt": {"level": 1}}])
 THOROUGH = settings(max_examples=200, deadline=None)
 
@@ -659,7 +777,7 @@ def comparable_name(name):
 
 
 def url(value):
-    return re.sub("[0-9a-f]{64}", "…", value) if isinstance(value, str) and "://" in value else value
+    return re.sub("[0-9a-f]{64}", "…", value) if isinstance(value, str) else value
 
 
 # What must never come out.
@@ -695,7 +813,7 @@ def leaves_of(value):
         return names + [leaf for inner in value.values() for leaf in leaves_of(inner)]
     if isinstance(value, list):
         return [leaf for inner in value for leaf in leaves_of(inner)]
-    return [] if value in (None, CONTEXTS, UNSTRUCT, USER) else [value]
+    return [] if value in (None, CONTEXTS, UNSTRUCT) else [value]
 
 
 def shape(value):
@@ -706,7 +824,7 @@ def shape(value):
         return around, sorted(others, key=repr)
     if isinstance(value, list):
         return [shape(inner) for inner in value]
-    return value if value in (None, CONTEXTS, UNSTRUCT, USER) and not isinstance(value, bool) else "leaf"
+    return value if value in (None, CONTEXTS, UNSTRUCT) and not isinstance(value, bool) else "leaf"
 
 
 @settings(max_examples=300, deadline=None)
@@ -727,7 +845,7 @@ def test_where_nothing_is_listed_nothing_survives_and_the_shape_does(documents, 
             "[0-9a-f]{64}" if default == "pseudonymize" else "A[Q-Za-f][A-Za-z0-9+/]{26,}={0,2}|[0-9a-f]{64}"
         )
         assert all(re.fullmatch(form, leaf) for leaf in found)
-        bare = re.sub(f"{CONTEXTS}|{UNSTRUCT}|{USER}|schema|data|null", "", output)
+        bare = re.sub(f"{CONTEXTS}|{UNSTRUCT}|schema|data|null", "", output)
         for secret in leaves_of(document):
             assert not (isinstance(secret, str) and len(secret) >= 4 and secret in bare)
         if default == "drop":
@@ -737,6 +855,53 @@ def test_where_nothing_is_listed_nothing_survives_and_the_shape_does(documents, 
             assert len(found) == len(leaves_of(document))
         else:
             assert len(found) == 1, "a whole"
+
+
+NESTED = st.recursive(
+    st.none() | st.integers(10**6, 10**9) | SECRETS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(SECRETS | st.sampled_from(["a", "b", "c"]), inner, max_size=4)
+    ),
+    max_leaves=15,
+)
+OPEN = st.sampled_from(["keep", {"mask": {"keep_first": 1}}, {"generalize": {"step": 1}}, {"url": {}}])
+OPEN_PATHS = st.sampled_from(["a", "a/b", "a[]", "a[]/b", "a[][]", "a/b/c", "b", "b/c", "[]/a", "[]"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["a", "b"]), NESTED) | NESTED,
+    st.dictionaries(OPEN_PATHS, OPEN, min_size=1, max_size=3),
+    st.sampled_from(["pseudonymize", {"encrypt": {"level": 1}}, "drop"]),
+)
+def test_whatever_the_shape_no_original_survives_but_scalars_and_lists_of_them_that_are_listed(
+    data, entities, default
+):
+    document = entity(CONTEXTS, [entity(USER, data)])
+    _, columns = treat([document], {ANY_USER: entities}, default=default, gate=False)
+    treated_data = json.loads(columns["contexts"][0].as_py())["data"][0]["data"]
+    readable = [str(one) for path in entities for one in found_at(data, path) if one is not None]
+    masked = [one[0] + "*" * (len(one) - 1) for one in readable]
+    names = [name for path in entities for name in re.split(r"[\[\]/]+", path)]
+    for leaf in leaves_of(treated_data):
+        hidden = re.fullmatch(r"[0-9a-f]{64}|A[Q-Za-f][A-Za-z0-9+/]{26,}={0,2}", str(leaf))
+        assert hidden or str(leaf) in [*readable, *masked, *names]
+
+
+def found_at(data, path):
+    """The scalars that stand at a path, and those in a list of scalars there."""
+    values = [data]
+    for name in re.findall(r"\[\]|[^\[\]/]+", path):
+        if name == "[]":
+            values = [one for value in values if isinstance(value, list) for one in value]
+        else:
+            values = [value[name] for value in values if isinstance(value, dict) and name in value]
+    lists = [value for value in values if isinstance(value, list)]
+    flat = [value for value in lists if not any(isinstance(one, dict | list) for one in value)]
+    return [value for value in values if not isinstance(value, dict | list)] + [
+        one for value in flat for one in value
+    ]
 
 
 @settings(max_examples=50, deadline=None)
@@ -788,16 +953,18 @@ KEPT = {ANY_USER: {"k": "keep", "m": {"encrypt": {"level": 1}}, "p": "pseudonymi
 def test_kept_values_and_names_inside_documents_are_looked_at():
     field = f"contexts {ANY_USER} k"
     assert gate([user(k="fine")], entities=KEPT) == []
-    assert gate([user(k=["x", {"y": "write to john@acme.com"}])], entities=KEPT) == [
+    assert gate([user(k=["x", "write to john@acme.com"])], entities=KEPT) == [
         f"{field}: looks like email; treat it, or say keep: {{allow: [email]}} (1 values)"
     ]
-    assert gate([user(k={"john@acme.com": 1})], entities=KEPT) == [
-        f"{field}: looks like email; treat it, or say keep: {{allow: [email]}} (1 values)"
+    assert gate([user(k=["x", {"john@acme.com": "john@acme.com"}])], entities=KEPT) == []
+    assert gate([user(k={"john@acme.com": 1})], default="keep") == [
+        "contexts $unlisted: looks like email; treat it, or say keep: {allow: [email]} (1 values)"
     ]
-    assert gate([user(k=4111111111111111)], entities=KEPT) == [
-        f"{field}: looks like card; treat it, or say keep: {{allow: [card]}} (1 values)"
-    ]
-    (found,) = gate([entity("iglu:10.0.0.7/x/y/1-0-0", {})])
+    for number in (4111111111111111, 4111111111111111.0):
+        assert gate([user(k=[1.5, number])], entities=KEPT) == [
+            f"{field}: looks like card; treat it, or say keep: {{allow: [card]}} (1 values)"
+        ]
+    (found,) = gate([entity("iglu:10.0.0.7/x/y/1-0-0", {})], entities={"iglu:*/x/y/*-*-*": {}})
     assert found.startswith("contexts $schema: looks like ip")
 
 
@@ -810,6 +977,13 @@ def test_an_original_from_inside_a_document_is_found_in_a_kept_value_of_its_row_
         f"contexts {ANY_USER} k: {rule} of contexts {ANY_USER} m (2 values)",
         f"contexts {ANY_USER} k: {rule} of contexts {ANY_USER} p (2 values)",
     ]
+
+
+def test_a_long_whole_number_is_found_whatever_its_type():
+    card, rule = 5111222233334444, "contains the original (treat it, or say keep: {allow: [original]})"
+    texts = [user(k=float(card), p=card), user(k=f"no. {card}", p=float(card)), user(k=card, p=str(card))]
+    found = [f"contexts {ANY_USER} k: {rule} of contexts {ANY_USER} p (3 values)"]
+    assert gate([*texts, user(k=1.5, p=1.5)], entities=KEPT) == found
 
 
 def test_an_original_of_a_column_is_found_inside_a_document():
@@ -855,9 +1029,14 @@ def test_rows_stay_in_order_whoever_owns_their_documents():
         (user(p=["a" * 64, "clear"]), f"contexts {ANY_USER} p: not in the form of pseudonymize"),
         (user(d=1), f"contexts {ANY_USER} d: is there, and should have been dropped"),
         (user(clear="a" * 64), "contexts $names: not in the form of pseudonymize"),
-        (user(k={"n": 1}) | {"clear": None}, "contexts $names: not in the form of pseudonymize"),
+        (user(k="x") | {"clear": None}, "contexts $names: not in the form of pseudonymize"),
+        (user(k={"clear": None}), "contexts $names: not in the form of pseudonymize"),
+        (user(k=["a" * 64, {"a" * 64: "clear"}]), "contexts $unlisted: not in the form of pseudonymize"),
+        (user(k=["clear", {}]), "contexts $unlisted: not in the form of pseudonymize"),
         (entity(CONTEXTS, ["clear"]), "contexts $unlisted: not in the form of pseudonymize"),
-        (entity(CONTEXTS, [entity("clear", None)]), "contexts $unlisted: not in the form of pseudonymize"),
+        (entity(CONTEXTS, [entity("clear", None)]), "contexts $names: not in the form of pseudonymize"),
+        (entity(CONTEXTS, [entity(ORDER, None)]), "contexts $names: not in the form of pseudonymize"),
+        (entity(ORDER, []), "contexts $names: not in the form of pseudonymize"),
         ("clear", "contexts $unlisted: not in the form of pseudonymize"),
         ({"clear": 1}, "contexts $unlisted: not in the form of pseudonymize"),
     ],

@@ -1,10 +1,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pii_pipeline.privacy.canonical import is_long_whole, long_whole_texts
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import inspect
-from pii_pipeline.privacy.plan import compile_plan
+from pii_pipeline.privacy.plan import UNLISTED, compile_plan
 from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
 from pii_pipeline.privacy.sealer import RowKeys
 from pii_pipeline_tests.unit.privacy.reference import PlainSealer, contract
@@ -78,6 +81,7 @@ def test_undeclared_keys_that_got_through_are_found():
         ("0049 (170) 123-4567", "phone"),
         ("4111 1111 1111 1111", "card"),
         ("378282246310005", "card"),
+        ("4111111111111111.0", "card"),
         ("DE89 3704 0044 0532 0130 00", "iban"),
         ("GB82WEST12345698765432", "iban"),
         ("2026-11-22 10:36:10 +49 170 1234567", "phone"),
@@ -102,6 +106,8 @@ def test_personal_data_is_known_by_its_looks(text, name):
         "2026-11-22 10:36:10+0049",
         "1.2.3",
         "4111111111111112",
+        "4111111111111111.05",
+        "4111111111111111.0.1",
         "1732270000000",
         "DE89370400440532013001",
         "10:36",
@@ -111,6 +117,66 @@ def test_personal_data_is_known_by_its_looks(text, name):
 )
 def test_harmless_text_is_left_alone(text):
     assert detect(pa.array([text])) == {}
+
+
+CARD = "looks like card; treat it, or say keep: {allow: [card]}"
+ORIGINAL = "contains the original (treat it, or say keep: {allow: [original]})"
+NUMBER_KEPT = {"number": "keep", "plain": "keep", "id": "pseudonymize"}
+
+
+@pytest.mark.parametrize(
+    ("number", "found"),
+    [
+        (4111111111111111.0, [f"number: {CARD} (1 values)"]),
+        (4111111111111112.0, []),
+        (4111111111111.5, []),
+        (41111111111.0, []),
+        (9.4e18, []),
+        (1e300, []),
+        (None, []),
+    ],
+)
+def test_whole_doubles_are_looked_at_as_whole_numbers_are(number, found):
+    rows = [{"id": "u", "number": number}, {"id": "u", "number": 1.5}, {"id": "u"}]
+    assert gate(rows, fields=NUMBER_KEPT) == found
+
+
+def test_doubles_that_are_no_numbers_are_passed_over():
+    kept = pa.array([float("nan"), float("inf"), -float("inf"), None])
+    assert gate([{"id": "u"}] * 4, {"number": kept}, fields=NUMBER_KEPT) == []
+
+
+@pytest.mark.parametrize("number", [5111222233334, -5111222233334, -(2**63), 2**63 - 1])
+def test_whole_numbers_of_any_size_are_looked_at(number):
+    schema = {"type": "object", "properties": {"id": {"type": "string"}, "number": {"type": "integer"}}}
+    plan = compile_plan(contract(schema, fields={"number": "keep", "id": "pseudonymize"}))
+    original = table(plan, [{"id": "u", "number": number}])
+    columns = {"id": pa.array(["a" * 64]), "number": original["number"].chunk(0), UNLISTED: pa.nulls(1)}
+    assert inspect(original, columns, plan) == []
+
+
+def test_an_original_is_found_in_a_double_and_that_of_a_double_in_a_text():
+    rows = [
+        {"id": "5111222233334444", "number": 5111222233334444.0},
+        {"id": "u", "number": 5111222233334444.0},
+    ]
+    assert gate(rows, fields=NUMBER_KEPT) == [f"number: {ORIGINAL} of id (1 values)"]
+    rows = [
+        {"id": "u", "number": 5111222233334444.0, "plain": "card 5111222233334444"},
+        {"id": "u", "number": 5111222.0, "plain": "5111222"},
+        {"id": "u", "number": 1.5, "plain": "5111222233334444"},
+    ]
+    fields = NUMBER_KEPT | {"number": "pseudonymize"}
+    assert gate(rows, fields=fields) == [f"plain: {ORIGINAL} of number (1 values)"]
+
+
+@given(st.floats() | st.integers(10**12 - 5, 2**63).map(float))
+def test_a_column_of_doubles_tells_long_whole_numbers_as_one_value_does(number):
+    (told,) = long_whole_texts(pa.array([number])).to_pylist()
+    assert told == (str(int(number)) if is_long_whole(number) else None)
+    if told is not None:
+        assert float(told) == number
+        assert 13 <= len(told.lstrip("-")) <= 19
 
 
 def test_findings_never_hold_the_value():

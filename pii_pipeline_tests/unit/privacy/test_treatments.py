@@ -1,6 +1,8 @@
 import hmac
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from pii_pipeline.privacy.sealer import RowKeys
 from pii_pipeline.privacy.url import url_splitter
 from pii_pipeline_tests.unit.privacy.reference import PlainSealer, contract
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -220,6 +223,14 @@ def test_an_address_without_a_prefix_for_its_version_is_not_shown():
         ("2026-11-22T23:30:00-02:00", "day", "2026-11-23"),
         ("2026-11-22T23:30:00Z", "hour", "2026-11-22T23Z"),
         ("0042-01-01", "year", "0042"),
+        ("1984", "year", "1984"),
+        ("1984", "month", None),
+        ("1984-05", "year", "1984"),
+        ("1984-05", "month", "1984-05"),
+        ("1984-05", "day", None),
+        ("1984-13", "year", None),
+        ("0000", "year", None),
+        ("198", "year", None),
         ("0001-01-01T00:00:00+10:00", "year", None),
         ("yesterday", "day", None),
     ],
@@ -324,6 +335,41 @@ def test_an_empty_chunk_is_an_empty_chunk():
 def test_multiples_of_a_step_are_those_of_its_decimals(step: float, number: float, expected: float):
     column = pa.array([number, None])
     assert generalize_column(column, Scalar("number"), Generalize(step=step)).to_pylist() == [expected, None]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("step", "number", "expected"),
+    [
+        (10, 1.5e308, 1.5e308),
+        (0.01, 1e308, 1e308),
+        (10, 1e17 + 16, 1e17 + 16),
+        (1e308, -1.5e308, None),
+        (1e-300, 1e11, None),
+        (10, 2**63 - 1, 9223372036854775800),
+        (10, -(2**63), None),
+        (0.5, 2**63 - 1, None),
+        (1e19, 7, 0),
+        (1e19, -7, None),
+    ],
+)
+def test_what_a_type_cannot_hold_is_null(step: float, number: float, expected: float | None):
+    kind = "integer" if isinstance(number, int) else "number"
+    column = pa.array([number, None, 0])
+    assert generalize_column(column, Scalar(kind), Generalize(step=step)).to_pylist() == [expected, None, 0]
+
+
+@pytest.mark.parametrize("unit", ["year", "month", "day", "hour"])
+def test_whole_numbers_are_milliseconds_of_the_years_that_text_can_say(unit: Any):
+    first, last = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC))
+    ends = [(moment - EPOCH) // timedelta(milliseconds=1) for moment in (first, last)]
+    column = pa.array([*ends, ends[0] - 1, ends[1] + 1, 10**18, -(10**18), 2**63 - 1, -(2**63), None, 1984])
+    found = generalize_column(column, Scalar("integer"), Generalize(date=unit)).to_pylist()
+    assert found[0] == ends[0]
+    assert generalize_date((EPOCH + timedelta(milliseconds=found[1])).isoformat(), unit) == generalize_date(
+        last.isoformat(), unit
+    )
+    assert found[2:] == [None] * 7 + [0]
 
 
 @given(st.floats(-1e9, 1e9), st.sampled_from([0.01, 0.05, 0.1, 0.3, 0.5, 2.5, 1000.25]))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -38,7 +39,7 @@ def make_contract(folder: Path, properties: dict[str, Any], required: list[str],
 def made(contract: Contract, events: int = 200) -> list[Any]:
     return [
         json.loads(line)
-        for line in b"".join(generate_generic(contract, events, 5, END, Planted(), JSON)).split()
+        for line in b"".join(generate_generic(contract, events, 5, END, Planted(), JSON, bad=0)).split()
     ]
 
 
@@ -46,7 +47,7 @@ def made(contract: Contract, events: int = 200) -> list[Any]:
 def test_a_wide_contract_gets_valid_events(stream: str) -> None:
     contract = contract_of(stream)
     planted = Planted()
-    records = b"".join(generate_generic(contract, 200, 5, END, planted, JSON)).split(b"\n")[:-1]
+    records = b"".join(generate_generic(contract, 200, 5, END, planted, JSON, bad=0)).split(b"\n")[:-1]
     judge = Reference(contract, END).judge
     assert [judge(record) for record in records] == [None] * 200
     assert planted.records == planted.validated == 200
@@ -55,14 +56,41 @@ def test_a_wide_contract_gets_valid_events(stream: str) -> None:
 def test_a_stream_as_pii_init_writes_it_can_be_sampled(tmp_path: Path) -> None:
     new_stream(tmp_path, "my_stream")
     contract = load_stream(tmp_path / "my_stream").contract
-    records = b"".join(generate(contract, 300, 5, END)).split(b"\n")[:-1]
-    assert b"".join(generate(contract, 300, 5, END)).split(b"\n")[:-1] == records
-    judge = Reference(contract, END).judge
-    assert [judge(record) for record in records] == [None] * 300
-    events = [json.loads(record) for record in records]
-    assert len({event["event_id"] for event in events}) == 300
-    times = [datetime.fromisoformat(event["ts"]) for event in events]
+    planted = Planted()
+    records = b"".join(generate(contract, 3_000, 5, END, planted)).split(b"\n")[:-1]
+    assert b"".join(generate(contract, 3_000, 5, END)).split(b"\n")[:-1] == records
+    judged = list(map(Reference(contract, END).judge, records))
+    assert Counter(filter(None, judged)) == planted.failure_types
+    kinds = {"torn", "missing_field", "wrong_value", "broken_rule", "too_old", "in_future"}
+    assert planted.bad.keys() == kinds, "an empty key breaks its schema"
+    assert 0.005 < planted.bad.total() / 3_000 < 0.02
+    good = [json.loads(record) for record, failure in zip(records, judged, strict=True) if failure is None]
+    assert len({event["event_id"] for event in good}) == len(good) == planted.validated
+    times = [datetime.fromisoformat(event["ts"]) for event in good]
     assert times == sorted(times) and END - timedelta(hours=1) <= times[0] and times[-1] < END
+
+
+def test_the_good_events_are_the_same_whatever_is_broken(tmp_path: Path) -> None:
+    new_stream(tmp_path, "my_stream")
+    contract = load_stream(tmp_path / "my_stream").contract
+    alone, mixed = (
+        b"".join(generate_generic(contract, 300, 5, END, Planted(), JSON, bad=bad)).split(b"\n")
+        for bad in (0, 0.2)
+    )
+    same = sum(one == other for one, other in zip(alone, mixed, strict=True))
+    assert 200 < same < 270
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0])
+def test_what_an_event_follows_is_not_broken(tmp_path: Path, bad: float) -> None:
+    properties = {name: {"type": "string"} for name in ("at", "who", "says")}
+    contract = make_contract(
+        tmp_path, properties, ["at", "who", "says"], "validations: [{field: says, max_length: 99}]"
+    )
+    lines = b"".join(generate_generic(contract, 50, 5, END, Planted(), JSON, "says", bad)).splitlines()
+    whole = [line for line in lines if line.endswith(b"}")]
+    assert len(whole) >= 40
+    assert {json.loads(line)["says"] for line in whole} == {contract.contract}
 
 
 def test_bounds_of_schema_and_rules_hold_together(tmp_path: Path) -> None:

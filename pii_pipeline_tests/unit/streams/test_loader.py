@@ -35,9 +35,8 @@ def load(folder: Path, stream: str = STREAM, contract: str = CONTRACT) -> Stream
 
 
 def problems_in(*folders: Path) -> list[str]:
-    with pytest.raises(ConfigurationError) as caught:
-        load_streams(folders)
-    return [str(problem) for problem in caught.value.problems]
+    streams = load_streams(folders)
+    return [str(problem) for problem in streams.problems_of(streams.broken)]
 
 
 def problem_of(folder: Path, stream: str = STREAM, contract: str = CONTRACT) -> str:
@@ -87,9 +86,41 @@ def test_several_folders_and_what_is_no_stream(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    assert problems_in(tmp_path / "x") == [
+    make(tmp_path / "a")
+    with pytest.raises(ConfigurationError) as caught:
+        load_streams([tmp_path / "a", tmp_path / "x"])
+    assert str(caught.value) == (
         f"{tmp_path}/x:1: there is no such folder of streams — make it, or mend PII_STREAMS_DIR"
+    )
+
+
+def test_a_broken_stream_breaks_no_other(tmp_path):
+    make(tmp_path, "logins", contract=changed("acme/shop", "acme/logins"))
+    make(tmp_path, "shop", contract=changed("email:", "emial:"))
+    make(tmp_path, "yaml", "description: [")
+    (tmp_path / "empty").mkdir()
+    streams = load_streams([tmp_path])
+    assert (list(streams), len(streams), "shop" in streams) == (["logins"], 1, False)
+    assert streams["logins"].name == "logins"
+    assert sorted(streams.broken) == ["empty", "shop", "yaml"]
+    with pytest.raises(ConfigurationError, match=r"shop/contract\.yaml:10: fields\.emial"):
+        streams["shop"]
+    with pytest.raises(KeyError):
+        streams["other"]
+    assert [problem.file.parent.name for problem in streams.problems_of(["yaml", "logins", "shop"])] == [
+        "yaml",
+        "shop",
     ]
+
+
+def test_a_contradiction_breaks_those_who_have_it(tmp_path):
+    make(tmp_path, "clicks")
+    make(tmp_path, "logins", contract=changed("acme/shop", "acme/logins"))
+    make(tmp_path, "shop", contract=changed("premium: keep", "premium: drop"))
+    streams = load_streams([tmp_path])
+    assert (list(streams), sorted(streams.broken)) == (["logins"], ["clicks", "shop"])
+    assert streams.broken["clicks"] == streams.broken["shop"]
+    assert len(streams.problems_of(streams.broken)) == 1
 
 
 def test_the_same_stream_in_two_folders(tmp_path):
@@ -309,7 +340,7 @@ def test_without_a_contract_field_exactly_one_contract_is_active(tmp_path):
     ]
     assert problem_of(tmp_path / "c", contract=changed("state: active", "state: in_review")) == (
         "stream.yaml:1: contracts: no contract is active (contract.yaml is in_review) — "
-        "write `state: active` in one of them"
+        "write `state: active` in one of them, or promote one (again, if that was interrupted)"
     )
 
 

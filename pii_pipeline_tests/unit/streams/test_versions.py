@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,64 @@ def test_a_file_that_cannot_be_written_stays_whole(stream: Path, monkeypatch: py
     with pytest.raises(OSError, match="no space left"):
         promote(stream, "acme/shop/1.1.0")
     assert {file: file.read_bytes() for file in stream.iterdir()} == before
+
+
+def test_of_two_files_none_is_changed_if_one_cannot_be_written(stream: Path, monkeypatch: pytest.MonkeyPatch):
+    new_version(stream, "minor")
+    promote(stream, "acme/shop/1.1.0")
+    promote(stream, "acme/shop/1.1.0")
+    before = {file: file.read_bytes() for file in stream.iterdir()}
+    synced = iter([None])
+
+    def full_at_the_second(descriptor: int) -> None:
+        if next(synced, "full") == "full":
+            raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(OSError, match="no space left"):
+        promote(stream, "acme/shop/1.1.0")
+    assert {file: file.read_bytes() for file in stream.iterdir()} == before
+
+
+def _promote_and_be_killed(stream: Path, replacements: int) -> None:
+    """Ends the process by SIGKILL when so many files have got their new text."""
+    left = iter(range(replacements))
+    replace = Path.replace
+
+    def replace_or_die(self: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+
+    Path.replace = replace_or_die  # type: ignore[method-assign]
+    promote(stream, "acme/shop/1.1.0")
+
+
+@pytest.mark.parametrize("replacements", [0, 1, 2])
+def test_killed_while_one_version_follows_the_other_the_same_promotion_finishes_it(
+    stream: Path, replacements: int
+):
+    new_version(stream, "minor")
+    promote(stream, "acme/shop/1.1.0")
+    promote(stream, "acme/shop/1.1.0")
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=_promote_and_be_killed, args=(stream, replacements))
+    process.start()
+    process.join(60)
+    assert process.exitcode == (-signal.SIGKILL if replacements < 2 else 0)
+    found = states(stream)
+    if replacements == 1:
+        assert found == {"acme/shop/1.0.0": "archived", "acme/shop/1.1.0": "approved"}
+        with pytest.raises(ConfigurationError, match="no contract is active"):
+            load_stream(stream)
+    else:
+        assert list(found.values()).count("active") == 1
+        assert load_stream(stream).contract.state == "active"
+    if replacements < 2:
+        promote(stream, "acme/shop/1.1.0")
+    assert states(stream) == {"acme/shop/1.0.0": "archived", "acme/shop/1.1.0": "active"}
+    assert load_stream(stream).contract.contract == "acme/shop/1.1.0"
+    assert not [file for file in stream.iterdir() if file.name.startswith(".")]
 
 
 def _wait_for_turn(folder: Path, started, done) -> None:
