@@ -71,7 +71,8 @@ def client(service: str, resource: str = "") -> Any:
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
-    return call(boto3.Session(region_name=_region(resource)).client, service, config=config)
+    session = call(boto3.Session, region_name=_region(resource))
+    return call(session.client, service, config=config)
 
 
 def call(operation: Callable[..., R], *arguments: Any, **named: Any) -> R:

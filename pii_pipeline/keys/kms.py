@@ -137,8 +137,7 @@ def _refused(error: aws.AwsError, operation: str, key: str) -> Exception:
     if error.kind == "denied":
         gone = "" if operation == "GenerateDataKey" else ", or the key is not there any more"
         return KeyEncryptionKeyError(
-            f"{where}: kms:{operation} is not allowed{gone} — allow it, in the policies of the role and of the "
-            "key"
+            f"{where}: kms:{operation} is not allowed{gone} — allow it, in the policies of role and key"
         )
     if error.code in _STATES:
         problem, mend = _STATES[error.code]
