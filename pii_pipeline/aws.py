@@ -43,6 +43,7 @@ _BUSY = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
+_FORBIDDEN = 403
 _SERVER_ERROR = 500
 
 
@@ -108,12 +109,12 @@ def _explained(error: Exception) -> AwsError:
 def _of_service(error: Any) -> AwsError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _DENIED:
-        return AwsError("denied", code, f"AWS does not allow it ({code})")
     if code in _EXPIRED:
         return AwsError("credentials", code, "the AWS credentials have expired: renew them, and run it again")
     if code in _UNKNOWN:
         return AwsError("credentials", code, f"AWS does not accept the credentials ({code}): look at them")
+    if code in _DENIED or status == _FORBIDDEN:  # a gateway in between may have words of its own
+        return AwsError("denied", code, f"AWS does not allow it ({code})")
     if code in _BUSY or status >= _SERVER_ERROR:
         return AwsError(
             "unavailable",

@@ -81,7 +81,9 @@ def test_altered_bytes_do_not_open(kek: KmsKey, key: dict[str, str]) -> None:
     wrapped = kek.wrap(KEY, CONTEXT)
     other = wrapped.replace(key["arn"].encode(), b"A" + key["arn"].encode()[1:])
     damaged = [b"", b"\x02", b"\x02\x01", wrapped[:40], wrapped[:-1], wrapped + b"\0", other]
-    damaged += [wrapped[:at] + bytes((wrapped[at] ^ 1,)) + wrapped[at + 1 :] for at in range(0, len(wrapped), 7)]
+    damaged += [
+        wrapped[:at] + bytes((wrapped[at] ^ 1,)) + wrapped[at + 1 :] for at in range(0, len(wrapped), 7)
+    ]
     for bytes_ in damaged:
         with pytest.raises(KeysError):
             kek.unwrap(bytes_, CONTEXT)
@@ -255,9 +257,6 @@ def test_a_role_without_decrypt_is_told_so(
         kek.unwrap(kek.wrap(KEY, CONTEXT), CONTEXT)  # of its own making: held
         with pytest.raises(KeyEncryptionKeyError, match=f"{key['arn']}: kms:Decrypt is not allowed"):
             kek.unwrap(wrapped, CONTEXT)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-        with pytest.raises(KeyEncryptionKeyError, match="does not accept the credentials"):
-            KmsKey("alias/pii").wrap(KEY, CONTEXT)
     finally:
         enforce("inf")
 
