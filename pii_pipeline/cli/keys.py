@@ -22,7 +22,8 @@ from pii_pipeline.keys.rewrap import rewrap
 def command(context: click.Context, as_json: bool) -> None:
     """Show how many keys there are, how old they are, and which key-encryption key they are under.
 
-    Opens no key. A window key is destroyed when its window expires; the epoch key is replaced by a rotation.
+    First and last are days (of event time for windows, of arrival for quarantine and restricted keys), or
+    numbers of epochs and of versions of the secret. No key is opened for it.
 
     \b
     Example:
@@ -41,7 +42,7 @@ def command(context: click.Context, as_json: bool) -> None:
         click.echo("No key was made yet. See `pii run --help`.")
 
 
-@command.command("rewrap")
+@command.command("rewrap", short_help="Bring them under another key-encryption key.")
 @click.option("--from", "earlier", metavar="URI", help="What they are under so far, unless that is KMS too.")
 @json_option
 def rewrap_command(earlier: str | None, as_json: bool) -> None:

@@ -75,7 +75,7 @@ def key_encryption_keys(engine: Engine) -> Mapping[str, int]:
 
 def _query(
     columns: Any, kind: ColumnElement[str], stream: ColumnElement[Any], place: ColumnElement[Any]
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     """A row per kind and stream: these, keys, rows, first and last place, when first and last were made."""
     there = columns.wrapped.is_not(None)
     return select(

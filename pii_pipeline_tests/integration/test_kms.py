@@ -143,6 +143,17 @@ def test_an_expired_credential_at_any_moment(
         again.close()
 
 
+def test_a_process_asks_once_for_each_key_it_uses(settings: Path, aws_proxy: AwsProxy) -> None:
+    for operation, requests in [("GenerateDataKey", KEYS), ("Decrypt", USED)]:
+        aws_proxy.heal()
+        installation = opened()
+        land_events(installation, "alpha", EVENTS)
+        make(installation, force=True)
+        make(installation, force=True)
+        installation.close()
+        assert (aws_proxy.count(operation), aws_proxy.count()) == (requests, requests)
+
+
 def test_a_run_says_what_is_wrong_and_with_which_key(settings: Path, aws_proxy: AwsProxy, key: str) -> None:
     installation = opened()
     land_events(installation, "alpha", GOOD)
