@@ -6,6 +6,7 @@ of ours. boto3 takes most of a second to import and to make its first client: on
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -67,6 +68,8 @@ def client(service: str, resource: str = "") -> Any:
     import boto3
     from botocore.config import Config
 
+    # At DEBUG it logs whole answers: keys and secrets.
+    logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,

@@ -49,9 +49,9 @@ _STATES = {
     "InvalidKeyUsageException": ("the key is not for encryption", "name a symmetric encryption key"),
     "InvalidArnException": ("no name of a key", "use a key id, a key ARN or alias/NAME"),
     "ValidationException": ("no name of a key", "use a key id, a key ARN or alias/NAME"),
-    "ParamValidationError": ("no name of a key", "use a key id, a key ARN or alias/NAME"),
 }
-_DOES_NOT_OPEN = ("InvalidCiphertextException", "IncorrectKeyException")
+_DOES_NOT_OPEN = ("InvalidCiphertextException", "IncorrectKeyException", "ParamValidationError")
+_ALTERED = "a stored key does not open under AWS KMS: its row was altered, or moved"
 
 
 class KmsKey:
@@ -98,9 +98,7 @@ class KmsKey:
             data_key = self._data_key(encrypted, context, arn.decode())
             return siv.open_raw(AESSIV(data_key), sealed, [canonical_context(context), arn])
         except (CannotOpen, ValueError):
-            raise UnwrapFailed(
-                "a stored key does not open under AWS KMS: its row was altered, or moved"
-            ) from None
+            raise UnwrapFailed(_ALTERED) from None
 
     def _data_key(self, encrypted: bytes, context: Mapping[str, str], arn: str) -> bytes:
         data_key = self._held.get(encrypted)
@@ -126,8 +124,11 @@ class KmsKey:
 
 
 def wrapped_under(wrapped: bytes) -> str | None:
-    """The ARN of the KMS key that wrapped this; None if none did."""
-    return decode(wrapped[1:], 3)[0].decode() if wrapped[:1] == WRAP_VERSION else None
+    """The ARN of the KMS key that wrapped this; None if none did. Raises `UnwrapFailed`."""
+    try:
+        return decode(wrapped[1:], 3)[0].decode() if wrapped[:1] == WRAP_VERSION else None
+    except ValueError:
+        raise UnwrapFailed(_ALTERED) from None
 
 
 def _refused(error: aws.AwsError, operation: str, key: str) -> Exception:

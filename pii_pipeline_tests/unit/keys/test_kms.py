@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import pickle
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from pii_pipeline.keys import kms
 from pii_pipeline.keys.errors import KeyEncryptionKeyError, KeysError, KeyServiceUnavailable, UnwrapFailed
 from pii_pipeline.keys.key_encryption import FileKey, open_key_encryption_key
 from pii_pipeline.keys.kms import HELD_SECONDS, KmsKey, wrapped_under
+from pii_pipeline.keys.secret_values import secret_value
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline_tests.aws import REGION
 from pii_pipeline_tests.aws_proxy import NOT_TO_BE_QUOTED, AwsProxy
@@ -97,6 +100,22 @@ def test_kms_is_told_what_a_key_is_for_and_nothing_else(kek: KmsKey, aws_proxy: 
     assert asked == {"KeyId": "alias/pii", "NumberOfBytes": 64, "EncryptionContext": CONTEXT}
     assert set(again) == {"CiphertextBlob", "EncryptionContext"}  # no key id: see the test of aliases
     assert again["EncryptionContext"] == CONTEXT
+
+
+def test_no_log_has_an_opened_key(kek: KmsKey, aws: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """botocore at DEBUG logs every answer, and an answer of KMS holds the data key."""
+    aws.client("secretsmanager").create_secret(Name="s", SecretString="canary_secret")
+    caplog.set_level(logging.DEBUG)
+    for _ in range(2):
+        fresh = KmsKey("alias/pii")
+        fresh.unwrap(kek.wrap(KEY, CONTEXT), CONTEXT)
+        secret_value("PII_PSEUDONYM_SECRET", "aws-secretsmanager://s")
+        opened = list(fresh._held._keys.values())
+        assert opened and "botocore" in caplog.text
+        assert all(base64.b64encode(data_key).decode() not in caplog.text for _, data_key in opened)
+        assert all(repr(data_key)[2:-1] not in caplog.text for _, data_key in opened)
+        assert "canary_secret" not in caplog.text
+        caplog.set_level(logging.DEBUG, "botocore")
 
 
 # What is held
@@ -343,6 +362,13 @@ def test_a_store_opens_with_few_requests(kek: KmsKey, aws_proxy: AwsProxy, datab
     contexts = [body["EncryptionContext"] for _, body in aws_proxy.asked]
     assert {"purpose": "window", "stream": "webshop", "day": "2026-11-16"} in contexts
     assert {"purpose": "salts", "epoch": "1"} in contexts
+
+
+def test_a_row_that_was_altered_is_told(kek: KmsKey) -> None:
+    wrapped = kek.wrap(KEY, CONTEXT)
+    assert wrapped_under(b"\x01" + wrapped[1:]) is None
+    with pytest.raises(UnwrapFailed, match="its row was altered"):
+        wrapped_under(wrapped[:30])
 
 
 def test_kms_that_fails_leaves_the_store_as_it_was(
