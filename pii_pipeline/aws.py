@@ -7,6 +7,7 @@ of ours. boto3 takes most of a second to import and to make its first client: on
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -14,10 +15,10 @@ R = TypeVar("R")
 
 Kind = Literal["denied", "credentials", "region", "unavailable", "refused"]
 
-ATTEMPTS = 8
-"""Per call: with boto3's growing pauses (up to 20 s each) that is most of a minute of throttling."""
+ATTEMPTS = 10
+"""Per call. With boto3's growing pauses that is about a minute of throttling, or twelve seconds of faults."""
 CONNECT_SECONDS = 5
-READ_SECONDS = 15
+READ_SECONDS = 10
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -44,6 +45,7 @@ _BUSY = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
+_NO_CREDENTIALS = re.compile("Credential|Token|SSO|Login|Profile|MFA|Metadata|Config")
 _FORBIDDEN = 403
 _SERVER_ERROR = 500
 
@@ -63,7 +65,7 @@ class AwsError(Exception):
 def client(service: str, resource: str = "") -> Any:
     """A client of `service`, safe across threads; in the region of `resource` if that is an ARN.
 
-    Raises `AwsError` where boto3 knows no region, or a profile is not there.
+    Raises `AwsError` where boto3 knows no region, a profile is not there, or an endpoint is no URL.
     """
     import boto3
     from botocore.config import Config
@@ -75,38 +77,45 @@ def client(service: str, resource: str = "") -> Any:
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
-    session = call(boto3.Session, region_name=_region(resource))
-    return call(session.client, service, config=config)
+    try:
+        session = call(boto3.Session, region_name=_region(resource))
+        return call(session.client, service, config=config)
+    except ValueError:
+        raise AwsError("refused", "ValueError", "boto3 does not take its settings: look at AWS_…") from None
 
 
 def call(operation: Callable[..., R], *arguments: Any, **named: Any) -> R:
     """What `operation` of a client returns; whatever boto3 raises leaves as `AwsError`."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         return operation(*arguments, **named)
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         raised = _explained(error)
     raise raised
 
 
 def _explained(error: Exception) -> AwsError:
-    from botocore import exceptions
+    from botocore import exceptions, parsers
 
+    unanswered = (
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.IncompleteReadError,
+        parsers.ResponseParserError,
+    )
     if isinstance(error, exceptions.ClientError):
         return _of_service(error)
     code = type(error).__name__
     if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
         return AwsError("region", code, "no AWS region is known: set AWS_DEFAULT_REGION")
-    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
+    if isinstance(error, unanswered):
         return AwsError("unavailable", code, f"AWS does not answer ({code})")
-    if isinstance(error, exceptions.ParamValidationError):
-        return AwsError("refused", code, "AWS takes no such name")
-    return AwsError(
-        "credentials",
-        code,
-        f"no AWS credentials can be had ({code}): log in, or set what boto3 reads (AWS_PROFILE …)",
-    )
+    if _NO_CREDENTIALS.search(code):
+        mend = "log in, or set what boto3 reads (AWS_PROFILE …)"
+        return AwsError("credentials", code, f"no AWS credentials can be had ({code}): {mend}")
+    return AwsError("refused", code, f"boto3 refuses it ({code})")
 
 
 def _of_service(error: Any) -> AwsError:

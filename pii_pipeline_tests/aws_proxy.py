@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 NOT_TO_BE_QUOTED = "arn:aws:iam::111122223333:user/canary is told so"
 """Part of every error's text, as AWS names who asked."""
+HALF = "half of the answer, then the end"
 
 
 @dataclass
@@ -52,7 +53,7 @@ class AwsProxy:
         seconds: float = 0,
     ) -> None:
         """From now on: requests of `operation` ("" for any), but for the first `spared`, get error `code`,
-        `times` of them, after `seconds`."""
+        `times` of them, after `seconds`. `HALF` is no error but half of the right answer."""
         self._faults = [_Fault(operation, code, status, spared, times, seconds)]
 
     def heal(self) -> None:
@@ -99,8 +100,8 @@ def _handler(proxy: AwsProxy, address: str) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
             fault = proxy.fault_for(operation, body)
-            if fault is None:
-                self._answer(*self._forwarded(body))
+            if fault is None or fault.code == HALF:
+                self._answer(*self._forwarded(body), half=fault is not None)
                 return
             time.sleep(fault.seconds)
             said = {"__type": fault.code, "message": NOT_TO_BE_QUOTED}
@@ -114,12 +115,13 @@ def _handler(proxy: AwsProxy, address: str) -> type[BaseHTTPRequestHandler]:
             connection.close()
             return answer.status, content
 
-        def _answer(self, status: int, content: bytes) -> None:
+        def _answer(self, status: int, content: bytes, half: bool = False) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if half else content)
+            self.close_connection |= half
 
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""

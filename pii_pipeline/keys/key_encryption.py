@@ -16,7 +16,7 @@ from pii_pipeline.database import make_private_directories
 from pii_pipeline.keys import siv
 from pii_pipeline.keys.derivation import SIV_KEY_BYTES, canonical_context
 from pii_pipeline.keys.errors import CannotOpen, KeyEncryptionKeyError, UnwrapFailed
-from pii_pipeline.keys.kms import SCHEME, WRAP_VERSION, KmsKey
+from pii_pipeline.keys.kms import SCHEME, WRAP_VERSION, KmsKey, wrapped_under
 
 _SETTING = "PII_KEY_ENCRYPTION_KEY"
 _SUPPORTED = "use file:PATH (a local key file, made on first use) or aws-kms://KEY (id, ARN or alias/NAME)"
@@ -83,7 +83,8 @@ class FileKey:
         """Raises `UnwrapFailed` for another key, another context or altered bytes."""
         if wrapped[:1] == WRAP_VERSION:
             raise UnwrapFailed(
-                f"a stored key does not open: it is wrapped under AWS KMS. Set {_SETTING} to aws-kms://KEY"
+                "a stored key does not open: it is wrapped under AWS KMS. Set "
+                f"{_SETTING} to aws-kms://{wrapped_under(wrapped)}"
             )
         try:
             if wrapped[:1] != _WRAP_VERSION:

@@ -13,7 +13,7 @@ from pii_pipeline.keys.key_encryption import KeyEncryptionKey
 from pii_pipeline.keys.stored import StoredKey, replace_key, stored_keys
 from pii_pipeline.keys.tables import metadata
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 """Requests to a key service under way at once."""
 
 
@@ -65,5 +65,9 @@ def _all_wrapped(
 def _opened(stored: StoredKey, earlier: KeyEncryptionKey, new: KeyEncryptionKey) -> bytes:
     try:
         return earlier.unwrap(stored.wrapped, stored.context)
-    except (UnwrapFailed, KeyEncryptionKeyError):  # the latter: KMS in another region, for one
+    except (UnwrapFailed, KeyEncryptionKeyError) as error:  # the latter: KMS in another region, for one
+        refused = error
+    try:
         return new.unwrap(stored.wrapped, stored.context)
+    except UnwrapFailed:
+        raise refused from None

@@ -23,7 +23,7 @@ from pii_pipeline.keys.kms import HELD_SECONDS, KmsKey, wrapped_under
 from pii_pipeline.keys.secret_values import secret_value
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline_tests.aws import REGION
-from pii_pipeline_tests.aws_proxy import NOT_TO_BE_QUOTED, AwsProxy
+from pii_pipeline_tests.aws_proxy import HALF, NOT_TO_BE_QUOTED, AwsProxy
 
 CONTEXT = {"purpose": "window", "stream": "webshop", "day": "2026-11-22"}
 KEY = b"k" * 32
@@ -205,7 +205,8 @@ def message(error: pytest.ExceptionInfo[Exception]) -> str:
     """Whole, not quoting AWS, and the same after a pipe."""
     text = str(error.value)
     assert NOT_TO_BE_QUOTED not in text and "canary" not in text
-    assert error.value.__cause__ is None and error.value.__suppress_context__
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None or error.value.__suppress_context__
     assert str(pickle.loads(pickle.dumps(error.value))) == text
     return text
 
@@ -303,6 +304,16 @@ def test_what_does_not_pass_ends(
     assert aws_proxy.count("GenerateDataKey") == 2
 
 
+def test_half_an_answer_is_none(kek: KmsKey, aws_proxy: AwsProxy) -> None:
+    aws_proxy.fail("GenerateDataKey", HALF, times=2)
+    wrapped = kek.wrap(KEY, CONTEXT)
+    assert aws_proxy.count("GenerateDataKey") == 3
+    aws_proxy.fail("Decrypt", HALF)
+    with pytest.raises(KeyServiceUnavailable) as caught:
+        KmsKey("alias/pii").unwrap(wrapped, CONTEXT)
+    assert message(caught).endswith("AWS cuts its answers short")
+
+
 def test_no_answer_ends_too(
     key: dict[str, str], aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +325,13 @@ def test_no_answer_ends_too(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(KeyServiceUnavailable, match=r"alias/pii: AWS does not answer"):
         KmsKey("alias/pii").wrap(KEY, CONTEXT)
+
+
+def test_an_endpoint_that_is_no_url(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "canary")
+    with pytest.raises(KeyEncryptionKeyError, match="boto3 does not take its settings") as caught:
+        KmsKey("alias/pii")
+    assert "canary" not in message(caught)
 
 
 def test_no_region_no_credentials_no_profile(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +359,7 @@ def test_keys_of_the_other_kind_say_what_to_do(kek: KmsKey, tmp_path: Path, data
     file = FileKey(tmp_path / "kek")
     with pytest.raises(UnwrapFailed, match="pii keys rewrap --from file:PATH"):
         kek.unwrap(file.wrap(KEY, CONTEXT), CONTEXT)
-    with pytest.raises(UnwrapFailed, match="PII_KEY_ENCRYPTION_KEY to aws-kms://KEY"):
+    with pytest.raises(UnwrapFailed, match="PII_KEY_ENCRYPTION_KEY to aws-kms://arn:aws:kms:"):
         file.unwrap(kek.wrap(KEY, CONTEXT), CONTEXT)
 
 

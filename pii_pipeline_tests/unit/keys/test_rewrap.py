@@ -145,6 +145,17 @@ def test_nothing_is_changed_unless_every_key_opens_again(
     assert everything(opened(database_url, kek)) == before
 
 
+def test_kms_that_refuses_to_open_is_what_is_said(
+    database_url: str, aws_proxy: AwsProxy, aws: Any, tmp_path: Path
+) -> None:
+    arn = aws.client("kms").create_key()["KeyMetadata"]["Arn"]
+    store = opened(database_url, KmsKey(arn))
+    aws_proxy.fail("Decrypt", "AccessDeniedException")
+    file = FileKey(tmp_path / "another")
+    with pytest.raises(KeyEncryptionKeyError, match="kms:Decrypt is not allowed"):
+        rewrap(store._engine, KmsKey(arn), file, file)
+
+
 def test_neither_key_opens_it(store: KeyStore, tmp_path: Path) -> None:
     with reading(store._engine) as connection:
         stored = stored_keys(connection)
