@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 NOT_TO_BE_QUOTED = "arn:aws:iam::111122223333:user/canary is told so"
 """Part of every error's text, as AWS names who asked."""
 HALF = "half of the answer, then the end"
@@ -127,3 +129,11 @@ def _handler(proxy: AwsProxy, address: str) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
+
+
+@pytest.fixture
+def aws_proxy(aws: Any, aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
+    """The account of `aws` through a proxy that counts requests and can fail them, of any process."""
+    with AwsProxy(aws_endpoint).serving() as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy

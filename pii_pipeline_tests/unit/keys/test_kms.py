@@ -194,6 +194,7 @@ def test_an_arn_is_asked_for_in_its_own_region(aws: Any, monkeypatch: pytest.Mon
     made = aws.client("kms", region_name="us-west-2").create_key()["KeyMetadata"]
     assert REGION != "us-west-2"
     monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_REGION")
     wrapped = KmsKey(made["Arn"]).wrap(KEY, CONTEXT)
     assert KmsKey(made["Arn"]).unwrap(wrapped, CONTEXT) == KEY
 
@@ -339,6 +340,7 @@ def test_no_region_no_credentials_no_profile(aws: Any, monkeypatch: pytest.Monke
     with pytest.raises(KeyEncryptionKeyError, match=r"no AWS credentials can be had"):
         KmsKey("alias/pii").wrap(KEY, CONTEXT)
     monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_REGION")
     with pytest.raises(KeyEncryptionKeyError, match="no AWS region is known: set AWS_DEFAULT_REGION"):
         KmsKey("alias/pii")
     monkeypatch.setenv("AWS_PROFILE", "nobodys")

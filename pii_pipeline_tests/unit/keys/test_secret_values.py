@@ -41,6 +41,7 @@ def test_by_name_and_by_arn(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = aws.client("secretsmanager").create_secret(Name="pii/secret", SecretString="canary_secret")
     assert secret_value(SETTING, "aws-secretsmanager://pii/secret") == "canary_secret"
     monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_REGION")
     assert secret_value(SETTING, f"aws-secretsmanager://{made['ARN']}") == "canary_secret"
 
 
