@@ -6,13 +6,15 @@
 | ``PII_LANDING_URI`` | a zone elsewhere; also ``…RESTRICTED…``, ``…LAKE…``, ``…CONSENTED…`` | below it |
 | ``PII_S3_SSE_KMS_KEY_ID`` | of the key that S3 encrypts with | none: what the bucket does |
 | ``PII_DATABASE_URL`` | ledger and key store | SQLite, ``var/pii.db`` |
-| ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run | ``file:var/keys/key-encryption-key`` |
-| ``PII_PSEUDONYM_SECRET`` | an existing secret to import | none: one is made |
+| ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run; ``aws-kms://KEY`` | below ``var/keys`` |
+| ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
+
+Secret and salt may be ``aws-secretsmanager://NAME``. What AWS needs besides is boto3's own.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from pii_pipeline_tests.aws import aws, aws_endpoint
+from pii_pipeline_tests.aws_proxy import aws_proxy
 from pii_pipeline_tests.warehouses import ask
 
-__all__ = ["aws", "aws_endpoint"]
+__all__ = ["aws", "aws_endpoint", "aws_proxy"]
 
 # Beside pytest's cache: nothing is written outside var/.
 set_hypothesis_home_dir(Path(__file__).parents[1] / "var" / "cache" / "hypothesis")

@@ -22,6 +22,7 @@ _CONFIGURATION = (
     "pii_pipeline.keys.errors.KeyEncryptionKeyError",
     "pii_pipeline.keys.errors.SaltMissing",
     "pii_pipeline.keys.errors.SecretChanged",
+    "pii_pipeline.keys.errors.SecretUnreadable",
     "pii_pipeline.keys.errors.UnwrapFailed",
     "pii_pipeline.lake.errors.NoSuchBucket",
     "pii_pipeline.lake.errors.StorageDenied",

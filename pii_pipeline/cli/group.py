@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "Generate invented events for a stream.",
     "contract": "Check, list and show the streams' contracts; import and export them.",
     "init": "Start a new stream.",
+    "keys": "Show how old keys are; bring them under another key-encryption key.",
 }
 
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Literal
 
@@ -61,6 +61,24 @@ _UUID_VARIANT = [bytes((byte & 0x3F | 0x80,)) for byte in range(256)]
 def encode(*parts: bytes) -> bytes:
     """Version byte, then each part behind its length: injective."""
     return VERSION + b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+
+def decode(encoded: bytes, count: int) -> list[bytes]:
+    """The `count` parts of what `encode` made. Raises `ValueError` for anything else."""
+    parts: list[bytes] = []
+    at = len(VERSION)
+    while at < len(encoded):
+        start = at + 4
+        at = start + int.from_bytes(encoded[at:start], "big")
+        parts.append(encoded[start:at])
+    if encoded[: len(VERSION)] != VERSION or len(parts) != count or at != len(encoded):
+        raise ValueError("not what was encoded")
+    return parts
+
+
+def canonical_context(context: Mapping[str, str]) -> bytes:
+    """What a wrapped key is for, as associated data."""
+    return encode(*(text.encode() for item in sorted(context.items()) for text in item))
 
 
 def canonical_id(value: int | str) -> bytes:

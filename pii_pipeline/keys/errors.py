@@ -14,7 +14,15 @@ class InvalidIdentifier(KeysError):
 
 
 class KeyEncryptionKeyError(KeysError):
-    """The key-encryption key cannot be used: unsupported, unreadable or readable by others."""
+    """The key-encryption key cannot be used: unsupported, unreadable, readable by others, not allowed."""
+
+
+class KeyServiceUnavailable(KeysError):
+    """AWS KMS or Secrets Manager does not answer at the moment; nothing is wrong with what was asked."""
+
+
+class SecretUnreadable(KeysError):
+    """A setting says that its value lies elsewhere, and it cannot be had there."""
 
 
 class UnwrapFailed(KeysError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
@@ -13,16 +14,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from pii_pipeline.database import make_private_directories
 from pii_pipeline.keys import siv
-from pii_pipeline.keys.derivation import SIV_KEY_BYTES, encode
+from pii_pipeline.keys.derivation import SIV_KEY_BYTES, canonical_context
 from pii_pipeline.keys.errors import CannotOpen, KeyEncryptionKeyError, UnwrapFailed
+from pii_pipeline.keys.kms import SCHEME, WRAP_VERSION, KmsKey, wrapped_under
 
-_SUPPORTED = "use file:PATH (a local key file, made on first use)"
+_SETTING = "PII_KEY_ENCRYPTION_KEY"
+_SUPPORTED = "use file:PATH (a local key file, made on first use) or aws-kms://KEY (id, ARN or alias/NAME)"
 _FILE_HEAD = "pii-key-encryption-key-1:"
 _WRAP_VERSION = b"\x01"
 
 
 class KeyEncryptionKey(Protocol):
-    """Wraps keys; `context` says what a key is for and must be the same to unwrap it."""
+    """Wraps keys; `context` says what a key is for and must be the same to unwrap it.
+
+    `held_seconds`: for how long what it opened may be used before it is asked again.
+    """
+
+    held_seconds: float
 
     def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
         """`key`, closed."""
@@ -35,11 +43,21 @@ class KeyEncryptionKey(Protocol):
 
 def open_key_encryption_key(uri: str) -> KeyEncryptionKey:
     """The key-encryption key at `uri`. Raises `KeyEncryptionKeyError` naming what is supported."""
-    scheme, separator, rest = uri.partition(":")
-    path = rest[2:] if rest.startswith("//") else rest
-    if scheme != "file" or not separator or not path:
-        raise KeyEncryptionKeyError(f"the key-encryption key's URI is not supported; {_SUPPORTED}")
-    return FileKey(Path(path))
+    scheme, _, rest = uri.partition(":")
+    name = rest.removeprefix("//")
+    if scheme == "file" and name:
+        return FileKey(Path(name))
+    if scheme == SCHEME and name and rest.startswith("//"):
+        return KmsKey(name)
+    raise KeyEncryptionKeyError(f"{_SETTING}: no key-encryption key that is supported — {_SUPPORTED}")
+
+
+def open_earlier_key(uri: str) -> KeyEncryptionKey:
+    """The same for a key that has wrapped something: a file that is not there is an error, not a new key."""
+    path = Path(uri.removeprefix("file:").removeprefix("//"))
+    if uri.startswith("file:") and not path.exists():
+        raise KeyEncryptionKeyError(f"{path} is not there; name the file that the stored keys are under")
+    return open_key_encryption_key(uri)
 
 
 class FileKey:
@@ -50,6 +68,8 @@ class FileKey:
     Wrapped: version byte ‖ AES-256-SIV with the context, sorted and length-prefixed, as associated data.
     """
 
+    held_seconds = math.inf  # the key itself is in memory
+
     def __init__(self, path: Path) -> None:
         if not path.exists():
             _make_key_file(path)
@@ -57,23 +77,24 @@ class FileKey:
 
     def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
         """Deterministic: what is wrapped is random, so equal results say nothing."""
-        return _WRAP_VERSION + self._cipher.encrypt(key, [_canonical(context)])
+        return _WRAP_VERSION + self._cipher.encrypt(key, [canonical_context(context)])
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         """Raises `UnwrapFailed` for another key, another context or altered bytes."""
+        if wrapped[:1] == WRAP_VERSION:
+            raise UnwrapFailed(
+                "a stored key does not open: it is wrapped under AWS KMS. Set "
+                f"{_SETTING} to aws-kms://{wrapped_under(wrapped)}"
+            )
         try:
             if wrapped[:1] != _WRAP_VERSION:
                 raise CannotOpen
-            return siv.open_raw(self._cipher, wrapped[1:], [_canonical(context)])
+            return siv.open_raw(self._cipher, wrapped[1:], [canonical_context(context)])
         except CannotOpen:
             raise UnwrapFailed(
                 "a stored key does not open: the key store was made under another key-encryption key "
-                "(set PII_KEY_ENCRYPTION_KEY to that one), or its row was altered"
+                f"(set {_SETTING} to that one), or its row was altered"
             ) from None
-
-
-def _canonical(context: Mapping[str, str]) -> bytes:
-    return encode(*(text.encode() for item in sorted(context.items()) for text in item))
 
 
 def _make_key_file(path: Path) -> None:

@@ -19,6 +19,7 @@ from pii_pipeline.database import create_tables, insert_new, reading, scrub
 from pii_pipeline.keys.derivation import SIV_KEY_BYTES, WINDOW_KEY_BYTES, key_check_value, salt_mark
 from pii_pipeline.keys.errors import KeyDestroyed, SaltMissing, SecretChanged
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
+from pii_pipeline.keys.stored import period_context, secret_context, singleton_context
 from pii_pipeline.keys.subjects import SubjectStore
 from pii_pipeline.keys.tables import loss, metadata, period_key, pseudonym_secret, singleton_key
 
@@ -60,16 +61,23 @@ class KeyStore(SubjectStore):
 
     def __init__(self, engine: Engine, kek: KeyEncryptionKey) -> None:
         create_tables(engine, metadata)
-        self._singletons = _singletons(engine, kek)
-        super().__init__(engine, kek, self._singletons["tombstone"])
+        super().__init__(engine, kek, lambda: self._singleton("tombstone"))
+        self._wrapped = _singletons(engine, kek)
+        self._opened: dict[str, bytes] = {}
+        self.index_key()
+
+    @property
+    def held_seconds(self) -> float:
+        """For how long an opened store may be used: it holds keys in memory."""
+        return self._kek.held_seconds
 
     def index_key(self) -> bytes:
         """32 bytes, fixed for ever: the key of all subject tags."""
-        return self._singletons["index"]
+        return self._singleton("index")
 
     def vault_key(self) -> bytes:
         """32 bytes, fixed: the root of the vault's keys."""
-        return self._singletons["vault"]
+        return self._singleton("vault")
 
     def pseudonym_secret(self, imported: bytes | str | None = None) -> PseudonymSecret:
         """The current pseudonym secret; made on first use, from `imported` if that is given.
@@ -87,7 +95,7 @@ class KeyStore(SubjectStore):
             secret = given or secrets.token_bytes(_SECRET_BYTES)
             first = {
                 "version": 1,
-                "wrapped": self._kek.wrap(secret, _secret_context(1)),
+                "wrapped": self._kek.wrap(secret, secret_context(1)),
                 "check_value": key_check_value(secret),
                 "created_at": datetime.now(UTC),
             }
@@ -100,9 +108,7 @@ class KeyStore(SubjectStore):
                 f"differs from version {row.version}'s): new pseudonyms would match no earlier one. Give the "
                 "original as PII_PSEUDONYM_SECRET, or unset it to use the stored secret"
             )
-        return PseudonymSecret(
-            row.version, self._kek.unwrap(bytes(row.wrapped), _secret_context(row.version))
-        )
+        return PseudonymSecret(row.version, self._kek.unwrap(bytes(row.wrapped), secret_context(row.version)))
 
     def snowplow_salt(self, given: str | None = None) -> SnowplowSalt:
         """The salt of Snowplow's hashes: that of the first time, which may be left out from then on.
@@ -124,7 +130,7 @@ class KeyStore(SubjectStore):
                 "a contract has `hash`, and no salt is known: set PII_SNOWPLOW_SALT to the salt of your "
                 "Snowplow PII enrichment (or, if there is none to match, to a long random text)"
             )
-        salt = self._kek.unwrap(bytes(wrapped), _name(_SNOWPLOW_SALT))
+        salt = self._kek.unwrap(bytes(wrapped), singleton_context(_SNOWPLOW_SALT))
         if given is not None and not hmac.compare_digest(given.encode(), salt):
             raise SecretChanged(
                 "PII_SNOWPLOW_SALT is not the salt that this key store's hashes were made with: new ones "
@@ -161,6 +167,11 @@ class KeyStore(SubjectStore):
         """Destroy it for good."""
         self._destroy("restricted", stream, day)
 
+    def _singleton(self, name: str) -> bytes:
+        if name not in self._opened:
+            self._opened[name] = self._kek.unwrap(self._wrapped[name], singleton_context(name))
+        return self._opened[name]
+
     def _period_key(self, kind: PeriodKind, stream: str, day: date) -> bytes:
         key = self._period_keys(kind, stream, [day])[day]
         if key is None:
@@ -170,33 +181,23 @@ class KeyStore(SubjectStore):
     def _period_keys(self, kind: PeriodKind, stream: str, days: Sequence[date]) -> dict[date, bytes | None]:
         wanted = sorted(set(days))
         with reading(self._engine) as connection:
-            found = self._select_periods(connection, kind, stream, wanted)
+            found = _select_periods(connection, kind, stream, wanted)
         missing = [day for day in wanted if day not in found]
         if missing:
             rows = [self._period_row(kind, stream, day) for day in missing]
             with self._engine.begin() as connection:
                 connection.execute(insert_new(self._engine, period_key), rows)
-                found |= self._select_periods(connection, kind, stream, missing)
-        return found
+                found |= _select_periods(connection, kind, stream, missing)
+        # Opened out here: a key service may take its time, and others wait for a transaction.
+        return {
+            day: wrapped and self._kek.unwrap(wrapped, period_context(kind, stream, day))
+            for day, wrapped in found.items()
+        }
 
     def _period_row(self, kind: PeriodKind, stream: str, day: date) -> dict[str, object]:
-        wrapped = self._kek.wrap(secrets.token_bytes(_PERIOD_BYTES[kind]), _period_context(kind, stream, day))
+        wrapped = self._kek.wrap(secrets.token_bytes(_PERIOD_BYTES[kind]), period_context(kind, stream, day))
         now = datetime.now(UTC)
         return {"kind": kind, "stream": stream, "day": day, "wrapped": wrapped, "created_at": now}
-
-    def _select_periods(
-        self, connection: Connection, kind: PeriodKind, stream: str, days: Sequence[date]
-    ) -> dict[date, bytes | None]:
-        columns = period_key.c
-        query = select(columns.day, columns.wrapped).where(
-            columns.kind == kind, columns.stream == stream, columns.day.in_(days)
-        )
-        return {
-            day: None
-            if wrapped is None
-            else self._kek.unwrap(bytes(wrapped), _period_context(kind, stream, day))
-            for day, wrapped in connection.execute(query)
-        }
 
     def _destroy(self, kind: PeriodKind, stream: str, day: date) -> None:
         columns = period_key.c
@@ -214,7 +215,19 @@ class KeyStore(SubjectStore):
         scrub(self._engine)
 
 
+def _select_periods(
+    connection: Connection, kind: PeriodKind, stream: str, days: Sequence[date]
+) -> dict[date, bytes | None]:
+    """Wrapped, as they are stored."""
+    columns = period_key.c
+    query = select(columns.day, columns.wrapped).where(
+        columns.kind == kind, columns.stream == stream, columns.day.in_(days)
+    )
+    return {day: wrapped and bytes(wrapped) for day, wrapped in connection.execute(query)}
+
+
 def _singletons(engine: Engine, kek: KeyEncryptionKey) -> dict[str, bytes]:
+    """The fixed keys, wrapped; made on first use."""
     columns = singleton_key.c
     query = select(columns.name, columns.wrapped).where(columns.name.in_(_SINGLETONS))
     with reading(engine) as connection:
@@ -224,20 +237,9 @@ def _singletons(engine: Engine, kek: KeyEncryptionKey) -> dict[str, bytes]:
         with engine.begin() as connection:
             connection.execute(insert_new(engine, singleton_key), new)
             rows = connection.execute(query).all()
-    return {name: kek.unwrap(bytes(wrapped), _name(name)) for name, wrapped in rows}
+    return {name: bytes(wrapped) for name, wrapped in rows}
 
 
 def _singleton_row(kek: KeyEncryptionKey, name: str, key: bytes) -> dict[str, object]:
-    return {"name": name, "wrapped": kek.wrap(key, _name(name)), "created_at": datetime.now(UTC)}
-
-
-def _name(name: str) -> dict[str, str]:
-    return {"purpose": name}
-
-
-def _secret_context(version: int) -> dict[str, str]:
-    return {"purpose": "pseudonym secret", "version": str(version)}
-
-
-def _period_context(kind: PeriodKind, stream: str, day: date) -> dict[str, str]:
-    return {"purpose": kind, "stream": stream, "day": day.isoformat()}
+    wrapped = kek.wrap(key, singleton_context(name))
+    return {"name": name, "wrapped": wrapped, "created_at": datetime.now(UTC)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from pii_pipeline.keys.bulk_sql import CHUNK, chunks, insert_new_rows, select_in
 from pii_pipeline.keys.derivation import REF_BYTES, SALT_BYTES, SIV_KEY_BYTES, hmac_sha256_many
 from pii_pipeline.keys.errors import CannotOpen, UnwrapFailed
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
+from pii_pipeline.keys.stored import epoch_context
 from pii_pipeline.keys.tables import epoch_key, loss, subject, tombstone
 
 _ALTERED = "a data subject's salt does not open: its row was altered"
@@ -41,7 +42,7 @@ class Subject(NamedTuple):
 class SubjectStore:
     """The subject, epoch_key and tombstone tables. Part of `KeyStore`, which makes the tables."""
 
-    def __init__(self, engine: Engine, kek: KeyEncryptionKey, tombstone_key: bytes) -> None:
+    def __init__(self, engine: Engine, kek: KeyEncryptionKey, tombstone_key: Callable[[], bytes]) -> None:
         self._engine = engine
         self._kek = kek
         self._tombstone_key = tombstone_key
@@ -181,7 +182,7 @@ class SubjectStore:
         for epoch, wrapped in connection.execute(query.order_by(epoch_key.c.epoch)):
             live.append(epoch)
             if epoch not in self._epochs:
-                self._epochs[epoch] = AESSIV(self._kek.unwrap(bytes(wrapped), _epoch_context(epoch)))
+                self._epochs[epoch] = AESSIV(self._kek.unwrap(bytes(wrapped), epoch_context(epoch)))
         return live
 
     def _current_epoch(self, connection: Connection) -> int:
@@ -196,7 +197,7 @@ class SubjectStore:
         return epoch
 
     def _insert_epoch(self, connection: Connection, epoch: int) -> None:
-        wrapped = self._kek.wrap(secrets.token_bytes(SIV_KEY_BYTES), _epoch_context(epoch))
+        wrapped = self._kek.wrap(secrets.token_bytes(SIV_KEY_BYTES), epoch_context(epoch))
         row = {"epoch": epoch, "wrapped": wrapped, "created_at": datetime.now(UTC)}
         connection.execute(insert_new(self._engine, epoch_key), row)
 
@@ -240,8 +241,4 @@ class SubjectStore:
         return True
 
     def _marks(self, tags: Iterable[bytes]) -> list[bytes]:
-        return hmac_sha256_many(self._tombstone_key, tags)
-
-
-def _epoch_context(epoch: int) -> dict[str, str]:
-    return {"purpose": "salts", "epoch": str(epoch)}
+        return hmac_sha256_many(self._tombstone_key(), tags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -17,6 +18,7 @@ from pii_pipeline.database import connect
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
 from pii_pipeline.keys.keyring import Keyring
+from pii_pipeline.keys.secret_values import secret_value
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret, SnowplowSalt
 from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
@@ -69,6 +71,7 @@ class Installation:
         self._held: set[str] = set()
         self._windows: dict[str, dict[date, bytes | None]] = {}
         self._windows_lock = Lock()
+        self._keys_opened = 0.0
 
     @cached_property
     def streams(self) -> Streams:
@@ -101,6 +104,7 @@ class Installation:
     @cached_property
     def keys(self) -> KeyStore:
         """The key store."""
+        self._keys_opened = time.monotonic()
         return KeyStore(self.engine, open_key_encryption_key(self.settings.key_encryption_key))
 
     @cached_property
@@ -111,12 +115,14 @@ class Installation:
     @cached_property
     def secret(self) -> PseudonymSecret:
         """The pseudonym secret; refuses one that differs from the store's."""
-        return self.keys.pseudonym_secret(self.settings.pseudonym_secret)
+        given = self.settings.pseudonym_secret
+        return self.keys.pseudonym_secret(given and secret_value("PII_PSEUDONYM_SECRET", given))
 
     @cached_property
     def snowplow_salt(self) -> SnowplowSalt:
         """The salt of Snowplow's hashes; refuses to be without one, or with another than the store's."""
-        return self.keys.snowplow_salt(self.settings.snowplow_salt)
+        given = self.settings.snowplow_salt
+        return self.keys.snowplow_salt(given and secret_value("PII_SNOWPLOW_SALT", given))
 
     def secret_version(self, stream: Stream) -> int | str:
         """What of its secrets the stream's pseudonyms depend on. Raises what is wrong with them."""
@@ -179,6 +185,16 @@ class Installation:
         """Has window keys read again: some may have been destroyed."""
         with self._windows_lock:
             self._windows.clear()
+
+    def renew_keys(self) -> None:
+        """Forgets all keys that have been in memory for as long as the key-encryption key allows.
+
+        To be called between batches: within one, keys stay the same.
+        """
+        if "keys" in self.__dict__ and time.monotonic() - self._keys_opened >= self.keys.held_seconds:
+            for name in ("keys", "secret", "snowplow_salt", "index_key", "digest_seed"):
+                self.__dict__.pop(name, None)
+            self.forget_windows()
 
     def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
         """Where the bad records of a batch are sealed."""

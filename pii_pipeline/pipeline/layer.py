@@ -255,6 +255,7 @@ def _make(
     fingerprint: str,
     progress: Progress,
 ) -> _Worked | InputsGone:
+    installation.renew_keys()
     started = time.perf_counter()
     try:
         with batch_memory(), _without_collections():

@@ -183,4 +183,5 @@ HourProgress.__call__ = lambda *_: os.kill(os.getpid(), signal.SIGINT)
 main()
 """
     assert "Aborted!" in pii("run", code=1, program=program).stderr
-    assert [report["hour"] for report in json.loads(pii("status", "--json").stdout)] == ["2026-01-15T10"]
+    # Of the hour after it nothing was begun: what is no hour's is what waits.
+    assert [report["hour"] for report in json.loads(pii("status", "--json").stdout)] == ["2026-01-15T10", None]

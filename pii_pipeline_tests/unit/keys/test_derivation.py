@@ -64,6 +64,17 @@ WINDOW, SALT = bytes(range(32)), bytes(range(32, 64))
 DAY = date(2026, 11, 22)
 
 
+@given(st.lists(st.binary(max_size=40), max_size=4))
+def test_what_was_encoded_comes_out_in_its_parts(parts: list[bytes]) -> None:
+    encoded = d.encode(*parts)
+    assert d.decode(encoded, len(parts)) == parts
+    for other in (encoded[:-1], encoded + b"\0", b"\x02" + encoded[1:]):
+        with pytest.raises(ValueError):
+            d.decode(other, len(parts))
+    with pytest.raises(ValueError):
+        d.decode(encoded, len(parts) + 1)
+
+
 @pytest.mark.parametrize(("key", "salt", "info", "length", "prk", "okm"), RFC_5869)
 def test_hkdf_is_rfc_5869(key: str, salt: str, info: str, length: int, prk: str, okm: str) -> None:
     extracted = d.hkdf_extract("sha256", bytes.fromhex(salt), bytes.fromhex(key))
