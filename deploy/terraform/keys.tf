@@ -1,37 +1,108 @@
 # Key policies name who uses a key, and nothing else gives its use away: administrators of the account manage the
-# keys, but a role with all rights of the account decrypts nothing.
+# keys, but a role with all rights of the account decrypts nothing. Whoever changes a key's policy can change that:
+# CloudTrail shows it (kms:PutKeyPolicy).
 
+locals {
+  # Neither kms:Decrypt nor kms:CreateGrant, which hands it on.
+  administration = {
+    Sid       = "AdministratorsManageAndDoNotUse"
+    Effect    = "Allow"
+    Principal = { AWS = "arn:aws:iam::${var.account}:root" }
+    Action = [
+      "kms:CancelKeyDeletion",
+      "kms:CreateAlias",
+      "kms:DeleteAlias",
+      "kms:DescribeKey",
+      "kms:DisableKey",
+      "kms:EnableKey",
+      "kms:EnableKeyRotation",
+      "kms:GetKeyPolicy",
+      "kms:GetKeyRotationStatus",
+      "kms:ListGrants",
+      "kms:ListKeyPolicies",
+      "kms:ListKeyRotations",
+      "kms:ListResourceTags",
+      "kms:PutKeyPolicy",
+      "kms:RevokeGrant",
+      "kms:RotateKeyOnDemand",
+      "kms:ScheduleKeyDeletion",
+      "kms:TagResource",
+      "kms:UntagResource",
+      "kms:UpdateAlias",
+      "kms:UpdateKeyDescription",
+    ]
+    Resource = "*"
+  }
+}
+
+# Of the landing zone also the messages of the queues: what is in them ends there.
 resource "aws_kms_key" "zone" {
   for_each                = local.zones
-  description             = "${var.name}: objects of the ${each.key} zone${each.key == "landing" ? " and messages of the queues" : ""}"
+  description             = "${var.name}: the ${each.key} zone"
   enable_key_rotation     = true
   deletion_window_in_days = 30
 
-  policy = templatefile("${path.module}/policies/zone-key.json", {
-    account  = local.account
-    readers  = jsonencode(concat([aws_iam_role.pipeline.arn], local.readers[each.key]))
-    writers  = jsonencode(concat([aws_iam_role.pipeline.arn], each.key == "landing" ? [aws_iam_role.producer.arn] : []))
-    services = jsonencode([for service in each.key == "landing" ? ["s3", "sqs"] : ["s3"] : "${service}.${data.aws_region.current.region}.amazonaws.com"])
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.administration,
+      {
+        Sid       = "ReadersOpenWhatLiesInTheZone"
+        Effect    = "Allow"
+        Principal = { AWS = local.readers[each.key] }
+        Action    = "kms:Decrypt"
+        Resource  = "*"
+        Condition = { StringEquals = { "kms:ViaService" = local.services[each.key] } }
+      },
+      {
+        # An upload in parts opens its data key again for every part, a batch of messages for every message.
+        Sid       = "WritersSealWhatTheyWrite"
+        Effect    = "Allow"
+        Principal = { AWS = local.writers[each.key] }
+        Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource  = "*"
+        Condition = { StringEquals = { "kms:ViaService" = local.services[each.key] } }
+      },
+    ]
   })
 }
 
 resource "aws_kms_alias" "zone" {
   for_each      = local.zones
   name          = "alias/${var.name}-${each.key}"
-  target_key_id = aws_kms_key.zone[each.key].key_id
+  target_key_id = aws_kms_key.zone[each.key].arn
 }
 
-# S3 sends its notifications, which hold the keys of objects and nothing of their content, to an encrypted queue.
+# S3 sends its notifications, which hold the names of objects and nothing of their content, to an encrypted queue.
 resource "aws_kms_key" "notifications" {
   description             = "${var.name}: notifications of new landing objects"
   enable_key_rotation     = true
   deletion_window_in_days = 30
 
-  policy = templatefile("${path.module}/policies/notifications-key.json", {
-    account  = local.account
-    bucket   = aws_s3_bucket.zone["landing"].arn
-    pipeline = aws_iam_role.pipeline.arn
-    service  = "sqs.${data.aws_region.current.region}.amazonaws.com"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.administration,
+      {
+        Sid       = "TheLandingBucketSends"
+        Effect    = "Allow"
+        Principal = { Service = "s3.amazonaws.com" }
+        Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource  = "*"
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = aws_s3_bucket.zone["landing"].arn }
+          StringEquals = { "aws:SourceAccount" = var.account }
+        }
+      },
+      {
+        Sid       = "ThePipelineReceives"
+        Effect    = "Allow"
+        Principal = { AWS = aws_iam_role.pipeline.arn }
+        Action    = "kms:Decrypt"
+        Resource  = "*"
+        Condition = { StringEquals = { "kms:ViaService" = "sqs.${var.region}.amazonaws.com" } }
+      },
+    ]
   })
 }
 
@@ -41,9 +112,19 @@ resource "aws_kms_key" "key_encryption" {
   enable_key_rotation     = true
   deletion_window_in_days = 30
 
-  policy = templatefile("${path.module}/policies/key-encryption-key.json", {
-    account  = local.account
-    pipeline = aws_iam_role.pipeline.arn
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.administration,
+      {
+        Sid       = "ThePipelineWrapsKeysAndSaysWhatFor"
+        Effect    = "Allow"
+        Principal = { AWS = aws_iam_role.pipeline.arn }
+        Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource  = "*"
+        Condition = { Null = { "kms:EncryptionContextKeys" = "false" } }
+      },
+    ]
   })
 
   lifecycle {
@@ -53,5 +134,5 @@ resource "aws_kms_key" "key_encryption" {
 
 resource "aws_kms_alias" "key_encryption" {
   name          = "alias/${var.name}-key-encryption"
-  target_key_id = aws_kms_key.key_encryption.key_id
+  target_key_id = aws_kms_key.key_encryption.arn
 }

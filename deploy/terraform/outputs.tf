@@ -4,9 +4,9 @@ output "environment" {
   description = "Environment of code location and runs; database and warehouse are yours."
 
   value = merge(
-    { for zone in local.zones : "PII_${upper(zone)}_URI" => "s3://${aws_s3_bucket.zone[zone].id}" },
+    { for zone in local.zones : "PII_${upper(zone)}_URI" => "s3://${aws_s3_bucket.zone[zone].bucket}" },
     {
-      AWS_REGION             = data.aws_region.current.region
+      AWS_REGION             = var.region
       PII_KEY_ENCRYPTION_KEY = "aws-kms://${aws_kms_alias.key_encryption.name}"
     },
   )

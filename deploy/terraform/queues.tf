@@ -1,4 +1,14 @@
 locals {
+  # Nothing else of these queues is said by policy: who sends and receives is said by the roles.
+  only_over_tls = {
+    Sid       = "OnlyOverTls"
+    Effect    = "Deny"
+    Principal = "*"
+    Action    = "sqs:*"
+    Resource  = "*"
+    Condition = { Bool = { "aws:SecureTransport" = "false" } }
+  }
+
   suffix = { for name, queue in var.queues : name => queue.fifo ? ".fifo" : "" }
 
   # Seconds.
@@ -46,13 +56,13 @@ resource "aws_sqs_queue_redrive_allow_policy" "dead_letters" {
 resource "aws_sqs_queue_policy" "stream" {
   for_each  = var.queues
   queue_url = aws_sqs_queue.stream[each.key].id
-  policy    = templatefile("${path.module}/policies/queue.json", { queue = aws_sqs_queue.stream[each.key].arn })
+  policy    = jsonencode({ Version = "2012-10-17", Statement = [local.only_over_tls] })
 }
 
 resource "aws_sqs_queue_policy" "dead_letters" {
   for_each  = var.queues
   queue_url = aws_sqs_queue.dead_letters[each.key].id
-  policy    = templatefile("${path.module}/policies/queue.json", { queue = aws_sqs_queue.dead_letters[each.key].arn })
+  policy    = jsonencode({ Version = "2012-10-17", Statement = [local.only_over_tls] })
 }
 
 resource "aws_sqs_queue" "notifications" {
@@ -66,10 +76,22 @@ resource "aws_sqs_queue" "notifications" {
 resource "aws_sqs_queue_policy" "notifications" {
   queue_url = aws_sqs_queue.notifications.id
 
-  policy = templatefile("${path.module}/policies/notifications-queue.json", {
-    account = local.account
-    bucket  = aws_s3_bucket.zone["landing"].arn
-    queue   = aws_sqs_queue.notifications.arn
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.only_over_tls,
+      {
+        Sid       = "TheLandingBucketSends"
+        Effect    = "Allow"
+        Principal = { Service = "s3.amazonaws.com" }
+        Action    = "sqs:SendMessage"
+        Resource  = aws_sqs_queue.notifications.arn
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = aws_s3_bucket.zone["landing"].arn }
+          StringEquals = { "aws:SourceAccount" = var.account }
+        }
+      },
+    ]
   })
 }
 

@@ -1,21 +1,36 @@
 # A bucket, a key and a policy for each zone: what may be read is decided three times, and every one has to agree.
 
 locals {
-  zones   = toset(["landing", "restricted", "lake", "consented"])
-  account = data.aws_caller_identity.current.account_id
+  zones = toset(["landing", "restricted", "lake", "consented"])
 
-  # Who may open what lies in a zone, beside the pipeline.
+  # Who may open what lies in a zone.
   readers = {
-    landing    = []
-    restricted = []
-    lake       = [aws_iam_role.lake_reader.arn]
-    consented  = [for role in aws_iam_role.consented_reader : role.arn]
+    landing    = [aws_iam_role.pipeline.arn]
+    restricted = [aws_iam_role.pipeline.arn]
+    lake       = [aws_iam_role.pipeline.arn, aws_iam_role.lake_reader.arn]
+    consented  = concat([aws_iam_role.pipeline.arn], [for role in aws_iam_role.consented_reader : role.arn])
+  }
+
+  # Who may put something there.
+  writers = {
+    landing    = [aws_iam_role.pipeline.arn, aws_iam_role.producer.arn]
+    restricted = [aws_iam_role.pipeline.arn]
+    lake       = [aws_iam_role.pipeline.arn]
+    consented  = [aws_iam_role.pipeline.arn]
+  }
+
+  # Through which services: a key of a zone opens nothing that is handed to it directly.
+  services = {
+    landing    = ["s3.${var.region}.amazonaws.com", "sqs.${var.region}.amazonaws.com"]
+    restricted = ["s3.${var.region}.amazonaws.com"]
+    lake       = ["s3.${var.region}.amazonaws.com"]
+    consented  = ["s3.${var.region}.amazonaws.com"]
   }
 }
 
 resource "aws_s3_bucket" "zone" {
   for_each = local.zones
-  bucket   = "${var.name}-${each.key}-${local.account}"
+  bucket   = "${var.name}-${each.key}-${var.account}"
 }
 
 resource "aws_s3_bucket_public_access_block" "zone" {
@@ -104,11 +119,54 @@ resource "aws_s3_bucket_policy" "zone" {
   bucket     = aws_s3_bucket.zone[each.key].id
   depends_on = [aws_s3_bucket_public_access_block.zone]
 
-  policy = templatefile("${path.module}/policies/bucket.json", {
-    bucket   = aws_s3_bucket.zone[each.key].arn
-    pipeline = aws_iam_role.pipeline.arn
-    readers  = jsonencode(concat([aws_iam_role.pipeline.arn], local.readers[each.key]))
-    writers  = jsonencode(concat([aws_iam_role.pipeline.arn], each.key == "landing" ? [aws_iam_role.producer.arn] : []))
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "OnlyOverTls"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [aws_s3_bucket.zone[each.key].arn, "${aws_s3_bucket.zone[each.key].arn}/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      {
+        # Without the header the bucket's own key is taken.
+        Sid       = "OnlyUnderAKeyOfKms"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${aws_s3_bucket.zone[each.key].arn}/*"
+        Condition = {
+          Null            = { "s3:x-amz-server-side-encryption" = "false" }
+          StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
+        }
+      },
+      {
+        Sid       = "OnlyItsReadersRead"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource  = "${aws_s3_bucket.zone[each.key].arn}/*"
+        Condition = { ArnNotEquals = { "aws:PrincipalArn" = local.readers[each.key] } }
+      },
+      {
+        Sid       = "OnlyItsWritersWrite"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${aws_s3_bucket.zone[each.key].arn}/*"
+        Condition = { ArnNotEquals = { "aws:PrincipalArn" = local.writers[each.key] } }
+      },
+      {
+        Sid       = "OnlyThePipelineDeletes"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:DeleteObject"
+        Resource  = "${aws_s3_bucket.zone[each.key].arn}/*"
+        Condition = { ArnNotEquals = { "aws:PrincipalArn" = aws_iam_role.pipeline.arn } }
+      },
+    ]
   })
 }
 

@@ -1,3 +1,18 @@
+variable "account" {
+  description = "The number of the AWS account that all of this is made in."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account))
+    error_message = "An account has twelve digits; write them in quotes."
+  }
+}
+
+variable "region" {
+  description = "The region, for example eu-central-1."
+  type        = string
+}
+
 variable "name" {
   description = "What all names begin with. Buckets are named NAME-ZONE-ACCOUNT."
   type        = string

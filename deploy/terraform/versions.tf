@@ -10,15 +10,14 @@ terraform {
   }
 }
 
-# Region and credentials are the provider's own: AWS_REGION, AWS_PROFILE.
+# Credentials are the provider's own (AWS_PROFILE and so on); they have to be those of the account that is meant.
 provider "aws" {
+  region              = var.region
+  allowed_account_ids = [var.account]
+
   default_tags {
     tags = {
       application = var.name
     }
   }
 }
-
-data "aws_caller_identity" "current" {}
-
-data "aws_region" "current" {}
