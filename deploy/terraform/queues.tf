@@ -36,6 +36,11 @@ resource "aws_sqs_queue" "stream" {
   visibility_timeout_seconds = local.visibility
   receive_wait_time_seconds  = 20
   kms_master_key_id          = aws_kms_key.zone["landing"].arn
+}
+
+resource "aws_sqs_queue_redrive_policy" "stream" {
+  for_each  = var.queues
+  queue_url = aws_sqs_queue.stream[each.key].id
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters[each.key].arn
