@@ -40,11 +40,22 @@ def service(name: str) -> dict[str, Any]:
     return compose()["services"][name]
 
 
+def dockerfile() -> list[tuple[str, str]]:
+    """The instructions of deploy/Dockerfile and what follows each; lines that go on are one."""
+    text = (DEPLOY / "Dockerfile").read_text("utf-8")
+    lines = re.sub(r"^#.*\n", "", text, flags=re.M).replace("\\\n", " ").splitlines()
+    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in lines) if name]
+
+
 def image_command() -> list[str]:
-    """The command of deploy/Dockerfile."""
-    lines = (DEPLOY / "Dockerfile").read_text("utf-8").splitlines()
-    (command,) = [line.removeprefix("CMD ") for line in lines if line.startswith("CMD ")]
-    return yaml.safe_load(command)
+    """The command of the image."""
+    return yaml.safe_load(dict(dockerfile())["CMD"])
+
+
+def image_environment() -> dict[str, str]:
+    """The environment of the image."""
+    said = dict(dockerfile())["ENV"].split()
+    return {name: value for name, _, value in (part.partition("=") for part in said)}
 
 
 def free_port() -> int:
@@ -66,9 +77,9 @@ class Machine:
         """Of a service: what the file says, and nothing of the one who tests but where programs are."""
         said = {key: self._here(str(value)) for key, value in service(name)["environment"].items()}
         return {
+            **image_environment(),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(project_root()),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONWARNINGS": "ignore",
             "HOME": str(self.folder / "tmp"),
             "TMPDIR": str(self.folder / "tmp"),

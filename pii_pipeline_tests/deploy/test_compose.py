@@ -156,6 +156,7 @@ def test_the_commands_work_together(machine: Machine) -> None:
     assert _wait(lambda: _finished(address, run)) == "SUCCESS"
     files = json.loads(machine.run("code", "pii", "files", "logins", "pseudonymized_events", "--json"))
     assert files
+    machine.run("code", "pii", "run", "logins", "--hour", HOUR)
     # The image's own folders can be read-only.
     assert [path.name for path in (machine.folder / "home").iterdir()] == ["dagster.yaml"]
 

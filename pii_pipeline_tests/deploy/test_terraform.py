@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -19,13 +17,6 @@ DAY = 86400
 
 def zone(kind: str, name: str) -> dict[str, Any]:
     return module().resources[f"{kind}.zone[{name}]"]
-
-
-def test_it_is_written_as_terraform_fmt_writes_it() -> None:
-    if shutil.which("terraform") is None:
-        pytest.skip("no terraform")
-    done = subprocess.run(["terraform", "fmt", "-check", "-diff", FOLDER], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
 
 
 def test_everything_is_evaluated() -> None:
