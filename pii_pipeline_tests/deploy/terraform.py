@@ -1,4 +1,4 @@
-"""deploy/terraform as it is when everything is evaluated: variables of the example, every instance, every policy."""
+"""deploy/terraform when everything is evaluated: variables of the example, every instance, every policy."""
 
 from __future__ import annotations
 

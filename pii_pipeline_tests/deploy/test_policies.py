@@ -85,6 +85,14 @@ def test_each_reads_its_zone_and_nothing_else() -> None:
     assert found == {*((PIPELINE, zone) for zone in ZONES), (LAKE_READER, "lake"), (MARKETING, "consented")}
 
 
+@pytest.mark.parametrize("zone", ZONES)
+def test_all_rights_of_the_account_neither_get_an_object_nor_open_one(zone: str) -> None:
+    """Either would do; both are there, for the day somebody changes one of them."""
+    assert s3(ADMINISTRATOR, "GetBucketPolicy", zone)
+    assert not s3(ADMINISTRATOR, "GetObject", zone, OBJECTS[zone])
+    assert not opens(ADMINISTRATOR, f"zone[{zone}]", **{"kms:ViaService": S3})
+
+
 def test_a_consented_dataset_is_one_folder() -> None:
     assert reads(PRODUCT, "consented", "webshop/product_analytics/hour=2026-11-22T10/b-f.parquet")
     for other in ("webshop/product_analytics_2/b.parquet", "webshop/b.parquet", "retail/product_analytics/b"):
