@@ -47,8 +47,8 @@ _NO_CAPTURE = {
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The instance in `home`, to be closed. Of one in SQLite, one process after the other opens it: its storages
-    make their tables when they are first opened, and of two that do so at once one fails."""
+    """The instance in `home`, to be closed. One in SQLite is opened by one process after the other: its
+    storages make their tables when they are first opened, and of two that do so at once one fails."""
     ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
     storage = ref.storage_data
     place = storage.config_dict.get("base_dir") if storage else None

@@ -1,7 +1,7 @@
 """What IAM decides, for the part of its language that deploy/terraform uses; anything else raises.
 
-Within one account, a request is allowed if a policy of the principal or of the resource allows it and none denies
-it. A key is stricter: its own policy has to allow, or to delegate to the account.
+Within one account, a request is allowed if a policy of the principal or of the resource allows it and none
+denies it. A key is stricter: its own policy has to allow, or to delegate to the account.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
 
@@ -19,7 +19,7 @@ _STATEMENT = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 
 @dataclass(frozen=True)
 class Request:
-    """`principal`: a role's ARN, or a service (``s3.amazonaws.com``). `context`: condition keys, as they are."""
+    """`principal`: a role's ARN, or a service (``s3.amazonaws.com``). `context`: what condition keys are."""
 
     principal: str
     action: str

@@ -10,10 +10,12 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import boto3
 import psycopg2
 import pytest
 import yaml
 from compose_spec import PyCompose
+from moto.server import ThreadedMotoServer
 from sqlalchemy import make_url
 
 from pii_pipeline.settings import ZONES, read_settings
@@ -112,6 +114,41 @@ def test_the_databases_are_apart(postgres_url: str) -> None:
             if enters(role, name)
         }
     assert found == {("pii", "pii"), ("pii", "warehouse"), ("dagster", "dagster")}
+
+
+def test_the_set_up_of_aws_changes_nothing_the_second_time(tmp_path: Path) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        machine = Machine(
+            tmp_path,
+            {
+                "http://aws:5000": f"http://{host}:{port}",
+                "/aws_setup.py": str(DEPLOY / "compose" / "aws_setup.py"),
+            },
+        )
+        environment = machine.environment("aws-setup")
+        session = boto3.Session(
+            environment["AWS_ACCESS_KEY_ID"],
+            environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=environment["AWS_REGION"],
+        )
+        s3, sqs, kms = (
+            session.client(name, endpoint_url=environment["AWS_ENDPOINT_URL"])
+            for name in ("s3", "sqs", "kms")
+        )
+        keys = []
+        for _ in range(2):
+            machine.run("aws-setup")
+            keys.append(kms.describe_key(KeyId="alias/pii-key-encryption"))
+        assert keys[0]["KeyMetadata"]["KeyId"] == keys[1]["KeyMetadata"]["KeyId"]
+        buckets = s3.list_buckets()["Buckets"]
+        assert {bucket["Name"] for bucket in buckets} == {f"pii-{zone}" for zone in ZONES}
+        (queue,) = sqs.list_queues()["QueueUrls"]
+        assert queue.endswith("/logins")
+    finally:
+        server.stop()
 
 
 @pytest.fixture

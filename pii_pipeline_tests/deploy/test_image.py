@@ -61,7 +61,7 @@ def _locked() -> dict[str, Version]:
 
 
 def test_the_lock_holds_what_the_project_asks_for() -> None:
-    """`make deploy-lock` makes it again."""
+    """`make lock` makes it again."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = _locked()
     asked = [*project["dependencies"], *project["optional-dependencies"]["kubernetes"]]
@@ -97,7 +97,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
 
 
 def test_the_streams_of_the_image_are_whole(wheel: Path, tmp_path: Path) -> None:
-    """A link of streams/ leads into the package, which is elsewhere in the image; and the installed wheel loads
+    """A link of streams/ leads into the package, which is elsewhere in the image. The installed wheel loads
     them with the image's settings, outside of any checkout."""
     copied = tmp_path / "streams"
     (command,) = [rest for name, rest in dockerfile() if name == "RUN" and rest.startswith("cp ")]
@@ -116,7 +116,7 @@ def test_the_streams_of_the_image_are_whole(wheel: Path, tmp_path: Path) -> None
         "import pii_pipeline; from pii_pipeline.definitions import build; "
         "from pii_pipeline.pipeline.installation import Installation; "
         "from pii_pipeline.settings import read_settings; "
-        "build(Installation(read_settings())); print(pii_pipeline.__file__, *Installation(read_settings()).streams)"
+        "found = Installation(read_settings()); build(found); print(pii_pipeline.__file__, *found.streams)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ OBJECTS = {
 S3, SQS = f"s3.{REGION}.amazonaws.com", f"sqs.{REGION}.amazonaws.com"
 
 
-def policies(principal: str) -> list[Policy]:
+def policies(principal: str) -> Sequence[Policy]:
     """The principal's own policies."""
     if principal == ADMINISTRATOR:
         return [{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}]
@@ -238,4 +239,4 @@ def _findings(documents: dict[str, dict[str, Any]]) -> list[str]:
         service, name = ("sqs", "q") if address.startswith("aws_sqs_queue.") else ("iam", "role/x")
         region = REGION if service == "sqs" else ""
         text = text.replace(f'"{address}"', f'"arn:aws:{service}:{region}:{ACCOUNT}:{name}"')
-    return [f"{found.path}: {found.message}" for found in lint_all(text) if found.rule.id in _OF_POLICIES]
+    return [f"{found.rule.id}: {found.message}" for found in lint_all(text) if found.rule.id in _OF_POLICIES]
