@@ -47,16 +47,16 @@ _NO_CAPTURE = {
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The instance in `home`, to be closed. One in SQLite is opened by one process after the other: its
-    storages make their tables when they are first opened, and of two that do so at once one fails."""
-    ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
-    storage = ref.storage_data
-    place = storage.config_dict.get("base_dir") if storage else None
-    if storage is None or storage.class_name != "DagsterSqliteStorage" or not isinstance(place, str):
-        return dg.DagsterInstance.from_ref(ref)  # somebody's own dagster.yaml; `home` may be read-only
-    history = Path(place, "history")
+    """The instance in `home`, to be closed. One process after the other: Dagster's SQLite storages make their
+    tables when they are first opened, and of two that do so at once one fails."""
     with (home / ".opening").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
+        ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
+        storage = ref.storage_data
+        place = storage.config_dict.get("base_dir") if storage else None
+        if storage is None or storage.class_name != "DagsterSqliteStorage" or not isinstance(place, str):
+            return dg.DagsterInstance.from_ref(ref)  # somebody's own dagster.yaml
+        history = Path(place, "history")
         # Schedules, secrets and the state of components, which `from_ref` opens too, are not used in a run.
         return dg.DagsterInstance(
             instance_type=InstanceType.PERSISTENT,

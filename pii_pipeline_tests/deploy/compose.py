@@ -21,7 +21,7 @@ import yaml
 from pii_pipeline.settings import project_root
 
 DEPLOY = project_root() / "deploy"
-PASSWORDS = {"POSTGRES_PASSWORD": "p1", "PII_DB_PASSWORD": "p2", "DAGSTER_DB_PASSWORD": "p3"}
+PASSWORDS = {"POSTGRES_PASSWORD": "p1", "LEDGER_PASSWORD": "p2", "DAGSTER_PASSWORD": "p3"}
 
 _VARIABLE = re.compile(r"\$\{(\w+)(:\?[^}]*)?\}")
 _STOP = 20.0

@@ -24,8 +24,10 @@ from pii_pipeline_tests.deploy.compose import (
     Machine,
     compose,
     databases,
+    dockerfile,
     free_port,
     image_command,
+    image_environment,
     service,
 )
 from pii_pipeline_tests.warehouses import ask
@@ -193,9 +195,13 @@ def test_the_commands_work_together(machine: Machine) -> None:
     assert _wait(lambda: _finished(address, run)) == "SUCCESS"
     files = json.loads(machine.run("code", "pii", "files", "logins", "pseudonymized_events", "--json"))
     assert files
-    machine.run("code", "pii", "run", "logins", "--hour", HOUR)
-    # The image's own folders can be read-only.
+    # What is read-only in the containers is not written.
     assert [path.name for path in (machine.folder / "home").iterdir()] == ["dagster.yaml"]
+    machine.run("code", "pii", "run", "logins", "--hour", HOUR)
+    (home,) = [
+        path for path in service("code")["tmpfs"] if path.startswith(image_environment()["DAGSTER_HOME"])
+    ]
+    assert f"uid={dict(dockerfile())['USER'].split(':')[0]}" in home
 
 
 def _wait(until: Any) -> Any:
