@@ -15,7 +15,6 @@ import psycopg2
 import pytest
 import yaml
 from compose_spec import PyCompose
-from moto.server import ThreadedMotoServer
 from sqlalchemy import make_url
 
 from pii_pipeline.settings import ZONES, read_settings
@@ -118,44 +117,29 @@ def test_the_databases_are_apart(postgres_url: str) -> None:
     assert found == {("pii", "pii"), ("pii", "warehouse"), ("dagster", "dagster")}
 
 
-def test_the_set_up_of_aws_changes_nothing_the_second_time(tmp_path: Path) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        machine = Machine(
-            tmp_path,
-            {
-                "http://aws:5000": f"http://{host}:{port}",
-                "/aws_setup.py": str(DEPLOY / "compose" / "aws_setup.py"),
-            },
-        )
-        environment = machine.environment("aws-setup")
-        session = boto3.Session(
-            environment["AWS_ACCESS_KEY_ID"],
-            environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=environment["AWS_REGION"],
-        )
-        s3, sqs, kms = (
-            session.client(name, endpoint_url=environment["AWS_ENDPOINT_URL"])
-            for name in ("s3", "sqs", "kms")
-        )
-        keys = []
-        for _ in range(2):
-            machine.run("aws-setup")
-            keys.append(kms.describe_key(KeyId="alias/pii-key-encryption"))
-        assert keys[0]["KeyMetadata"]["KeyId"] == keys[1]["KeyMetadata"]["KeyId"]
-        buckets = s3.list_buckets()["Buckets"]
-        assert {bucket["Name"] for bucket in buckets} == {f"pii-{zone}" for zone in ZONES}
-        (queue,) = sqs.list_queues()["QueueUrls"]
-        assert queue.endswith("/logins")
-    finally:
-        server.stop()
+def emulated(endpoint: str) -> dict[str, str]:
+    """What stands for the emulator of the file."""
+    return {"http://aws:5000": endpoint, "/aws_setup.py": str(DEPLOY / "compose" / "aws_setup.py")}
+
+
+def test_the_set_up_of_aws_changes_nothing_the_second_time(
+    aws: boto3.Session, aws_endpoint: str, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path, emulated(aws_endpoint))
+    keys = []
+    for _ in range(2):
+        machine.run("aws-setup")
+        keys.append(aws.client("kms").describe_key(KeyId="alias/pii-key-encryption"))
+    assert keys[0]["KeyMetadata"]["KeyId"] == keys[1]["KeyMetadata"]["KeyId"]
+    buckets = aws.client("s3").list_buckets()["Buckets"]
+    assert {bucket["Name"] for bucket in buckets} == {f"pii-{zone}" for zone in ZONES}
+    (queue,) = aws.client("sqs").list_queues()["QueueUrls"]
+    assert queue.endswith("/logins")
 
 
 @pytest.fixture
-def machine(postgres_url: str, tmp_path: Path) -> Iterator[Machine]:
-    """A machine that has PostgreSQL with the databases, and DAGSTER_HOME as the image has it."""
+def machine(postgres_url: str, aws: boto3.Session, aws_endpoint: str, tmp_path: Path) -> Iterator[Machine]:
+    """A machine that has PostgreSQL with the databases, the emulator, and DAGSTER_HOME as the image has it."""
     for folder in ("home", "tmp"):
         (tmp_path / folder).mkdir()
     copyfile(DEPLOY / "dagster.yaml", tmp_path / "home" / "dagster.yaml")
@@ -169,8 +153,7 @@ def machine(postgres_url: str, tmp_path: Path) -> Iterator[Machine]:
         "4000": str(code),
         "3000": str(webserver),
         "/opt/pii/workspace.yaml": str(tmp_path / "workspace.yaml"),
-        # Storage and keys of files: what is looked at here is who starts what with which rights.
-        **{f"s3://pii-{zone}": str(tmp_path / "storage" / zone) for zone in ZONES},
+        **emulated(aws_endpoint),
         "aws-kms://alias/pii-key-encryption": f"file:{tmp_path / 'keys' / 'key-encryption-key'}",
     }
     workspace = (DEPLOY / "workspace.yaml").read_text().replace("host: code", "host: 127.0.0.1")
@@ -185,7 +168,8 @@ def machine(postgres_url: str, tmp_path: Path) -> Iterator[Machine]:
 
 def test_the_commands_work_together(machine: Machine) -> None:
     """A run is asked for, queued, started by the daemon in the code location, and its rows are there."""
-    machine.run("dagster-database")
+    for name in ("aws-setup", "dagster-database"):
+        machine.run(name)
     machine.run("code", "pii", "sample", "logins", "--events", "50", "--end", f"{HOUR}:30", "--land")
     for name in ("code", "webserver", "daemon"):
         machine.start(name)
@@ -194,7 +178,7 @@ def test_the_commands_work_together(machine: Machine) -> None:
     run = _launch(address, "logins")
     assert _wait(lambda: _finished(address, run)) == "SUCCESS"
     files = json.loads(machine.run("code", "pii", "files", "logins", "pseudonymized_events", "--json"))
-    assert files
+    assert files and all("s3://pii-lake/" in json.dumps(file) for file in files)
     # What is read-only in the containers is not written.
     assert [path.name for path in (machine.folder / "home").iterdir()] == ["dagster.yaml"]
     machine.run("code", "pii", "run", "logins", "--hour", HOUR)
