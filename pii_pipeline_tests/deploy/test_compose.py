@@ -139,9 +139,10 @@ def test_the_set_up_of_aws_changes_nothing_the_second_time(
 
 @pytest.fixture
 def machine(postgres_url: str, aws: boto3.Session, aws_endpoint: str, tmp_path: Path) -> Iterator[Machine]:
-    """A machine that has PostgreSQL with the databases, the emulator, and DAGSTER_HOME as the image has it."""
+    """A machine with the databases, what is set up in the emulator, and DAGSTER_HOME as in the image."""
     for folder in ("home", "tmp"):
         (tmp_path / folder).mkdir()
+    Machine(tmp_path, emulated(aws_endpoint)).run("aws-setup")
     copyfile(DEPLOY / "dagster.yaml", tmp_path / "home" / "dagster.yaml")
     code, webserver = free_port(), free_port()
     server = make_url(postgres_url).set(drivername="postgresql")
@@ -168,8 +169,7 @@ def machine(postgres_url: str, aws: boto3.Session, aws_endpoint: str, tmp_path: 
 
 def test_the_commands_work_together(machine: Machine) -> None:
     """A run is asked for, queued, started by the daemon in the code location, and its rows are there."""
-    for name in ("aws-setup", "dagster-database"):
-        machine.run(name)
+    machine.run("dagster-database")
     machine.run("code", "pii", "sample", "logins", "--events", "50", "--end", f"{HOUR}:30", "--land")
     for name in ("code", "webserver", "daemon"):
         machine.start(name)
