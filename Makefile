@@ -1,7 +1,7 @@
 # The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test screenshots lint docs clean
+.PHONY: help install run ui test screenshots lint docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,6 +27,7 @@ help:
 	@echo "make screenshots  take the documentation's pictures again (needs Chromium)"
 	@echo "make lint     check style, types and the layering of imports"
 	@echo "make docs     make what is generated in docs/ again"
+	@echo "make lock     choose the versions that the container image installs again"
 	@echo "make install  make $(VENV) and install the product into it"
 	@echo "make clean    remove $(VENV) and the caches; var/ with data and keys stays"
 
@@ -89,9 +90,19 @@ lint: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --cache-dir var/cache/import_linter
+	@$(BIN)/hadolint deploy/Dockerfile
+	@$(BIN)/yamllint --strict deploy
+	@$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+	@! command -v terraform >/dev/null || terraform fmt -check -diff -recursive deploy/terraform
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/python -m pii_pipeline_tests.documentation $(ARGS)
+
+# What deploy/Dockerfile installs: for its Python, on Intel and ARM alike, from wheels alone.
+lock: $(VENV)/installed-dev
+	@$(BIN)/uv pip compile pyproject.toml --extra kubernetes --python-version 3.13 \
+	--python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --quiet \
+	--custom-compile-command "make lock" --output-file deploy/requirements.lock
 
 clean:
 	rm -rf $(VENV) var/cache

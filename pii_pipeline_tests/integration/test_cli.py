@@ -184,4 +184,7 @@ main()
 """
     assert "Aborted!" in pii("run", code=1, program=program).stderr
     # Of the hour after it nothing was begun: what is no hour's is what waits.
-    assert [report["hour"] for report in json.loads(pii("status", "--json").stdout)] == ["2026-01-15T10", None]
+    assert [report["hour"] for report in json.loads(pii("status", "--json").stdout)] == [
+        "2026-01-15T10",
+        None,
+    ]

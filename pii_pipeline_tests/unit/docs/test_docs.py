@@ -29,6 +29,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "ARCHITECTURE.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "deploy" / "README.md",
     *sorted(DOCS.glob("*.md")),
 ]
 LANGUAGES = ("sh", "sql", "yaml", "json", "text", "mermaid")
@@ -48,7 +49,7 @@ _REQUIRED = {
 }
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: page.name)
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def page(request: pytest.FixtureRequest) -> Path:
     return request.param
 

@@ -1,0 +1,34 @@
+# The settings of the pipeline, as PII_… and stream.yaml take them.
+
+output "environment" {
+  description = "Environment of code location and runs; database and warehouse are yours."
+
+  value = merge(
+    { for zone in local.zones : "PII_${upper(zone)}_URI" => "s3://${aws_s3_bucket.zone[zone].bucket}" },
+    {
+      AWS_REGION             = var.region
+      PII_KEY_ENCRYPTION_KEY = "aws-kms://${aws_kms_alias.key_encryption.name}"
+    },
+  )
+}
+
+output "queues" {
+  description = "The queues' URLs, for `source` in stream.yaml."
+  value       = { for name, queue in aws_sqs_queue.stream : name => queue.url }
+}
+
+output "notifications" {
+  description = "The URL of the queue that new landing objects are announced to."
+  value       = aws_sqs_queue.notifications.url
+}
+
+output "roles" {
+  description = "The ARNs of the roles, by who takes them."
+
+  value = {
+    pipeline          = aws_iam_role.pipeline.arn
+    producer          = aws_iam_role.producer.arn
+    lake_reader       = aws_iam_role.lake_reader.arn
+    consented_readers = { for dataset, role in aws_iam_role.consented_reader : dataset => role.arn }
+  }
+}
