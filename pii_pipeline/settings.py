@@ -46,7 +46,7 @@ class Settings:
     project: Path
     zones: Mapping[str, str]
     s3_sse_kms_key_id: str | None
-    database_url: str
+    database_url: str = field(repr=False)
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
     snowplow_salt: str | None = field(repr=False)
