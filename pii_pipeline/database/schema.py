@@ -6,6 +6,8 @@ backup. All that a database lacks are one transaction, on SQLite too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ VERSION_TABLE = "pii_schema_version"
 """Not Alembic's own name for it, which Dagster's tables use, perhaps in the same database."""
 
 _UPGRADE_LOCK = 0x70_69_69_5F  # "pii_", PostgreSQL's advisory lock while tables are made
+_INSUFFICIENT_PRIVILEGE = "42501"
 _VERSION = select(column("version_num")).select_from(table(VERSION_TABLE))
 
 
@@ -83,5 +86,19 @@ def upgrade(engine: Engine) -> tuple[Migration, ...]:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
             config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
             config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-            command.upgrade(config, "head")
+            with _denial_explained(missing[-1]):
+                command.upgrade(config, "head")
     return missing
+
+
+@contextmanager
+def _denial_explained(newest: Migration) -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        if getattr(error.orig, "pgcode", None) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        raise SchemaError(
+            f"{SETTING}: its tables have to be brought to version {newest.number}, which its user may not — "
+            "run `pii db upgrade` as a user who may"
+        ) from None

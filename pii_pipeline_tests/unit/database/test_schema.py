@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,28 @@ def test_a_database_of_a_later_release_is_refused(engine: sa.Engine) -> None:
         f"{migrations()[-1].number}) — use that release, or a database of its own"
     )
     assert isinstance(refused.value, DatabaseError)
+
+
+def test_a_user_who_may_not_change_tables_is_told_who_has_to(postgres_database_url: str) -> None:
+    owner = connect(postgres_database_url)
+    user = f"user_{secrets.token_hex(6)}"
+    run_sql(owner, f"CREATE ROLE {user} LOGIN")
+    engine = connect(
+        sa.make_url(postgres_database_url).set(username=user).render_as_string(hide_password=False)
+    )
+    try:
+        with pytest.raises(
+            SchemaError, match="which its user may not — run `pii db upgrade` as a user who may"
+        ):
+            upgrade(engine)
+        upgrade(owner)
+        run_sql(owner, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}")
+        assert upgrade(engine) == ()
+        assert Ledger(engine).status() == []
+    finally:
+        engine.dispose()
+        run_sql(owner, f"DROP OWNED BY {user};\nDROP ROLE {user}")
+        owner.dispose()
 
 
 def test_an_up_to_date_database_costs_one_query(engine: sa.Engine) -> None:
