@@ -65,7 +65,7 @@ def own_server() -> Iterator[OwnServer]:
 
 
 class Line:
-    """A proxy before a server, at `url`. Told to, it loses the answer to a COMMIT: that was done, and all that
+    """A proxy before a server, at `url`. Told to, it loses the answer to a COMMIT: that was done, and what
     the client learns is that the connection is gone."""
 
     def __init__(self, url: str) -> None:
