@@ -53,7 +53,7 @@ class InstanceUnavailable(Exception):
 
 @contextmanager
 def answering(home: Path) -> Iterator[None]:
-    """What Dagster raises about its storage leaves as an error of ours: its own texts quote the file, and what
+    """What Dagster raises of its storage leaves as an error of ours: its own texts quote the file, and what
     the driver says. Raises `InstanceUnavailable`, or `SettingError` for what is in the file."""
     file = home / _CONFIG
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from pii_pipeline.database import DatabaseError, connect, reading
 from pii_pipeline.ledger import HourStatus, tables
@@ -178,7 +179,7 @@ def disturb(env: dict[str, str], server: OwnServer, modes: list[str]) -> tuple[i
 
 
 def commits(engine: sa.Engine) -> int:
-    with suppress(DatabaseError, sa.exc.SQLAlchemyError), reading(engine) as connection:
+    with suppress(DatabaseError, SQLAlchemyError), reading(engine) as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(tables.commits)) or 0
     return 0
 
