@@ -39,6 +39,8 @@ batches = sa.Table(
     sa.UniqueConstraint("stream", "hour", "number"),
 )
 
+_OF_NONE = sa.text("batch_id IS NULL")
+
 objects = sa.Table(
     "ledger_objects",
     metadata,
@@ -52,6 +54,7 @@ objects = sa.Table(
     sa.Column("batch_id", sa.ForeignKey(batches.c.id), nullable=True),
     sa.Column("position", sa.Integer, nullable=True),
     sa.Index("ledger_objects_hour", "stream", "hour"),
+    sa.Index("ledger_objects_waiting", "stream", "hour", sqlite_where=_OF_NONE, postgresql_where=_OF_NONE),
 )
 
 commits = sa.Table(

@@ -48,8 +48,9 @@ def install(env: dict[str, str]) -> Installation:
 
 RUN = """
 import sys
-from pii_pipeline.pipeline import installation
+from pii_pipeline.pipeline import installation, workers
 from pii_pipeline.cli import main
+workers.WORTH_WORKERS = 0
 installation.Installation.__init__.__defaults__ = (1,)  # a batch for each object: more to be interrupted
 main()
 """
@@ -184,10 +185,11 @@ def commits(engine: sa.Engine) -> int:
     return 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"], ids=["one process", "worker processes"])
 def test_a_run_outlives_restarts_of_its_database(
-    tmp_path: Path, server: OwnServer, undisturbed: list[tuple[object, ...]]
+    tmp_path: Path, server: OwnServer, undisturbed: list[tuple[object, ...]], workers: str
 ) -> None:
-    env = on_postgresql(tmp_path, server.url, dagster=False)
+    env = on_postgresql(tmp_path, server.url, dagster=False) | {"PII_WORKERS": workers}
     opened = install(env)
     land_all(opened)
     code, told = disturb(env, server, ["fast", "immediate", "fast"])

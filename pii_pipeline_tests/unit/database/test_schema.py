@@ -42,6 +42,11 @@ def made_before_migrations(engine: sa.Engine) -> None:
     run_sql(engine, (BEFORE / f"before_migrations.{engine.dialect.name}.sql").read_text())
 
 
+def where(index: Any) -> list[str]:
+    """The condition of a partial index."""
+    return [str(value) for name, value in index.get("dialect_options", {}).items() if name.endswith("_where")]
+
+
 def described(engine: sa.Engine) -> dict[str, dict[str, Any]]:
     """All that the database says of its tables, but for that of the migrations."""
     found = sa.inspect(engine)
@@ -58,7 +63,9 @@ def described(engine: sa.Engine) -> dict[str, dict[str, Any]]:
                 for item in found.get_foreign_keys(name)
             ),
             "unique": sorted(item["column_names"] for item in found.get_unique_constraints(name)),
-            "indexes": sorted((str(item["name"]), item["column_names"]) for item in found.get_indexes(name)),
+            "indexes": sorted(
+                (str(item["name"]), item["column_names"], where(item)) for item in found.get_indexes(name)
+            ),
             "comment": found.get_table_comment(name)["text"] if comments else None,
         }
         for name in found.get_table_names()
