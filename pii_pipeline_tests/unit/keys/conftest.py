@@ -17,6 +17,13 @@ def kek(tmp_path: Path) -> KeyEncryptionKey:
     return FileKey(tmp_path / "state" / "key-encryption.key")
 
 
+def opened(url: str, kek: KeyEncryptionKey) -> KeyStore:
+    """The store of a database, which gets its tables if it has none."""
+    engine = connect(url)
+    upgrade(engine)
+    return KeyStore(engine, kek)
+
+
 @pytest.fixture
 def store(database_url: str, kek: KeyEncryptionKey) -> Iterator[KeyStore]:
     engine = connect(database_url)

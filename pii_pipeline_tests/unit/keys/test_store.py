@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from pii_pipeline.database import connect, reading, upgrade
+from pii_pipeline.database import reading
 from pii_pipeline.keys import subjects as subjects_module
 from pii_pipeline.keys.derivation import key_check_value, salt_mark
 from pii_pipeline.keys.errors import KeyDestroyed, SaltMissing, SecretChanged, UnwrapFailed
 from pii_pipeline.keys.key_encryption import FileKey, KeyEncryptionKey
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.tables import epoch_key, period_key, singleton_key, subject
+from pii_pipeline_tests.unit.keys.conftest import opened
 
 DAY, NEXT = date(2026, 11, 22), date(2026, 11, 23)
 ERASED = datetime(2026, 11, 22, 10, 30, 0, 123456, tzinfo=UTC)
@@ -26,12 +27,6 @@ LATER = ERASED + timedelta(days=400)
 
 def tags(count: int) -> list[bytes]:
     return [hashlib.sha256(b"%d" % number).digest() for number in range(count)]
-
-
-def opened(url: str, kek: KeyEncryptionKey) -> KeyStore:
-    engine = connect(url)
-    upgrade(engine)
-    return KeyStore(engine, kek)
 
 
 def reopened(store: KeyStore, kek: KeyEncryptionKey) -> KeyStore:
