@@ -5,7 +5,7 @@
 | ``PII_STORAGE_URI`` | where the four zones are folders, also ``s3://…`` | ``var/storage`` of the project |
 | ``PII_LANDING_URI`` | a zone elsewhere; also ``…RESTRICTED…``, ``…LAKE…``, ``…CONSENTED…`` | below it |
 | ``PII_S3_SSE_KMS_KEY_ID`` | of the key that S3 encrypts with | none: what the bucket does |
-| ``PII_DATABASE_URL`` | ledger and key store | SQLite, ``var/pii.db`` |
+| ``PII_DATABASE_URL`` | ledger and key store; PostgreSQL or a SQLite file | SQLite, ``var/pii.db`` |
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run; ``aws-kms://KEY`` | below ``var/keys`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
@@ -46,7 +46,7 @@ class Settings:
     project: Path
     zones: Mapping[str, str]
     s3_sse_kms_key_id: str | None
-    database_url: str
+    database_url: str = field(repr=False)
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
     snowplow_salt: str | None = field(repr=False)

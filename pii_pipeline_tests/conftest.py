@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from sqlalchemy import NullPool, create_engine, make_url
 
 from pii_pipeline_tests.aws import aws, aws_endpoint
 from pii_pipeline_tests.aws_proxy import aws_proxy
@@ -43,6 +44,28 @@ def postgres_url() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_database_url(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database that is dropped after the test."""
+    name = f"test_{secrets.token_hex(6)}"
+    server = create_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    try:
+        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database for ledger and key store, of either kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_database_url")
+    return f"sqlite:///{tmp_path / 'state' / 'pii.db'}"
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import click
 # to saying what is wrong.
 _CONFIGURATION = (
     "pii_pipeline.contracts.errors.ConfigurationError",
-    "pii_pipeline.database.DatabaseError",
+    "pii_pipeline.database.errors.DatabaseError",
+    "pii_pipeline.database.errors.SchemaError",
     "pii_pipeline.keys.errors.KeyEncryptionKeyError",
     "pii_pipeline.keys.errors.SaltMissing",
     "pii_pipeline.keys.errors.SecretChanged",

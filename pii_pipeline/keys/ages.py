@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, String, cast, func, literal, null, select
 
-from pii_pipeline.database import create_tables, reading
+from pii_pipeline.database import reading
 from pii_pipeline.keys.kms import wrapped_under
 from pii_pipeline.keys.stored import stored_keys
-from pii_pipeline.keys.tables import epoch_key, metadata, period_key, pseudonym_secret, singleton_key
+from pii_pipeline.keys.tables import epoch_key, period_key, pseudonym_secret, singleton_key
 
 KEY_FILE = "a key file"
 _DAY_SECONDS = 86_400
@@ -47,7 +47,6 @@ class KeyAge:
 
 def key_ages(engine: Engine) -> list[KeyAge]:
     """The fixed keys and the secret, the epochs, then the keys of each stream by kind."""
-    create_tables(engine, metadata)
     fixed, secret, epoch, period = singleton_key.c, pseudonym_secret.c, epoch_key.c, period_key.c
     queries = [
         _query(fixed, fixed.name, null(), null()).group_by(fixed.name).order_by(fixed.name),
@@ -68,7 +67,6 @@ def key_ages(engine: Engine) -> list[KeyAge]:
 
 def key_encryption_keys(engine: Engine) -> Mapping[str, int]:
     """How many stored keys each key-encryption key has wrapped: the ARN of a KMS key, or `KEY_FILE`."""
-    create_tables(engine, metadata)
     with reading(engine) as connection:
         return Counter(wrapped_under(key.wrapped) or KEY_FILE for key in stored_keys(connection))
 

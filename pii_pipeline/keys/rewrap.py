@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 
-from pii_pipeline.database import create_tables, reading, scrub
+from pii_pipeline.database import reading, scrub
 from pii_pipeline.keys.errors import KeyEncryptionKeyError, UnwrapFailed
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
 from pii_pipeline.keys.stored import StoredKey, replace_key, stored_keys
-from pii_pipeline.keys.tables import metadata
 
 _AT_ONCE = 8
 """Requests to a key service under way at once."""
@@ -25,7 +24,6 @@ def rewrap(engine: Engine, earlier: KeyEncryptionKey, new: KeyEncryptionKey, pro
     that somebody made under the earlier one meanwhile is brought over then. What keeps a key from being
     opened or wrapped is raised, and nothing is changed.
     """
-    create_tables(engine, metadata)
     done: dict[StoredKeyId, bytes] = {}
     while True:
         with reading(engine) as connection:

@@ -15,13 +15,13 @@ from typing import Literal
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from pii_pipeline.database import create_tables, insert_new, reading, scrub
+from pii_pipeline.database import again_if_lost, insert_new, reading, scrub
 from pii_pipeline.keys.derivation import SIV_KEY_BYTES, WINDOW_KEY_BYTES, key_check_value, salt_mark
 from pii_pipeline.keys.errors import KeyDestroyed, SaltMissing, SecretChanged
 from pii_pipeline.keys.key_encryption import KeyEncryptionKey
 from pii_pipeline.keys.stored import period_context, secret_context, singleton_context
 from pii_pipeline.keys.subjects import SubjectStore
-from pii_pipeline.keys.tables import loss, metadata, period_key, pseudonym_secret, singleton_key
+from pii_pipeline.keys.tables import loss, period_key, pseudonym_secret, singleton_key
 
 PeriodKind = Literal["window", "quarantine", "restricted"]
 
@@ -54,13 +54,13 @@ class SnowplowSalt:
 
 
 class KeyStore(SubjectStore):
-    """The key hierarchy over one database; makes its tables and fixed keys on first use.
+    """The key hierarchy over one database that has its tables (`database.upgrade`); makes its fixed keys on
+    first use. Where it is asked in a run, a server that restarts is waited for.
 
     Raises `UnwrapFailed` at once if the store was made under another key-encryption key.
     """
 
     def __init__(self, engine: Engine, kek: KeyEncryptionKey) -> None:
-        create_tables(engine, metadata)
         super().__init__(engine, kek, lambda: self._singleton("tombstone"))
         self._wrapped = _singletons(engine, kek)
         self._opened: dict[str, bytes] = {}
@@ -79,6 +79,7 @@ class KeyStore(SubjectStore):
         """32 bytes, fixed: the root of the vault's keys."""
         return self._singleton("vault")
 
+    @again_if_lost
     def pseudonym_secret(self, imported: bytes | str | None = None) -> PseudonymSecret:
         """The current pseudonym secret; made on first use, from `imported` if that is given.
 
@@ -110,6 +111,7 @@ class KeyStore(SubjectStore):
             )
         return PseudonymSecret(row.version, self._kek.unwrap(bytes(row.wrapped), secret_context(row.version)))
 
+    @again_if_lost
     def snowplow_salt(self, given: str | None = None) -> SnowplowSalt:
         """The salt of Snowplow's hashes: that of the first time, which may be left out from then on.
 
@@ -142,6 +144,7 @@ class KeyStore(SubjectStore):
         """The window key (32 bytes) of each UTC day of event time; None where the window has expired."""
         return self._period_keys("window", stream, days)
 
+    @again_if_lost
     def losses(self) -> int:
         """How often a person was forgotten or a key destroyed: while it is the same, what was read holds."""
         with reading(self._engine) as connection:
@@ -178,6 +181,7 @@ class KeyStore(SubjectStore):
             raise KeyDestroyed(kind, stream, day)
         return key
 
+    @again_if_lost
     def _period_keys(self, kind: PeriodKind, stream: str, days: Sequence[date]) -> dict[date, bytes | None]:
         wanted = sorted(set(days))
         with reading(self._engine) as connection:
@@ -226,6 +230,7 @@ def _select_periods(
     return {day: wrapped and bytes(wrapped) for day, wrapped in connection.execute(query)}
 
 
+@again_if_lost
 def _singletons(engine: Engine, kek: KeyEncryptionKey) -> dict[str, bytes]:
     """The fixed keys, wrapped; made on first use."""
     columns = singleton_key.c

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Column, Connection, Engine, and_, bindparam, delete, exists, insert, select, update
 
-from pii_pipeline.database import insert_new, reading, scrub
+from pii_pipeline.database import again_if_lost, insert_new, reading, scrub
 from pii_pipeline.keys import siv
 from pii_pipeline.keys.bulk_sql import CHUNK, chunks, insert_new_rows, select_in
 from pii_pipeline.keys.derivation import REF_BYTES, SALT_BYTES, SIV_KEY_BYTES, hmac_sha256_many
@@ -40,7 +40,7 @@ class Subject(NamedTuple):
 
 
 class SubjectStore:
-    """The subject, epoch_key and tombstone tables. Part of `KeyStore`, which makes the tables."""
+    """The subject, epoch_key and tombstone tables. Part of `KeyStore`."""
 
     def __init__(self, engine: Engine, kek: KeyEncryptionKey, tombstone_key: Callable[[], bytes]) -> None:
         self._engine = engine
@@ -48,6 +48,7 @@ class SubjectStore:
         self._tombstone_key = tombstone_key
         self._epochs: dict[int, AESSIV] = {}
 
+    @again_if_lost
     def subjects(self, tags: Sequence[bytes]) -> list[Subject]:
         """Ref and salt of each tag (32 bytes), in order; who is not known yet is entered.
 
@@ -63,6 +64,7 @@ class SubjectStore:
                     found.update(self._insert(connection, missing))
         return [found[tag] for tag in tags]
 
+    @again_if_lost
     def salts_of(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
         """The salt of each ref (16 bytes) that is still there; whoever is missing was forgotten."""
         salts: dict[bytes, bytes] = {}
@@ -91,6 +93,7 @@ class SubjectStore:
         scrub(self._engine)
         return known
 
+    @again_if_lost
     def erased_at(self, tags: Sequence[bytes]) -> dict[bytes, datetime]:
         """When each of these was forgotten; whoever never was is missing."""
         erased: dict[bytes, datetime] = {}

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import sqlalchemy as sa
 
-from pii_pipeline.database import create_tables, reading
+from pii_pipeline.database import again_if_lost, reading
 from pii_pipeline.hours import arrival_in, hour_start
 from pii_pipeline.ledger import rows, tables
 from pii_pipeline.ledger import status as status_queries
@@ -44,27 +44,26 @@ _SEALING = "raw_events"
 class Ledger:
     """What came and what was made of it, in one database.
 
-    `engine` comes from `pii_pipeline.database.connect`. Every change is one transaction; changes of one
-    stream and layer wait for one another. Methods may be called from any thread; another process makes its
-    own. `hour` is text as in `hours`; a wrong one raises `ValueError`.
+    `engine` comes from `pii_pipeline.database.connect`, its tables from `upgrade`. Every change is one
+    transaction; changes of one stream and layer wait for one another. When the server restarts, it is waited
+    for, and a method begun again. Methods may be called from any thread; another process makes its own.
+    `hour` is text as in `hours`; a wrong one raises `ValueError`.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def create_all(self) -> None:
-        """Makes the tables that are not there yet; safe at any time and from many processes at once."""
-        create_tables(self._engine, tables.metadata)
-
     # ── landing objects and batches ──────────────────────────────────────────────────────────────────────
 
     def enter(self, stream: str, hour: str, landed: Sequence[LandingObject]) -> int:
-        """Enters the objects of an hour that the stream does not know yet; returns how many those were.
+        """Enters the objects of an hour that the stream does not know yet; returns how many those were (none,
+        if it had to be begun again and they were entered the first time).
 
         An object is its stream, uri and etag: known ones stay in the hour and batch they are in.
         """
         return self.enter_hours(stream, {hour: landed})
 
+    @again_if_lost
     def enter_hours(self, stream: str, landed: Mapping[str, Sequence[LandingObject]]) -> int:
         """The same for the objects of several hours, in one transaction."""
         entries = [
@@ -85,6 +84,7 @@ class Ledger:
         with self._engine.begin() as connection:
             return len(tables.insert_new(connection, objects, entries, objects.c.uri))
 
+    @again_if_lost
     def known(self, stream: str, uris: Sequence[str]) -> dict[str, set[Known]]:
         """What the stream has entered under these uris, every version of each."""
         found: dict[str, set[Known]] = {}
@@ -96,6 +96,7 @@ class Ledger:
                     found.setdefault(row.uri, set()).add(Known(row.etag, row.size, row.last_modified))
         return found
 
+    @again_if_lost
     def waiting(self, stream: str) -> list[Waiting]:
         """The hours with objects that are in no batch yet, oldest first."""
         chosen = (objects.c.stream == stream) & objects.c.batch_id.is_(None)
@@ -107,8 +108,10 @@ class Ledger:
             for hour, group in groupby(found, key=lambda row: row.hour)
         ]
 
+    @again_if_lost
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:
-        """Cuts the hour's objects that are in no batch into new batches and returns those.
+        """Cuts the hour's objects that are in no batch into new batches and returns those (not those of a
+        first time that it had to be begun again after).
 
         Objects go in order of last modification and uri. There are as many batches as it takes for
         `max_batch_bytes` to be enough on average, and they are as equal as whole objects allow: they are made
@@ -136,6 +139,7 @@ class Ledger:
                 rows.write_batches(connection, new, sealed_at=now(connection))
         return new
 
+    @again_if_lost
     def batches(self, stream: str, hour: str) -> list[Batch]:
         """The hour's batches with their objects, by number."""
         with reading(self._engine) as connection:
@@ -150,18 +154,21 @@ class Ledger:
 
     # ── commits ──────────────────────────────────────────────────────────────────────────────────────────
 
+    @again_if_lost
     def commit_of(self, batch_id: str, layer: str) -> Commit | None:
         """The commit of a batch in a layer, if there is one."""
         with reading(self._engine) as connection:
             found = rows.find_commits(connection, commits.c.batch_id == batch_id, commits.c.layer == layer)
         return found[0] if found else None
 
+    @again_if_lost
     def committed_batches(self, stream: str, layer: str) -> set[str]:
         """The batches of all hours that have a commit in the layer."""
         chosen = sa.select(commits.c.batch_id).where(commits.c.stream == stream, commits.c.layer == layer)
         with reading(self._engine) as connection:
             return set(connection.execute(chosen).scalars())
 
+    @again_if_lost
     def earlier_commits(self, stream: str, layer: str, batch: Batch, since_hour: str) -> Earlier:
         """The commits that `batch` is compared with for duplicates, in order of sequence, and the head.
 
@@ -195,6 +202,7 @@ class Ledger:
         seconds: float,
         expected_head: int | None = None,
         upstream: str | None = None,
+        lease: Lease | None = None,
     ) -> CommitResult:
         """Makes a batch's files of a layer visible, in place of those of an earlier commit.
 
@@ -202,39 +210,52 @@ class Ledger:
         `upstream` is the fingerprint of the upstream commit that was read, for every layer that has one
         above it; `StaleUpstream` if that is not the one in force. `expected_head` is what
         `earlier_commits` gave; `StaleHead` if another batch has been committed before this one since.
-        `seconds`: how long the work took.
+        `lease`: the one it is made under; `LeaseLost` if somebody else has it by now. `seconds`: how long the
+        work took.
         """
-        with self._engine.begin() as connection:
-            head = lock(connection, batch.stream, layer)
-            if connection.scalar(sa.select(batches.c.id).where(batches.c.id == batch.id)) is None:
-                raise UnknownBatch(f"batch {batch.id} was never sealed here")
-            before = rows.find_commits(connection, commits.c.batch_id == batch.id, commits.c.layer == layer)
-            sequence = before[0].sequence if before else head + 1
-            if expected_head is not None and sequence - 1 > expected_head:
-                raise StaleHead(
-                    f"{batch.id} {layer}: compared with commits up to {expected_head}, "
-                    f"and {sequence - 1} are before it"
+        replaced: dict[str, CommittedFile] = {}  # by every time it is begun: the first may have been the one
+
+        @again_if_lost
+        def write() -> CommitResult:
+            with self._engine.begin() as connection:
+                head = lock(connection, batch.stream, layer)
+                if lease is not None:
+                    lease.confirm(connection)
+                if connection.scalar(sa.select(batches.c.id).where(batches.c.id == batch.id)) is None:
+                    raise UnknownBatch(f"batch {batch.id} was never sealed here")
+                found = rows.find_commits(
+                    connection, commits.c.batch_id == batch.id, commits.c.layer == layer
                 )
-            new = Commit(
-                batch_id=batch.id,
-                stream=batch.stream,
-                hour=batch.hour,
-                layer=layer,
-                fingerprint=fingerprint,
-                upstream=upstream,
-                files=tuple(files),
-                counts=counts,
-                seconds=seconds,
-                sequence=sequence,
-                committed_at=now(connection),
-            )
-            rows.check_commit(connection, new)
-            rows.write_commit(connection, new, first=not before)
-            gone = rows.held_by_none(connection, before[0].files) if before else ()
-        return CommitResult(new, gone)
+                before = found[0] if found else None
+                sequence = before.sequence if before else head + 1
+                if expected_head is not None and sequence - 1 > expected_head:
+                    raise StaleHead(
+                        f"{batch.id} {layer}: compared with commits up to {expected_head}, "
+                        f"and {sequence - 1} are before it"
+                    )
+                new = Commit(
+                    batch_id=batch.id,
+                    stream=batch.stream,
+                    hour=batch.hour,
+                    layer=layer,
+                    fingerprint=fingerprint,
+                    upstream=upstream,
+                    files=tuple(files),
+                    counts=counts,
+                    seconds=seconds,
+                    sequence=sequence,
+                    committed_at=now(connection),
+                )
+                rows.check_commit(connection, new)
+                rows.write_commit(connection, new, first=before is None)
+                replaced.update({file.path: file for file in before.files} if before else {})
+                return CommitResult(new, rows.held_by_none(connection, list(replaced.values())))
+
+        return write()
 
     # ── contracts ────────────────────────────────────────────────────────────────────────────────────────
 
+    @again_if_lost
     def remember_contracts(self, digests: Mapping[str, str]) -> dict[str, ActiveContract]:
         """Remembers contracts, by their digests, that are in use from now on; returns what is known of them.
 
@@ -253,6 +274,7 @@ class Ledger:
             known = self.active_contracts()
         return {contract: known[contract] for contract in digests if contract in known}
 
+    @again_if_lost
     def active_contracts(self) -> dict[str, ActiveContract]:
         """Every contract that is or was in use, by its name and version. Makes no table: none are known where
         there is none."""
@@ -267,21 +289,30 @@ class Ledger:
     def lease(
         self, stream: str, hour: str, owner: str | None = None, ttl: timedelta = DEFAULT_TTL
     ) -> AbstractContextManager[Lease]:
-        """``with ledger.lease(stream, hour):`` keeps others off the same work; `LeaseHeld` if they are on it.
+        """The lease of an hour's work; see `named_lease`."""
+        hour_start(hour)
+        return self.named_lease(f"{stream} {hour}", owner, ttl)
+
+    def named_lease(
+        self, name: str, owner: str | None = None, ttl: timedelta = DEFAULT_TTL
+    ) -> AbstractContextManager[Lease]:
+        """``with ledger.named_lease("compact logins"):`` keeps others off the same work; `LeaseHeld` if they
+        are on it.
 
         Renewed by a thread while it is held. `owner` is this process (`process_owner`) unless given; a
         holder of this host that died is succeeded at once, any other when its lease has expired.
         """
-        hour_start(hour)
-        return hold(self._engine, stream, hour, owner, ttl)
+        return hold(self._engine, name, owner, ttl)
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────────────
 
+    @again_if_lost
     def status(self, stream: str | None = None, hour: str | None = None) -> list[status_queries.HourStatus]:
         """Objects, batches, counts and seconds per stream and hour, ordered by both."""
         with reading(self._engine) as connection:
             return status_queries.status(connection, stream, hour)
 
+    @again_if_lost
     def files(self, stream: str, dataset: str, hour: str | None = None) -> list[str]:
         """The paths of a dataset's committed files, in order of hour and batch: what readers may see."""
         statement = (
@@ -296,6 +327,7 @@ class Ledger:
             # A file may belong to several batches (compaction), and is read once.
             return list(dict.fromkeys(connection.execute(statement).scalars()))
 
+    @again_if_lost
     def files_of_stream(self, stream: str) -> dict[str, dict[str, list[str]]]:
         """The same for all datasets and hours of a stream: paths by dataset and hour."""
         statement = (
@@ -312,11 +344,13 @@ class Ledger:
             dataset: {hour: list(paths) for hour, paths in hours.items()} for dataset, hours in found.items()
         }
 
+    @again_if_lost
     def contents(self, stream: str, hour: str) -> HourContents:
         """What is sealed and made of one hour."""
         with reading(self._engine) as connection:
             return contents(connection, stream, hour)
 
+    @again_if_lost
     def hours(self, stream: str) -> list[str]:
         """The hours of which the stream has objects, oldest first."""
         statement = sa.select(objects.c.hour).where(objects.c.stream == stream).distinct()

@@ -173,13 +173,13 @@ class StaleUpstream(LedgerError):
 
 
 class LeaseHeld(LedgerError):
-    """Somebody else works on the stream and hour."""
+    """Somebody else is at it; `name` is the lease's."""
 
-    def __init__(self, stream: str, hour: str, owner: str, expires_at: datetime) -> None:
-        super().__init__(f"{stream} {hour} is held by {owner} until {expires_at:%Y-%m-%d %H:%M:%S} UTC")
+    def __init__(self, name: str, owner: str, expires_at: datetime) -> None:
+        super().__init__(f"{name} is held by {owner} until {expires_at:%Y-%m-%d %H:%M:%S} UTC")
         self.owner = owner
         self.expires_at = expires_at
-        self._said = (stream, hour, owner, expires_at)
+        self._said = (name, owner, expires_at)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._said

@@ -1,7 +1,8 @@
 """The ledger's tables, in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
 Their names begin with ``ledger_`` because the database is shared with the key store and, where it is
-configured so, with Dagster's own tables.
+configured so, with Dagster's own tables. The database has them from the migrations: whoever changes something
+here writes one (`database.schema`), and a test compares the two.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ batches = sa.Table(
     sa.UniqueConstraint("stream", "hour", "number"),
 )
 
+_OF_NONE = sa.text("batch_id IS NULL")
+
 objects = sa.Table(
     "ledger_objects",
     metadata,
@@ -51,6 +54,7 @@ objects = sa.Table(
     sa.Column("batch_id", sa.ForeignKey(batches.c.id), nullable=True),
     sa.Column("position", sa.Integer, nullable=True),
     sa.Index("ledger_objects_hour", "stream", "hour"),
+    sa.Index("ledger_objects_waiting", "stream", "hour", sqlite_where=_OF_NONE, postgresql_where=_OF_NONE),
 )
 
 commits = sa.Table(
@@ -98,8 +102,7 @@ contracts = sa.Table(
 leases = sa.Table(
     "ledger_leases",
     metadata,
-    sa.Column("stream", sa.String, primary_key=True),
-    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
     sa.Column("owner", sa.String, nullable=False),
     sa.Column("token", sa.String, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),

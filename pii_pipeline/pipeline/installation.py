@@ -14,7 +14,7 @@ from threading import Lock
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Engine
 
-from pii_pipeline.database import connect
+from pii_pipeline.database import connect, upgrade
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
 from pii_pipeline.keys.keyring import Keyring
@@ -91,15 +91,15 @@ class Installation:
 
     @cached_property
     def engine(self) -> Engine:
-        """The database of ledger and key store."""
-        return connect(self.settings.database_url)
+        """The database of ledger and key store, with the tables of this release."""
+        engine = connect(self.settings.database_url)
+        upgrade(engine)
+        return engine
 
     @cached_property
     def ledger(self) -> Ledger:
         """What came and what was made of it."""
-        ledger = Ledger(self.engine)
-        ledger.create_all()
-        return ledger
+        return Ledger(self.engine)
 
     @cached_property
     def keys(self) -> KeyStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -14,7 +14,9 @@ from pii_pipeline.ledger import (
     Batch,
     Commit,
     CommittedFile,
+    Lease,
     LeaseHeld,
+    LeaseLost,
     StaleHead,
     StaleUpstream,
     add_counts,
@@ -119,16 +121,31 @@ def make_layer(
 ) -> LayerResult:
     """Makes `layer` for every batch of the hour that is not made yet, or not from what is there now.
 
-    Nothing is visible before its commit. The lease keeps two runs from committing at once; were it lost, they
-    would still meet in the ledger's transaction. Worker processes that this layer has no more work for begin
-    with the one that `following` names. Raises `ContractChanged` before anything is read.
+    Nothing is visible before its commit. The lease keeps two runs from making the same. A run that has lost
+    it commits nothing more: it waits for the other, and then looks what is left to be made. Worker processes
+    that this layer has no more work for begin with the one that `following` names. Raises `ContractChanged`
+    before anything is read.
     """
+    while True:
+        with suppress(LeaseLost):
+            return _make_layer(installation, stream, hour, layer, force, progress, following)
+
+
+def _make_layer(
+    installation: Installation,
+    stream: Stream,
+    hour: str,
+    layer: Layer[Any],
+    force: bool,
+    progress: Progress,
+    following: Following | None,
+) -> LayerResult:
     ledger = installation.ledger
     result = LayerResult(stream.name, hour, layer.name)
     upstream_layer = upstream_of(layer.name)
     refused = False
     with ExitStack() as stack:
-        _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
+        lease = _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
         commits: dict[str, Commit | None] = {}
         jobs: list[_Job] = []
         batches = ledger.batches(stream.name, hour)
@@ -147,7 +164,7 @@ def make_layer(
         results = stack.enter_context(closing(_work(installation, layer, jobs, progress)))
         for job, worked in zip(jobs, results, strict=True):
             try:
-                commit = _commit(installation, layer, job, worked, progress)
+                commit = _commit(installation, lease, layer, job, worked, progress)
             except InputsGone as gone:
                 result.kept.append(str(gone))
                 refused |= force or not job.made_before
@@ -276,6 +293,7 @@ def _make_early(installation: Installation, *work: Any) -> _Worked:
 
 def _commit(
     installation: Installation,
+    lease: Lease,
     layer: Layer[Any],
     job: _Job,
     worked: _Worked | InputsGone,
@@ -305,6 +323,7 @@ def _commit(
                 seconds,
                 expected_head=made.expected_head,
                 upstream=upstream.fingerprint if upstream else None,
+                lease=lease,
             )
         except StaleHead:
             continue
@@ -354,12 +373,11 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _enter_patiently(stack: ExitStack, lease: Callable[[], AbstractContextManager[object]]) -> None:
+def _enter_patiently(stack: ExitStack, lease: Callable[[], AbstractContextManager[Lease]]) -> Lease:
     give_up = time.monotonic() + LEASE_PATIENCE
     while True:
         try:
-            stack.enter_context(lease())
-            return
+            return stack.enter_context(lease())
         except LeaseHeld:
             if time.monotonic() > give_up:
                 raise

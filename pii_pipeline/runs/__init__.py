@@ -15,7 +15,7 @@ from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.landing import FIRST_HOUR
 from pii_pipeline.pipeline.layer import Progress, silent
 from pii_pipeline.pipeline.seal import sweep_hour
-from pii_pipeline.runs.instance import open_instance, prepare_dagster_home
+from pii_pipeline.runs.instance import answering, open_instance, prepare_dagster_home
 from pii_pipeline.steps import FORCE_TAG
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -57,7 +57,8 @@ class HourRun:
 class Runner:
     """Runs hours of an installation, one after the other, with one set of definitions and one instance.
 
-    Writes nothing to the console. Raises `ConfigurationError` and `SettingError` when it is entered.
+    Writes nothing to the console. When it is entered it raises `ConfigurationError`, `SettingError` and
+    `InstanceUnavailable`.
     """
 
     def __init__(self, installation: Installation) -> None:
@@ -66,9 +67,9 @@ class Runner:
 
     def __enter__(self) -> Runner:
         self._job = build(self._installation, self._told).resolve_job_def(PROCESS_EVENTS)
-        home = prepare_dagster_home(self._installation.settings)
+        self._home = prepare_dagster_home(self._installation.settings)
         with private_files():
-            self._instance = open_instance(home)
+            self._instance = open_instance(self._home)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,7 +80,8 @@ class Runner:
     ) -> HourRun:
         """Runs `process_events` for `hour` ("2026-11-22T10") and these streams (None: all of them).
 
-        Raises `CannotRun`; whatever fails in a step is in the result.
+        Raises `CannotRun`, and `InstanceUnavailable` if Dagster's storage fails; whatever fails in a step is
+        in the result.
         """
         partition = _partition(hour)
         everything = self._job.asset_layer.executable_asset_keys
@@ -89,7 +91,7 @@ class Runner:
         keys = [key for key in everything if streams is None or key.path[0] in streams]
         self._progress = progress
         try:
-            with private_files():
+            with private_files(), answering(self._home):
                 result = self._job.execute_in_process(
                     instance=self._instance,
                     partition_key=partition,

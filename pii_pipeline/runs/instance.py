@@ -30,6 +30,7 @@ from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorag
 from dagster._core.storage.sql import get_alembic_config
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from pii_pipeline.database import make_private_directories
 from pii_pipeline.settings import SettingError, Settings
@@ -46,16 +47,48 @@ _NO_CAPTURE = {
 }
 
 
+class InstanceUnavailable(Exception):
+    """Dagster's storage does not answer. The message quotes neither its URL nor its password."""
+
+
+@contextmanager
+def answering(home: Path) -> Iterator[None]:
+    """What Dagster raises of its storage leaves as an error of ours: its own texts quote the file, and what
+    the driver says. Raises `InstanceUnavailable`, or `SettingError` for what is in the file."""
+    file = home / _CONFIG
+    try:
+        yield
+    except dg.DagsterInvalidConfigError:
+        mend = "mend it, and set the variables that it names"
+        raise SettingError("DAGSTER_HOME", f"{file} is not as Dagster wants it", mend) from None
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":  # what SQLAlchemy takes `postgresql://` for, and dagster-postgres has not
+            raise
+        mend = "write postgresql+psycopg2://… (with `postgres_db`: scheme: postgresql+psycopg2)"
+        raise SettingError("DAGSTER_HOME", f"{file} does not name PostgreSQL's driver", mend) from None
+    except Exception as error:
+        kind = type(error)
+        if not isinstance(error, SQLAlchemyError) and kind.__module__.partition(".")[0] != "dagster_postgres":
+            raise
+        raise InstanceUnavailable(
+            f"the storage that {file} names does not answer ({kind.__name__}) — "
+            "start its database, or mend the file"
+        ) from None
+
+
 def open_instance(home: Path) -> dg.DagsterInstance:
     """The instance in `home`, to be closed. One process after the other: Dagster's SQLite storages make their
-    tables when they are first opened, and of two that do so at once one fails."""
-    with (home / ".opening").open("w") as turn:
+    tables when they are first opened, and of two that do so at once one fails.
+
+    Raises `InstanceUnavailable` and `SettingError`.
+    """
+    with (home / ".opening").open("w") as turn, answering(home):
         fcntl.flock(turn, fcntl.LOCK_EX)
         ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
         storage = ref.storage_data
         place = storage.config_dict.get("base_dir") if storage else None
         if storage is None or storage.class_name != "DagsterSqliteStorage" or not isinstance(place, str):
-            return dg.DagsterInstance.from_ref(ref)  # somebody's own dagster.yaml
+            return dg.DagsterInstance.from_ref(ref)  # PostgreSQL, or somebody's own dagster.yaml
         history = Path(place, "history")
         # Schedules, secrets and the state of components, which `from_ref` opens too, are not used in a run.
         return dg.DagsterInstance(

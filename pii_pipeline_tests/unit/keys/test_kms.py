@@ -15,15 +15,14 @@ from typing import Any
 import pytest
 
 from pii_pipeline import aws as aws_module
-from pii_pipeline.database import connect
 from pii_pipeline.keys import kms
 from pii_pipeline.keys.errors import KeyEncryptionKeyError, KeysError, KeyServiceUnavailable, UnwrapFailed
 from pii_pipeline.keys.key_encryption import FileKey, open_key_encryption_key
 from pii_pipeline.keys.kms import HELD_SECONDS, KmsKey, wrapped_under
 from pii_pipeline.keys.secret_values import secret_value
-from pii_pipeline.keys.store import KeyStore
 from pii_pipeline_tests.aws import REGION
 from pii_pipeline_tests.aws_proxy import HALF, NOT_TO_BE_QUOTED, AwsProxy
+from pii_pipeline_tests.unit.keys.conftest import opened
 
 CONTEXT = {"purpose": "window", "stream": "webshop", "day": "2026-11-22"}
 KEY = b"k" * 32
@@ -369,13 +368,13 @@ def test_a_store_opens_with_few_requests(kek: KmsKey, aws_proxy: AwsProxy, datab
     """As many as it has keys to open: none per person."""
     days = [date(2026, 11, day) for day in range(16, 23)]
     tags = [number.to_bytes(32, "big") for number in range(1_000)]
-    first = KeyStore(connect(database_url), kek)
+    first = opened(database_url, kek)
     aws_proxy.heal()
     before = first.window_keys("webshop", days), first.subjects(tags), first.pseudonym_secret()
     assert (aws_proxy.count("GenerateDataKey"), aws_proxy.count("Decrypt")) == (len(days) + 2, 0)
 
     aws_proxy.heal()
-    again = KeyStore(connect(database_url), KmsKey("alias/pii"))
+    again = opened(database_url, KmsKey("alias/pii"))
     assert (again.window_keys("webshop", days), again.subjects(tags), again.pseudonym_secret()) == before
     assert again.index_key() == first.index_key()
     assert (aws_proxy.count("GenerateDataKey"), aws_proxy.count("Decrypt")) == (0, len(days) + 3)
@@ -394,7 +393,7 @@ def test_a_row_that_was_altered_is_told(kek: KmsKey) -> None:
 def test_kms_that_fails_leaves_the_store_as_it_was(
     kek: KmsKey, aws_proxy: AwsProxy, database_url: str
 ) -> None:
-    store = KeyStore(connect(database_url), kek)
+    store = opened(database_url, kek)
     aws_proxy.fail("GenerateDataKey", "ExpiredTokenException", spared=1)
     with pytest.raises(KeyEncryptionKeyError):
         store.window_keys("webshop", [date(2026, 11, 22), date(2026, 11, 23)])
@@ -402,5 +401,5 @@ def test_kms_that_fails_leaves_the_store_as_it_was(
         store.subjects([b"t" * 32])
     aws_proxy.heal()
     kept = store.window_keys("webshop", [date(2026, 11, 22)]), store.subjects([b"t" * 32])
-    again = KeyStore(connect(database_url), KmsKey("alias/pii"))
+    again = opened(database_url, KmsKey("alias/pii"))
     assert (again.window_keys("webshop", [date(2026, 11, 22)]), again.subjects([b"t" * 32])) == kept

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from pii_pipeline.database import connect, reading
+from pii_pipeline.database import reading
 from pii_pipeline.keys import rewrap as rewrap_module
 from pii_pipeline.keys.ages import KEY_FILE, key_encryption_keys
 from pii_pipeline.keys.errors import KeyEncryptionKeyError, UnwrapFailed
@@ -20,6 +20,7 @@ from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.stored import stored_keys
 from pii_pipeline.keys.tables import period_key
 from pii_pipeline_tests.aws_proxy import AwsProxy
+from pii_pipeline_tests.unit.keys.conftest import opened
 
 DAYS = [date(2026, 11, 22), date(2026, 11, 23)]
 TAGS = [bytes((number,)) * 32 for number in range(5)]
@@ -39,10 +40,6 @@ def everything(store: KeyStore) -> list[object]:
         store.restricted_key("webshop", DAYS[0]),
         store.subjects(TAGS),
     ]
-
-
-def opened(url: str, kek: KeyEncryptionKey) -> KeyStore:
-    return KeyStore(connect(url), kek)
 
 
 def test_from_a_file_to_kms_and_back(

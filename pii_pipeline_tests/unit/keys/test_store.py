@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from pii_pipeline.database import connect, reading
+from pii_pipeline.database import reading
 from pii_pipeline.keys import subjects as subjects_module
 from pii_pipeline.keys.derivation import key_check_value, salt_mark
 from pii_pipeline.keys.errors import KeyDestroyed, SaltMissing, SecretChanged, UnwrapFailed
 from pii_pipeline.keys.key_encryption import FileKey, KeyEncryptionKey
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.tables import epoch_key, period_key, singleton_key, subject
+from pii_pipeline_tests.unit.keys.conftest import opened
 
 DAY, NEXT = date(2026, 11, 22), date(2026, 11, 23)
 ERASED = datetime(2026, 11, 22, 10, 30, 0, 123456, tzinfo=UTC)
@@ -30,7 +31,7 @@ def tags(count: int) -> list[bytes]:
 
 def reopened(store: KeyStore, kek: KeyEncryptionKey) -> KeyStore:
     """Another process's view: the same database, nothing cached."""
-    return KeyStore(connect(store._engine.url.render_as_string(hide_password=False)), kek)
+    return opened(store._engine.url.render_as_string(hide_password=False), kek)
 
 
 def test_fixed_keys_stay(store: KeyStore, kek: KeyEncryptionKey) -> None:
@@ -197,7 +198,7 @@ def test_nothing_in_the_files_is_a_key_and_nothing_forgotten_remains(
     tmp_path: Path, kek: KeyEncryptionKey
 ) -> None:
     folder = tmp_path / "db"
-    store = KeyStore(connect(f"sqlite:///{folder}/pii.db"), kek)
+    store = opened(f"sqlite:///{folder}/pii.db", kek)
     person, other = store.subjects(tags(2))
     window = store.window_keys("webshop", [DAY])[DAY]
     assert window is not None
@@ -283,7 +284,7 @@ def test_an_empty_store_rotates(store: KeyStore) -> None:
 def _everything(url: str, kek: str, start: float) -> list[bytes]:
     """What one process of several sees of a store that none has made yet."""
     time.sleep(max(0.0, start - time.time()))
-    store = KeyStore(connect(url), FileKey(Path(kek)))
+    store = opened(url, FileKey(Path(kek)))
     order = tags(300)
     secrets.SystemRandom().shuffle(order)
     people = dict(zip(order, store.subjects(order), strict=True))
@@ -309,14 +310,14 @@ def test_processes_that_race_get_the_same_keys(database_url: str, tmp_path: Path
 
 
 def _enter(url: str, kek: str, first: int) -> None:
-    store = KeyStore(connect(url), FileKey(Path(kek)))
+    store = opened(url, FileKey(Path(kek)))
     for number in range(first, first + 400, 20):
         store.subjects(tags(number + 20)[number:])
 
 
 def test_rotation_beside_running_batches_loses_nobody(database_url: str, tmp_path: Path) -> None:
     kek = FileKey(tmp_path / "kek")
-    store = KeyStore(connect(database_url), kek)
+    store = opened(database_url, kek)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as processes:
         batches = [processes.submit(_enter, database_url, f"{tmp_path}/kek", first) for first in (0, 200)]
         rotations = 0

@@ -1,4 +1,4 @@
-"""One worker per stream and hour, and no waiting for the dead."""
+"""One worker per stream and hour, no waiting for the dead, and no commit of who was overtaken."""
 
 import os
 import pickle
@@ -7,23 +7,24 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from pii_pipeline.database import connect, reading
-from pii_pipeline.ledger import LeaseHeld, LeaseLost, Ledger, process_owner
+from pii_pipeline.database import connect, reading, upgrade
+from pii_pipeline.ledger import VALIDATED_EVENTS, LeaseHeld, LeaseLost, Ledger, process_owner
 from pii_pipeline.ledger.lease import Lease
 from pii_pipeline.ledger.processes import is_dead
-from pii_pipeline_tests.unit.ledger.examples import HOUR, NEXT_HOUR
+from pii_pipeline_tests.unit.ledger.examples import HOUR, NEXT_HOUR, sealed, validate
 
 ELSEWHERE = "another-host/00000000:1:1"
 
 
 def lease(ledger: Ledger, owner: str = "elsewhere", seconds: float = 60) -> Lease:
     """A lease without a heartbeat, as if its holder had stopped."""
-    return Lease(ledger._engine, "logins", HOUR, owner, timedelta(seconds=seconds))
+    return Lease(ledger._engine, f"logins {HOUR}", owner, timedelta(seconds=seconds))
 
 
 def test_a_held_lease_refuses_others_by_name_and_is_free_afterwards(ledger: Ledger) -> None:
@@ -119,6 +120,150 @@ def test_a_killed_holder_is_succeeded_at_once(ledger: Ledger, database_url: str)
         holder.wait()
 
 
+def test_whatever_has_a_name_can_be_leased(ledger: Ledger) -> None:
+    with (
+        ledger.named_lease("drain logins"),
+        ledger.named_lease("compact logins"),
+        ledger.lease("logins", HOUR),
+        pytest.raises(LeaseHeld, match=r"^drain logins is held by "),
+        ledger.named_lease("drain logins"),
+    ):
+        pytest.fail("two hold it")
+    with ledger.named_lease("drain logins"):
+        pass
+
+
+def test_a_commit_is_its_lease_holders(ledger: Ledger) -> None:
+    first, second = sealed(ledger, "a", "b")
+    old = lease(ledger, seconds=0.2)
+    old.acquire()
+    validate(ledger, first, lease=old)
+    time.sleep(0.3)
+    new = lease(ledger)
+    new.acquire()
+    for batch in (first, second):
+        with pytest.raises(LeaseLost, match=f"the lease of logins {HOUR} expired and was taken"):
+            validate(ledger, batch, "v2", lease=old)
+    assert ledger.committed_batches("logins", VALIDATED_EVENTS) == {first.id}
+    new.release()
+    with pytest.raises(LeaseLost):  # whoever had it meanwhile may have committed
+        validate(ledger, first, "v2", lease=old)
+    commit = ledger.commit_of(first.id, VALIDATED_EVENTS)
+    assert commit is not None and commit.fingerprint == "v1"
+
+
+def test_a_lease_that_expired_and_that_nobody_wanted_is_still_held(ledger: Ledger) -> None:
+    """After an outage of the database, of all the world."""
+    [batch] = sealed(ledger, "a")
+    mine = lease(ledger, seconds=0.1)
+    mine.acquire()
+    time.sleep(0.2)
+    mine.ttl = timedelta(seconds=60)
+    validate(ledger, batch, lease=mine)
+    with pytest.raises(LeaseHeld):
+        lease(ledger).acquire()
+
+
+def test_nobody_takes_a_lease_from_a_commit_that_confirmed_it(ledger: Ledger, database_url: str) -> None:
+    old = lease(ledger, seconds=0.1)
+    old.acquire()
+    time.sleep(0.2)
+    taken, done = threading.Event(), threading.Event()
+
+    def take() -> None:
+        engine = connect(database_url)
+        with suppress(LeaseHeld):
+            Lease(engine, old.name, ELSEWHERE, timedelta(seconds=60)).acquire()
+            taken.set()
+        engine.dispose()
+        done.set()
+
+    with ledger._engine.begin() as connection:
+        old.ttl = timedelta(seconds=60)
+        old.confirm(connection)
+        thread = threading.Thread(target=take)
+        thread.start()
+        assert not done.wait(0.5), "it waits for the end of the transaction"
+    thread.join()
+    assert not taken.is_set()
+    old.renew()
+
+
+# A host of its own, as far as leases can tell: its clock is an hour slow, nobody else knows its processes.
+OTHER_HOST = """
+import sys, time
+from datetime import UTC, datetime, timedelta
+from pii_pipeline.database import connect
+from pii_pipeline.ledger import Ledger, LeaseLost, processes, tables
+from pii_pipeline_tests.unit.ledger.examples import HOUR, validate
+
+processes._host = lambda: "slow-host/00000000"
+
+class SlowClock(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) - timedelta(hours=1)
+
+tables.datetime = SlowClock
+ledger = Ledger(connect(sys.argv[1]))
+first, second = ledger.batches("logins", HOUR)
+with ledger.lease("logins", HOUR, ttl=timedelta(seconds=1.5)) as lease:
+    validate(ledger, first, "slow", lease=lease)
+    print("held", flush=True)
+    sys.stdin.readline()
+    try:
+        validate(ledger, second, "slow", lease=lease)
+        print("committed", flush=True)
+    except LeaseLost:
+        print("refused", flush=True)
+"""
+
+
+def test_a_host_that_stopped_for_longer_than_its_lease_commits_nothing_more(
+    postgres_database_url: str,
+) -> None:
+    engine = connect(postgres_database_url)
+    upgrade(engine)
+    ledger = Ledger(engine)
+    first, second = sealed(ledger, "a", "b")
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER_HOST, postgres_database_url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        time.sleep(2)  # longer than it lasts: the other one renews it, by the database's clock
+        with pytest.raises(LeaseHeld, match="slow-host"), ledger.lease("logins", HOUR):
+            pytest.fail("its holder lives, and nobody here can tell otherwise")
+        other.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with ledger.lease("logins", HOUR) as mine:
+                    other.send_signal(signal.SIGCONT)
+                    other.stdin.write("go on\n")
+                    other.stdin.flush()
+                    assert other.stdout.readline() == "refused\n"
+                    validate(ledger, second, "here", lease=mine)
+                break
+            except LeaseHeld:
+                assert time.monotonic() < deadline, "it lasts 1.5 s"
+                time.sleep(0.1)
+        assert other.wait(timeout=30) == 0
+    finally:
+        other.kill()
+        other.wait()
+        for pipe in (other.stdin, other.stdout):
+            if pipe:
+                pipe.close()
+    made = {batch.id: ledger.commit_of(batch.id, VALIDATED_EVENTS) for batch in (first, second)}
+    assert [commit and commit.fingerprint for commit in made.values()] == ["slow", "here"]
+    engine.dispose()
+
+
 def test_only_a_process_of_this_host_that_is_gone_is_dead() -> None:
     me = process_owner()
     host, pid, start = me.split(":")
@@ -138,7 +283,7 @@ def test_of_many_who_want_an_expired_lease_one_gets_it(ledger: Ledger, database_
 
     def want(number: int) -> None:
         engine = connect(database_url)
-        mine = Lease(engine, "logins", HOUR, f"wanting {number}", timedelta(seconds=60))
+        mine = Lease(engine, f"logins {HOUR}", f"wanting {number}", timedelta(seconds=60))
         start.wait()
         try:
             mine.acquire()

@@ -39,16 +39,6 @@ def _run(work: Callable[[Ledger, int], Any], url: str, number: int, start: Any, 
         results.put(f"{type(error).__name__}: {error}")
 
 
-def create(ledger: Ledger, number: int) -> None:
-    ledger.create_all()
-
-
-def test_many_make_the_tables_at_once(database_url: str) -> None:
-    race(create, database_url, processes=4)
-    ledger = Ledger(connect(database_url))
-    assert ledger.status() == []
-
-
 ROUNDS = 15
 
 

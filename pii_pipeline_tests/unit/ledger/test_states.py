@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pii_pipeline.database import connect
+from pii_pipeline.database import connect, upgrade
 from pii_pipeline.ledger import VALIDATED_EVENTS, Batch, Ledger
 from pii_pipeline_tests.unit.ledger.examples import HOUR, NEXT_HOUR, file, landed, validate
 
@@ -19,8 +19,8 @@ class LedgerStates(RuleBasedStateMachine):
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.engine = connect(f"sqlite:///{Path(self.folder.name) / 'ledger.db'}")
+        upgrade(self.engine)
         self.ledger = Ledger(self.engine)
-        self.ledger.create_all()
         self.hour_of_object: dict[str, str] = {}
         self.sealed: list[Batch] = []
         self.committed: dict[str, tuple[int, str]] = {}

@@ -1,3 +1,5 @@
+"""Connections: safe among many, private, and silent about values and passwords."""
+
 from __future__ import annotations
 
 import os
@@ -6,14 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from pii_pipeline.database import (
     DatabaseError,
     DatabaseUnavailable,
     connect,
-    create_tables,
     reading,
     scrub,
 )
@@ -21,6 +22,11 @@ from pii_pipeline.database import (
 METADATA = MetaData()
 COUNTER = Table("counter", METADATA, Column("id", Integer, primary_key=True), Column("value", Integer))
 NAMES = Table("names", METADATA, Column("name", String(64), primary_key=True))
+
+
+def create(engine: Engine) -> None:
+    with engine.begin() as connection:
+        METADATA.create_all(connection)
 
 
 def mode(path: Path) -> int:
@@ -31,7 +37,7 @@ def test_sqlite_files_are_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         engine = connect(f"sqlite:///{tmp_path}/a/b/pii.db")
-        create_tables(engine, METADATA)
+        create(engine)
     finally:
         os.umask(before)
     assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
@@ -52,7 +58,7 @@ def test_unsupported_urls_are_refused_without_quoting_them(url: str) -> None:
 
 def test_read_then_write_neither_deadlocks_nor_loses_updates(database_url: str) -> None:
     engine = connect(database_url)
-    create_tables(engine, METADATA)
+    create(engine)
     with engine.begin() as connection:
         connection.execute(insert(COUNTER).values(id=1, value=0))
 
@@ -75,7 +81,7 @@ def test_read_then_write_neither_deadlocks_nor_loses_updates(database_url: str) 
 
 def test_readers_do_not_wait_for_a_writer(database_url: str) -> None:
     engine = connect(database_url)
-    create_tables(engine, METADATA)
+    create(engine)
     with engine.begin() as writer:
         writer.execute(insert(NAMES).values(name="not yet"))
         with reading(engine) as reader:
@@ -85,7 +91,7 @@ def test_readers_do_not_wait_for_a_writer(database_url: str) -> None:
 
 def test_errors_quote_no_value(database_url: str) -> None:
     engine = connect(database_url)
-    create_tables(engine, METADATA)
+    create(engine)
     for _ in range(2):
         try:
             with engine.begin() as connection:
@@ -104,7 +110,7 @@ def test_a_file_that_is_no_database_is_told_with_the_setting(tmp_path: Path) -> 
     file = tmp_path / "pii.db"
     file.write_bytes(b"canary@example.com " * 100)
     with pytest.raises(DatabaseError) as caught:
-        create_tables(connect(f"sqlite:///{file}"), METADATA)
+        create(connect(f"sqlite:///{file}"))
     assert str(caught.value) == f"PII_DATABASE_URL: {file} is no SQLite database — name another file"
     assert not isinstance(caught.value, DatabaseUnavailable), "a wrong setting"
 
@@ -112,7 +118,7 @@ def test_a_file_that_is_no_database_is_told_with_the_setting(tmp_path: Path) -> 
 def test_a_damaged_database_is_told_with_the_setting(tmp_path: Path) -> None:
     file = tmp_path / "pii.db"
     engine = connect(f"sqlite:///{file}")
-    create_tables(engine, METADATA)
+    create(engine)
     with engine.begin() as connection:
         connection.execute(insert(NAMES), [{"name": f"canary{n}@example.com"} for n in range(1000)])
     scrub(engine)
@@ -164,7 +170,7 @@ def test_a_lost_connection_is_told_and_the_next_one_works(database_url: str) -> 
 
 def test_deleted_content_is_in_no_file_after_scrub(tmp_path: Path) -> None:
     engine = connect(f"sqlite:///{tmp_path}/pii.db")
-    create_tables(engine, METADATA)
+    create(engine)
     with engine.begin() as connection:
         connection.execute(insert(NAMES).values(name="canary-to-forget"))
     with engine.begin() as connection:

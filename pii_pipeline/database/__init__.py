@@ -1,0 +1,37 @@
+"""The one database of ledger and key store: SQLite embedded, PostgreSQL in production.
+
+What both rely on: `engine.begin()` is a *write* transaction and may read, decide and write without another
+process changing the answer in between; `reading(engine)` is a transaction that only reads and never waits
+for a writer.
+"""
+
+from pii_pipeline.database.connecting import connect, connect_existing
+from pii_pipeline.database.errors import (
+    ConnectionLost,
+    DatabaseError,
+    DatabaseUnavailable,
+    SchemaError,
+    why_no_connection,
+)
+from pii_pipeline.database.files import make_private_directories, private_files
+from pii_pipeline.database.schema import upgrade
+from pii_pipeline.database.transactions import again_if_lost, insert_new, reading, scrub
+from pii_pipeline.database.types import UtcDateTime
+
+__all__ = [
+    "ConnectionLost",
+    "DatabaseError",
+    "DatabaseUnavailable",
+    "SchemaError",
+    "UtcDateTime",
+    "again_if_lost",
+    "connect",
+    "connect_existing",
+    "insert_new",
+    "make_private_directories",
+    "private_files",
+    "reading",
+    "scrub",
+    "upgrade",
+    "why_no_connection",
+]
