@@ -40,6 +40,9 @@ _URIS_AT_ONCE = 500
 _SEALING = "raw_events"
 """The layer under whose lock an hour's objects are cut into batches."""
 
+_QUEUE = "queue"
+"""In the place of an hour, in the lease of a stream's queue."""
+
 
 class Ledger:
     """What came and what was made of it, in one database.
@@ -274,6 +277,10 @@ class Ledger:
         """
         hour_start(hour)
         return hold(self._engine, stream, hour, owner, ttl)
+
+    def queue_lease(self, stream: str, ttl: timedelta = DEFAULT_TTL) -> AbstractContextManager[Lease]:
+        """The same for the queue that the stream's events come from."""
+        return hold(self._engine, stream, _QUEUE, None, ttl)
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────────────
 
