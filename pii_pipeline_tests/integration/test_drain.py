@@ -21,6 +21,7 @@ from pii_pipeline.pipeline.drain import Drained, drain
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.queues import QueueUnavailable
 from pii_pipeline.settings import read_settings
+from pii_pipeline_tests.aws import make_bucket
 from pii_pipeline_tests.end_to_end.deployment import Deployment
 from pii_pipeline_tests.queues import Queue, one_call_at_a_time
 from pii_pipeline_tests.shared_data import shared_data
@@ -199,6 +200,19 @@ def test_the_same_message_twice_is_a_duplicate_and_the_same_body_twice_is_not(
     deployment.start("run", "logins", "--force", stdout=-3, stderr=-3).wait(300)
     assert counted(deployment)["duplicates"] == 8
     assert deployment.files("lake") == before
+
+
+def test_it_lands_in_a_bucket_all_the_same(deployment: Deployment, aws: boto3.Session) -> None:
+    deployment.environment["PII_STORAGE_URI"] = f"{make_bucket(aws, 'storage')}/pii"
+    queue = Queue(aws)
+    queue.send([login(1), login(2), "no json"])
+    (drained_object,) = deployment.json("drain", "logins")["objects"]
+    assert queue.left() == 0
+    key = drained_object["uri"].removeprefix("s3://storage/")
+    s3 = aws.client("s3")
+    s3.copy_object(Bucket="storage", CopySource=f"storage/{key}", Key=key.replace("logins-", "again-"))
+    run(deployment)
+    assert counted(deployment) == {"records": 6, "validated": 2, "bad": 1, "duplicates": 3}
 
 
 def test_a_message_that_has_become_too_old_meanwhile_is_no_bad_event(
