@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +121,8 @@ def open_queue(place: str, connections: int, longest_wait: int) -> Queue:
     import boto3
     from botocore.config import Config
 
+    # At DEBUG it logs whole answers: messages.
+    logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     name = place.rpartition("/")[2]
     config = Config(
         retries={"mode": "standard", "max_attempts": _TRIES},
