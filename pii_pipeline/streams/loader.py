@@ -174,7 +174,7 @@ def _shared_tables(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Proble
 
 
 def _shared_queues(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Problem]]:
-    """Queues that two streams name, of which each would get some of the messages; and the names of the two."""
+    """Queues that two streams name, which would share the messages; and the names of the two."""
     owners: dict[str, Stream] = {}
     for stream in streams:
         if stream.source is None:
