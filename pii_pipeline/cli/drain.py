@@ -30,7 +30,7 @@ def command(stream: str, messages: int | None, seconds: float | None, as_json: b
       pii drain logins
     """
     with installation() as opened:
-        chosen = stream_named(opened, stream)
+        chosen = stream_named(opened.streams, stream)
         from pii_pipeline.pipeline.drain import drain
 
         with Counting("messages") as progress:
