@@ -11,12 +11,12 @@ from pii_pipeline.assets import stream_assets
 from pii_pipeline.assets.broken_stream import broken_stream_asset
 from pii_pipeline.assets.specs import house_policy
 from pii_pipeline.contracts.errors import ConfigurationError
-from pii_pipeline.jobs import process_events
+from pii_pipeline.jobs import drain_queue, process_events
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress, silent
 from pii_pipeline.resources import resources
 from pii_pipeline.schedules import closed_hour
-from pii_pipeline.sensors import landing_sensor
+from pii_pipeline.sensors import landing_sensor, notification_sensor, queue_sensor
 from pii_pipeline.settings import SettingError, read_settings
 from pii_pipeline.streams.loader import name_problem
 
@@ -30,6 +30,18 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     streams, broken = installation.streams.values(), installation.streams.broken
     warehouse = installation.warehouse.kind
     job = process_events()
+    drain = drain_queue()
+    queues = [
+        queue_sensor(stream, drain, on=installation.settings.zones["landing"].startswith("s3://"))
+        for stream in streams
+        if stream.source is not None
+    ]
+    notifications = installation.settings.landing_notifications
+    landing = (
+        [notification_sensor(installation.streams, notifications, job)]
+        if notifications
+        else [landing_sensor(stream, job) for stream in streams]
+    )
     with warnings.catch_warnings():
         # Partitioned checks and mapping over assets are a preview in this Dagster, code references a beta; it
         # is pinned.
@@ -42,8 +54,8 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
                 *(broken_stream_asset(name, broken[name]) for name in broken if not name_problem(name)),
             ],
             asset_checks=[check for stream in streams for check in stream_checks(stream)],
-            jobs=[job],
-            sensors=[landing_sensor(stream, job) for stream in streams],
+            jobs=[job, *([drain] if queues else [])],
+            sensors=[*landing, *queues],
             schedules=[closed_hour(installation.streams, job)],
             resources=resources(installation, progress),
             # A step costs 0.1 s so, and 3 s in a process of its own; parallelism lives inside the steps.

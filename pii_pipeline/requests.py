@@ -10,6 +10,9 @@ from pii_pipeline.streams.model import LAYERS, Stream
 STREAM_TAG = "pii/stream"
 """Run tag: the stream that the run is of. The queue limits runs by it."""
 
+DRAIN_TAG = "pii/drain"
+"""Run tag: the stream whose queue the run drains. Of these there is one at a time."""
+
 _PARTITION_TAG = "dagster/partition"
 _NOT_BEGUN = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 

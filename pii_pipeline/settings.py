@@ -5,6 +5,7 @@
 | ``PII_STORAGE_URI`` | where the four zones are folders, also ``s3://…`` | ``var/storage`` of the project |
 | ``PII_LANDING_URI`` | a zone elsewhere; also ``…RESTRICTED…``, ``…LAKE…``, ``…CONSENTED…`` | below it |
 | ``PII_S3_SSE_KMS_KEY_ID`` | of the key that S3 encrypts with | none: what the bucket does |
+| ``PII_LANDING_NOTIFICATIONS`` | SQS queue of S3's notifications of what lands | none: landing is listed |
 | ``PII_DATABASE_URL`` | ledger and key store; PostgreSQL or a SQLite file | SQLite, ``var/pii.db`` |
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run; ``aws-kms://KEY`` | below ``var/keys`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
@@ -46,6 +47,7 @@ class Settings:
     project: Path
     zones: Mapping[str, str]
     s3_sse_kms_key_id: str | None
+    landing_notifications: str | None
     database_url: str = field(repr=False)
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
@@ -70,10 +72,12 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     root = project or project_root()
     var = root / "var"
     storage = env.get("PII_STORAGE_URI", str(var / "storage")).rstrip("/")
+    zones = {zone: env.get(f"PII_{zone.upper()}_URI", f"{storage}/{zone}") for zone in ZONES}
     return Settings(
         project=root,
-        zones={zone: env.get(f"PII_{zone.upper()}_URI", f"{storage}/{zone}") for zone in ZONES},
+        zones=zones,
         s3_sse_kms_key_id=env.get("PII_S3_SSE_KMS_KEY_ID"),
+        landing_notifications=_queue(env.get("PII_LANDING_NOTIFICATIONS"), zones["landing"]),
         database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
@@ -95,6 +99,16 @@ def _warehouse(value: str | None, default: str) -> str:
         raise SettingError("PII_WAREHOUSE_URL", "no URL", mend) from None
     if not re.match(r"duckdb:///.|postgresql://.", value):
         raise SettingError("PII_WAREHOUSE_URL", "no warehouse that is supported", mend)
+    return value
+
+
+def _queue(value: str | None, landing: str) -> str | None:
+    if value is not None and not landing.startswith("s3://"):
+        problem = "there are no notifications of a landing zone that is not on S3"
+        raise SettingError("PII_LANDING_NOTIFICATIONS", problem, "unset it, or set PII_LANDING_URI to s3://…")
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,80}|https?://\S+/[A-Za-z0-9_-]{1,80}", value):
+        mend = "write the name of a standard queue, or its https://… URL"
+        raise SettingError("PII_LANDING_NOTIFICATIONS", "no queue's name or URL", mend)
     return value
 
 

@@ -29,7 +29,9 @@ _CONFIGURATION = (
     "pii_pipeline.lake.errors.StorageDenied",
     "pii_pipeline.lake.errors.UnsupportedStorage",
     "pii_pipeline.pipeline.contract_lock.ContractChanged",
+    "pii_pipeline.pipeline.drain.NoQueue",
     "pii_pipeline.pipeline.landing.NoSuchHour",
+    "pii_pipeline.queues.errors.QueueRefused",
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",
 )

@@ -15,6 +15,7 @@ from pii_pipeline.process import ENVIRONMENT
 
 COMMANDS = {
     "land": "Put files of events where the pipeline finds them.",
+    "drain": "Land the messages of a stream's queue.",
     "run": "Process what has landed.",
     "status": "Show what came and what was made of it.",
     "query": "Ask the lake in SQL.",

@@ -64,6 +64,31 @@ class Display:
             self._progress.advance(self._hours)
 
 
+class Counting:
+    """Counts `what`, while the block lasts; call it as `pipeline.layer.Progress`. Shows nothing if standard
+    error is no terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._progress = _terminal() if sys.stderr is not None and sys.stderr.isatty() else None
+        if self._progress is not None:
+            self._task = self._progress.add_task("", total=None, unit=what)
+
+    def __enter__(self) -> Counting:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, layer: str, records: int, bytes: int) -> None:
+        if self._progress is not None:
+            self._progress.advance(self._task, records)
+
+
 def _terminal() -> Progress:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

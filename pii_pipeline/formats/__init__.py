@@ -13,11 +13,18 @@ from pii_pipeline.formats.kinds import (
     Format,
     JsonText,
 )
+from pii_pipeline.formats.messages import (
+    MESSAGES_SUFFIX,
+    Message,
+    fits_a_message,
+    message_line,
+)
 from pii_pipeline.formats.problems import ObjectFault, ObjectProblem, ProblemType
 from pii_pipeline.formats.reading import ObjectFile, ObjectSource, read_chunks, read_records
 from pii_pipeline.formats.records import RecordChunk
 
 __all__ = [
+    "MESSAGES_SUFFIX",
     "SNOWPLOW_ENRICHED_TSV",
     "AvroContainer",
     "DelimitedText",
@@ -25,6 +32,7 @@ __all__ = [
     "Fields",
     "Format",
     "JsonText",
+    "Message",
     "ObjectFault",
     "ObjectFile",
     "ObjectProblem",
@@ -32,6 +40,8 @@ __all__ = [
     "ProblemType",
     "RecordChunk",
     "RecordFault",
+    "fits_a_message",
+    "message_line",
     "read_chunks",
     "read_records",
     "split_fields",

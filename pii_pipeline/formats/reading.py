@@ -16,6 +16,7 @@ from pii_pipeline.formats.cutting import RecordCutter
 from pii_pipeline.formats.decompression import decompressed
 from pii_pipeline.formats.delimited import delimited_records
 from pii_pipeline.formats.kinds import JSON, AvroContainer, DelimitedText, Format, JsonText
+from pii_pipeline.formats.messages import MAX_LINE_BYTES, fits_a_message, is_of_messages, message_records
 from pii_pipeline.formats.problems import ObjectFault, ObjectProblem, UntilFault
 from pii_pipeline.formats.records import RecordChunk
 
@@ -65,10 +66,14 @@ def read_records(
 ) -> Iterator[RecordChunk]:
     """The records of one object, from the raw bytes of `source`, in chunks of no particular size.
 
+    Of an object of messages (by its `name`) they are the bodies, in the given format.
+
     Raises `ObjectFault` after the last record: object_empty (no bytes, or nothing but whitespace),
     object_truncated, object_malformed.
     """
     blocks = decompressed(source.read, name, block_size)
+    if is_of_messages(name) and fits_a_message(format):
+        return message_records(_json_records(blocks, MAX_LINE_BYTES), format, max_record_bytes)
     match format:
         case JsonText():
             return _json_records(blocks, max_record_bytes)
@@ -148,6 +153,7 @@ class _Packer:
         self._max_bytes = max_bytes
         self._buffer: Any = None  # a pa.Buffer from the first record of a chunk on
         self._columns: list[tuple[npt.NDArray[Any], ...]] = []
+        self._message_ids: list[pa.Array | None] = []
         self._names: tuple[str, ...] = ()
         self._records = 0
         self._bytes = 0
@@ -182,6 +188,7 @@ class _Packer:
             source = np.frombuffer(part.records.buffers()[2], np.uint8)
             target[self._bytes : self._bytes + size] = source[bounds[0] : bounds[-1]]
         self._columns.append((part.object, part.number, part.offset, part.too_large, np.diff(bounds)))
+        self._message_ids.append(part.message_ids)
         self._records += len(part)
         self._bytes += size
 
@@ -197,5 +204,14 @@ class _Packer:
             self._records,
             [None, pa.py_buffer(bounds), self._buffer.slice(0, self._bytes)],
         )
-        self._buffer, self._columns, self._records, self._bytes = None, [], 0, 0
-        yield RecordChunk(records, *places, names=self._names)
+        message_ids = _joined(self._message_ids, [len(part[0]) for part in self._columns])
+        self._buffer, self._columns, self._message_ids, self._records, self._bytes = None, [], [], 0, 0
+        yield RecordChunk(records, *places, names=self._names, message_ids=message_ids)
+
+
+def _joined(message_ids: Sequence[pa.Array | None], lengths: Sequence[int]) -> pa.Array | None:
+    """The ids of parts of these lengths as one array; None if none has any."""
+    if all(ids is None for ids in message_ids):
+        return None
+    parts = zip(message_ids, lengths, strict=True)
+    return pa.concat_arrays([pa.nulls(length, pa.string()) if ids is None else ids for ids, length in parts])

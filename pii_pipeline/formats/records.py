@@ -21,6 +21,8 @@ class RecordChunk:
     too_large: the record is longer than allowed, and only its first bytes are here
     names: of the records' columns, where the format has columns; the same for all records of a chunk. They
         come from the object, so anything may be in them
+    message_ids: of the messages that the records came in (`pa.StringArray`, null where one came in none);
+        None where all came in none
     """
 
     records: pa.LargeBinaryArray
@@ -29,6 +31,7 @@ class RecordChunk:
     offset: npt.NDArray[np.int64]
     too_large: npt.NDArray[np.bool_]
     names: tuple[str, ...] = ()
+    message_ids: pa.StringArray | None = None
 
     def __len__(self) -> int:
         return len(self.number)
@@ -42,6 +45,7 @@ class RecordChunk:
             self.offset[start:stop],
             self.too_large[start:stop],
             self.names,
+            None if self.message_ids is None else self.message_ids.slice(start, stop - start),
         )
 
     def bounds(self) -> npt.NDArray[np.int64]:

@@ -3,6 +3,11 @@
 Every validated record of a stream with an event id leaves a row in ``event_digests``, in the same order:
 digests of the record's bytes and of its event id, and the verdict on it. The hash is XXH3 with a secret seed:
 not a cryptographic one, but nobody outside can aim at a collision.
+
+Records that came in messages of a queue leave a second row, behind those of all validated records: the digest
+of message id and bytes. A queue may deliver a message twice, and this tells it also in a stream whose events
+have no id, and also of a bad record, which without that would be a second bad event. Two messages with the
+same bytes are two events.
 """
 
 from __future__ import annotations
@@ -54,6 +59,25 @@ def digests(records: pa.Array, rows: np.ndarray, event_ids: pa.Array, seed: int)
         ],
         schema=SCHEMA,
     )
+
+
+def unidentified(count: int) -> pa.Table:
+    """Rows of `SCHEMA` for `count` records without an event id."""
+    digest, none = pa.array(np.zeros(count, np.uint64)), pa.array(np.zeros(count, bool))
+    return pa.table([digest, digest, digest, none, pa.array(np.zeros(count, np.int8))], schema=SCHEMA)
+
+
+def message_digests(records: pa.Array, rows: np.ndarray, message_ids: pa.Array, seed: int) -> pa.Table:
+    """Digests of the messages that the `records` at `rows` came in; `message_ids` of all records, not null at
+    these."""
+    chosen = pa.array(rows)
+    texts = zip(message_ids.take(chosen).to_pylist(), records.take(chosen).to_pylist(), strict=True)
+    digest = xxhash.xxh3_128_digest
+    halves = b"".join([digest(name.encode() + b"\0" + record, seed) for name, record in texts])
+    content, rest = np.frombuffer(halves, np.uint64).reshape(-1, 2).T.copy()
+    # The same message has the same bytes, so there is no id that is used again with others.
+    everywhere, new = pa.array(np.ones(len(rows), bool)), pa.array(np.zeros(len(rows), np.int8))
+    return pa.table([pa.array(content), pa.array(rest), pa.array(content), everywhere, new], schema=SCHEMA)
 
 
 def verdicts(batch: pa.Table, earlier: Iterable[pa.Table]) -> np.ndarray:

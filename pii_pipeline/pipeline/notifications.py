@@ -17,7 +17,7 @@ from urllib.parse import unquote_plus
 from pii_pipeline.lake import ObjectInfo
 from pii_pipeline.pipeline.arrivals import enter
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.queues import AT_ONCE, Queue
+from pii_pipeline.queues import AT_ONCE, Queue, open_queue
 
 _VISIBILITY_SECONDS = 60
 _LONG_POLL_SECONDS = 1
@@ -31,6 +31,11 @@ class Told:
     messages: int
     new: int
     foreign: int
+
+
+def open_notifications(place: str) -> Queue:
+    """The queue of that name, or at that URL. Raises `QueueError`."""
+    return open_queue(place, connections=1, longest_wait=_LONG_POLL_SECONDS)
 
 
 def enter_told(installation: Installation, queue: Queue, seconds: float) -> Told:

@@ -64,10 +64,16 @@ ARRIVAL_TIME = "_arrival_time"
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """One chunk after validation: its typed rows, their digests, its bad records, and its size."""
+    """One chunk after validation: its typed rows, their digests, its bad records, and its size.
+
+    `digests`: of the typed rows, in a stream with an event id. `messages`: of those records that came in
+    messages, and `delivered` which these are: positions among the typed rows, or behind them among `bad`.
+    """
 
     table: pa.Table
     digests: pa.Table | None
+    messages: pa.Table | None
+    delivered: np.ndarray
     bad: list[BadRecord]
     records: int
     bytes: int
@@ -136,11 +142,18 @@ def validation(installation: Installation, stream: Stream) -> Layer[_Validated]:
 
 @dataclass(frozen=True, slots=True)
 class _Validated:
-    """A batch after validation, redelivered events not told yet; `digests` of a stream with an event id."""
+    """A batch after validation, redelivered events not told yet.
 
-    files: tuple[MadeFile, ...]
+    `digests` has a row per validated record and then one per message, None if there is neither an event id
+    nor a message. The messages are those of the records at `delivered`: positions among the validated ones,
+    or behind them among the bad ones.
+    """
+
+    valid: MadeFile
+    bad: MadeFile
     counts: Counts
     digests: pa.Table | None
+    delivered: np.ndarray
 
 
 def _validate_batch(
@@ -169,7 +182,7 @@ def _validate_batch(
     bad_path = data_file(stream.name, BAD_EVENTS, hour, batch.id, name)
     counts = {"records": 0, "bad": 0}
     reasons: Counter[str] = Counter()
-    digests: list[pa.Table] = []
+    told = _Told()
     seen: set[int] = set()
     quarantine = installation.quarantine(stream, batch)
 
@@ -217,24 +230,51 @@ def _validate_batch(
                 continue
             counts["records"] += result.records
             seen |= result.objects
+            told.add(result, valid.rows, counts["bad"])
             valid.write(result.table)
             if result.bad:
                 set_aside(result.bad)
-            if result.digests is not None:
-                digests.append(result.digests)
             progress(VALIDATED_EVENTS, result.records, result.bytes)
 
-    files = (
+    digests, delivered = told.of_batch(valid.rows, identified=stream.contract.event_id_field is not None)
+    return _Validated(
         MadeFile.of(VALIDATED_EVENTS, validated_path, valid),
         MadeFile.of(BAD_EVENTS, bad_path, bad_file),
-    )
-    return _Validated(
-        files,
         {**counts, "validated": valid.rows, "bad_by_reason": dict(sorted(reasons.items()))},
-        None
-        if stream.contract.event_id_field is None
-        else pa.concat_tables([duplicates.SCHEMA.empty_table(), *digests]),
+        digests,
+        delivered,
     )
+
+
+class _Told:
+    """Gathers by what the records of a batch are told from others."""
+
+    def __init__(self) -> None:
+        self._digests: list[pa.Table] = []
+        self._messages: list[tuple[pa.Table, pa.Table]] = []
+        self._delivered: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, chunk: _Checked, valid: int, bad: int) -> None:
+        """The next chunk; `valid` and `bad` records came before it."""
+        if chunk.digests is not None:
+            self._digests.append(chunk.digests)
+        if chunk.messages is not None:
+            among_valid = chunk.delivered < chunk.table.num_rows
+            first_bad = int(among_valid.sum())
+            self._messages.append((chunk.messages.slice(0, first_bad), chunk.messages.slice(first_bad)))
+            of_bad = chunk.delivered[~among_valid] - chunk.table.num_rows + bad
+            self._delivered.append((chunk.delivered[among_valid] + valid, of_bad))
+
+    def of_batch(self, valid: int, identified: bool) -> tuple[pa.Table | None, np.ndarray]:
+        """`digests` and `delivered` of a batch with so many `valid` records. Messages of valid records come
+        first: of two deliveries of one, the valid record is the one that stays."""
+        if not identified and not self._messages:
+            return None, np.empty(0, np.int64)
+        own = self._digests if identified else [duplicates.unidentified(valid)]
+        messages = [part for side in (0, 1) for part in (item[side] for item in self._messages)]
+        delivered = [item[0] for item in self._delivered] + [item[1] + valid for item in self._delivered]
+        digests = pa.concat_tables([duplicates.SCHEMA.empty_table(), *own, *messages])
+        return digests, np.concatenate([np.empty(0, np.int64), *delivered])
 
 
 def _tell_duplicates(
@@ -242,12 +282,16 @@ def _tell_duplicates(
 ) -> Made:
     """Compares the batch with those that came before it, and writes down the verdicts."""
     if done.digests is None:
-        return Made(done.files, {**done.counts, "duplicate": 0})
+        return Made((done.valid, done.bad), {**done.counts, "duplicate": 0})
+    valid = done.valid.file.rows
     hour = hour_start(batch.hour)
     key = installation.keys.restricted_key(stream.name, hour.date())
     since = hour_of(hour - stream.dedupe_window)
     earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
     verdict = duplicates.verdicts(done.digests, _earlier_digests(installation, stream, earlier.commits))
+    again = done.delivered[verdict[valid:] == duplicates.DUPLICATE]
+    verdict[again[again < valid]] = duplicates.DUPLICATE
+    bad, bad_counts = _without(installation, done, again[again >= valid] - valid)
     table = done.digests.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
     path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
     # Nothing makes digests smaller.
@@ -255,14 +299,46 @@ def _tell_duplicates(
         installation.zones.restricted, path, duplicates.SCHEMA, key=key, compression="none"
     ) as out:
         out.write(table)
-    duplicate = int((verdict == duplicates.DUPLICATE).sum())
+    repeated = int((verdict[:valid] == duplicates.DUPLICATE).sum())
     counts = {
         **done.counts,
-        "validated": len(verdict) - duplicate,
-        "duplicate": duplicate,
-        "event_id_reused": int((verdict == duplicates.ID_REUSED).sum()),
+        **bad_counts,
+        "validated": valid - repeated,
+        "duplicate": repeated + done.bad.file.rows - bad.file.rows,
+        "event_id_reused": int((verdict[:valid] == duplicates.ID_REUSED).sum()),
     }
-    return Made((*done.files, MadeFile.of(EVENT_DIGESTS, path, out)), counts, earlier.head)
+    return Made((done.valid, bad, MadeFile.of(EVENT_DIGESTS, path, out)), counts, earlier.head)
+
+
+def _without(
+    installation: Installation, done: _Validated, again: np.ndarray
+) -> tuple[MadeFile, dict[str, int | dict[str, int]]]:
+    """The bad events without those at `again`, which were set aside when they first came; and what is counted
+    of them.
+
+    Where any came in a message, the file is always written anew: so the first one is never given its name,
+    stays for another comparison, and is a leftover to the hour's next sweep.
+    """
+    bad, lake = done.bad, installation.zones.lake
+    if not (done.delivered >= done.valid.file.rows).any():
+        return bad, {}
+    kept = np.ones(bad.file.rows, bool)
+    kept[again] = False
+    reasons: Counter[str] = Counter()
+    at = 0
+    try:
+        with write_parquet(lake, bad.file.path, bad_events.SCHEMA) as out:
+            for part in read_parquet(lake, bad.hidden):
+                rows = part.filter(pa.array(kept[at : at + part.num_rows]))
+                at += part.num_rows
+                reasons.update(rows["failure_type"].to_pylist())
+                out.write(pa.Table.from_batches([rows], bad_events.SCHEMA))
+    except FileNotFoundError:
+        return bad, {}  # swept away: giving it its name fails, and the batch is made again
+    return (
+        MadeFile.of(BAD_EVENTS, bad.file.path, out),
+        {"bad": out.rows, "bad_by_reason": dict(sorted(reasons.items()))},
+    )
 
 
 class _SealedFile(ObjectFile):
@@ -309,10 +385,15 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
         validated = versions.validate(chunk.records, chunk.too_large, start, latest, arrival, fields)
         rows = pa.array(validated.rows)
         table = validated.table.append_column(ARRIVAL_TIME, arrival.take(rows))
-        digests = None
+        digests = messages = None
         if event_id_field is not None:
             ids = column_at(table, event_id_field)
             digests = duplicates.digests(chunk.records, validated.rows, ids, seed)
+        judged = np.concatenate([validated.rows, np.array([f.row for f in validated.failures], np.int64)])
+        delivered = np.empty(0, np.int64)
+        if chunk.message_ids is not None:
+            delivered = np.flatnonzero(chunk.message_ids.is_valid().to_numpy(False)[judged])
+            messages = duplicates.message_digests(chunk.records, judged[delivered], chunk.message_ids, seed)
         bad = [
             BadRecord(
                 contract=failure.contract,
@@ -329,7 +410,8 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
             for failure in validated.failures
         ]
         objects = frozenset(np.unique(chunk.object).tolist())
-        return _Checked(table, digests, bad, len(chunk), int(chunk.records.nbytes), objects)
+        size = int(chunk.records.nbytes)
+        return _Checked(table, digests, messages, delivered, bad, len(chunk), size, objects)
 
     return check
 

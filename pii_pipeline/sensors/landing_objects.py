@@ -1,4 +1,4 @@
-"""Watches a stream's landing objects, and asks for one run of each hour that has new ones.
+"""Watches what lands, and asks for one run of each hour of a stream that has new objects.
 
 What is new goes into the ledger first, and what the ledger has in no batch is asked for. So a daemon that
 dies between the two asks again, and nothing hangs on what a cursor says.
@@ -6,28 +6,29 @@ dies between the two asks again, and nothing hangs on what a cursor says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
 from pii_pipeline.partitions import partition_of_hour
 from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
 from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
 from pii_pipeline.requests import hour_request, queued_hours
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
 INTERVAL_SECONDS = 30
 
-LISTING_SECONDS = 12
-"""How long a tick lists; the daemon gives it 60 in all. What is not listed now is listed next time."""
+LOOKING_SECONDS = 12
+"""How long a tick looks; the daemon gives it 60 in all. What is not seen now is seen next time."""
 
 HOURS_AT_ONCE = 24
-"""Runs asked for in one tick; an old landing zone may have thousands of hours."""
+"""Runs of a stream asked for in one tick; an old landing zone may have thousands of hours."""
 
 
 def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """The sensor `<stream>_landing_objects`."""
+    """The sensor `<stream>_landing_objects`, which lists."""
 
     @dg.sensor(
         name=f"{stream.name}_landing_objects",
@@ -40,15 +41,8 @@ def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition) -> dg.S
         context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         def look() -> tuple[Listing, int, list[dg.RunRequest]]:
-            noticed = notice(installation, stream, Listing.from_text(context.cursor), LISTING_SECONDS)
-            queued = queued_hours(context.instance, stream.name)
-            asked = [
-                hour_request(stream, item.hour, run_key=f"{stream.name} {item.hour} {item.digest}")
-                for item in waiting(installation, stream)
-                # A run that has not begun will take whatever is there when it does.
-                if partition_of_hour(item.hour) not in queued
-            ]
-            return noticed.listing, noticed.seen, asked[:HOURS_AT_ONCE]
+            noticed = notice(installation, stream, Listing.from_text(context.cursor), LOOKING_SECONDS)
+            return noticed.listing, noticed.seen, _requests(installation, context.instance, stream)
 
         listing, seen, asked = guarded(look)
         context.update_cursor(listing.to_text())
@@ -57,3 +51,49 @@ def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition) -> dg.S
             yield dg.SkipReason(f"nothing new among {seen:,} objects")
 
     return landing
+
+
+def notification_sensor(
+    streams: Mapping[str, Stream], queue: str, job: dg.UnresolvedAssetJobDefinition
+) -> dg.SensorDefinition:
+    """The sensor `landing_notifications`, which reads what S3 tells of a bucket that is too large to list."""
+
+    @dg.sensor(
+        name="landing_notifications",
+        description="Asks for a run of every hour of which S3 tells that objects have landed.",
+        job=job,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def told(
+        context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        def look() -> tuple[Told, list[dg.RunRequest]]:
+            told = enter_told(installation, open_notifications(queue), LOOKING_SECONDS)
+            return told, [
+                request
+                for stream in streams.values()
+                for request in _requests(installation, context.instance, stream)
+            ]
+
+        told, asked = guarded(look)
+        if told.foreign:
+            context.log.warning(f"{told.foreign:,} messages in {queue} are no notifications of S3")
+        yield from asked
+        if not asked:
+            yield dg.SkipReason(f"nothing new in {told.messages:,} notifications")
+
+    return told
+
+
+def _requests(
+    installation: Installation, instance: dg.DagsterInstance, stream: Stream
+) -> list[dg.RunRequest]:
+    queued = queued_hours(instance, stream.name)
+    asked = [
+        hour_request(stream, item.hour, run_key=f"{stream.name} {item.hour} {item.digest}")
+        for item in waiting(installation, stream)
+        # A run that has not begun will take whatever is there when it does.
+        if partition_of_hour(item.hour) not in queued
+    ]
+    return asked[:HOURS_AT_ONCE]

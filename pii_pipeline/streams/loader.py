@@ -15,6 +15,7 @@ from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import Scalar, walk
 from pii_pipeline.contracts.source import Source, nearest, read_yaml
 from pii_pipeline.contracts.treatments import Encrypt
+from pii_pipeline.formats import fits_a_message
 from pii_pipeline.streams.model import CONTRACT_FILE, NAME, RESERVED, Stream, StreamSettings
 from pii_pipeline.streams.side_by_side import clashing
 
@@ -70,7 +71,8 @@ def load_streams(folders: Sequence[Path]) -> Streams:
             problem = f"the stream `{name}` is also in {first}"
             again = Problem(path / STREAM_FILE, 1, "", problem, "rename or remove one of them")
             broken.setdefault(name, []).append(again)
-    for names, problem in [*_contradictions(good.values()), *_shared_tables(good.values())]:
+    shared = (_contradictions, _shared_tables, _shared_queues)
+    for names, problem in [found for look in shared for found in look(good.values())]:
         for name in names:
             broken.setdefault(name, []).append(problem)
     return Streams({name: stream for name, stream in good.items() if name not in broken}, broken)
@@ -171,6 +173,21 @@ def _shared_tables(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Proble
                     yield {first.name, stream.name}, found
 
 
+def _shared_queues(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Problem]]:
+    """Queues that two streams name, which would share the messages; and the names of the two."""
+    owners: dict[str, Stream] = {}
+    for stream in streams:
+        if stream.source is None:
+            continue
+        first = owners.setdefault(stream.source.sqs, stream)
+        if first is not stream:
+            source = read_yaml(stream.folder / STREAM_FILE)
+            problem = f"the stream `{first.name}` takes its events from that queue"
+            source.add(("source", "sqs"), problem, "give each a queue of its own")
+            for found in source.problems:
+                yield {first.name, stream.name}, found
+
+
 def name_problem(name: str) -> str:
     """Why a stream or derived dataset cannot be called `name`, or ""."""
     if name in RESERVED:
@@ -246,6 +263,9 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
         elif node != Scalar("string") or "[]" in settings.contract_field:
             problem = f"in {whose}, `{settings.contract_field}` is not one string"
             source.add(("contract_field",), problem, mend)
+    if settings.source is not None and not fits_a_message(settings.format.form):
+        problem = f"a message is one record, and `{settings.format.name}` has something before its records"
+        source.add(("source",), problem, "set `format` to json or snowplow_enriched_tsv, or remove it")
     for name, derived in settings.derived.items():
         if problem := name_problem(name):
             source.add(("derived", name), problem, "rename it: marketing, web_statistics")

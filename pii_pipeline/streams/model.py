@@ -20,6 +20,7 @@ from pii_pipeline.formats import (
     JsonText,
     unknown_encoding,
 )
+from pii_pipeline.queues import NAME_OR_URL
 from pii_pipeline.warehouse.table import Convert
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -197,6 +198,26 @@ AnyFormat = Annotated[
 ]
 
 
+def _queue(value: object) -> object:
+    if isinstance(value, str) and not NAME_OR_URL.fullmatch(value):
+        raise ValueError(f"`{value}` is no queue; write its name (logins, logins.fifo) or its URL")
+    return value
+
+
+class QueueSource(Model):
+    """A queue that the events come from, and when what was taken from it becomes a landing object: as soon as
+    one of the limits is reached, or the queue has nothing more."""
+
+    sqs: Annotated[str, BeforeValidator(_queue)]
+    """Name of the SQS queue in the account and region that the AWS settings name, or its URL."""
+    batch_messages: int = Field(default=10_000, ge=1, le=100_000)
+    """So many messages at most. SQS lets no more than 120,000 of a queue be worked on."""
+    batch_bytes: int = Field(default=64 << 20, ge=1, le=1 << 30)
+    """About so many bytes of messages; they are held in memory until they are written."""
+    batch_time: Duration = timedelta(seconds=10)
+    """So long after the first call."""
+
+
 class StreamSettings(Model):
     """The keys of ``stream.yaml``."""
 
@@ -206,6 +227,9 @@ class StreamSettings(Model):
     """`team:web`, or an e-mail address."""
     format: AnyFormat = Json()
     """What the landing objects are."""
+    source: QueueSource | None = None
+    """The queue that `pii drain` and the queue's sensor take events from, one a message; files may be landed
+    all the same. For the formats `json` and `snowplow_enriched_tsv`."""
     contracts: tuple[str, ...] = Field(default=(CONTRACT_FILE,), min_length=1)
     """The files of all versions of the contract, beside `stream.yaml`. At least one is active; more need
     `contract_field`."""

@@ -528,3 +528,48 @@ def test_the_projects_own_streams_load(name):
     stream = load_streams([STREAMS])[name]
     # nothing to look at but what is joinable on purpose, and said so in the file
     assert [caution.field for caution in stream.warnings] == ["fields"]
+
+
+def test_a_queue_and_its_limits(tmp_path):
+    assert load(tmp_path).source is None
+    source = load(
+        tmp_path, f"{STREAM}source: {{sqs: clicks.fifo, batch_messages: 500, batch_time: 1m}}\n"
+    ).source
+    assert source is not None
+    assert (source.sqs, source.batch_messages, source.batch_bytes) == ("clicks.fifo", 500, 64 << 20)
+    assert source.batch_time == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "{sqs: the clicks}",
+            "source.sqs: `the clicks` is no queue — write its name (logins, logins.fifo) or its URL",
+        ),
+        (
+            "{sqs: clicks, batch_message: 5}",
+            "source.batch_message: unknown key — did you mean `batch_messages`?",
+        ),
+    ],
+)
+def test_a_queue_that_cannot_be_meant(tmp_path, source, said):
+    assert problem_of(tmp_path, f"{STREAM}source: {source}\n") == f"stream.yaml:7: {said}"
+
+
+def test_a_format_with_a_header_does_not_come_from_a_queue(tmp_path):
+    found = problem_of(tmp_path, f"{STREAM}format: csv\nsource: {{sqs: clicks}}\n")
+    assert found == (
+        "stream.yaml:8: source: a message is one record, and `csv` has something before its records — "
+        "set `format` to json or snowplow_enriched_tsv, or remove it"
+    )
+
+
+def test_two_streams_do_not_share_a_queue(tmp_path):
+    for name in ("shop", "stall"):
+        make(tmp_path, name, f"{STREAM}source: {{sqs: clicks}}\n")
+    (problem,) = problems_in(tmp_path)
+    assert problem == (
+        f"{tmp_path}/stall/stream.yaml:7: source.sqs: the stream `shop` takes its events from that queue — "
+        "give each a queue of its own"
+    )
