@@ -57,7 +57,7 @@ TIMEOUTS: ClientConfig = {
     "read_timeout": timedelta(seconds=30),
     "timeout": timedelta(minutes=5),
 }
-_CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=60)
+CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=60)
 _CREDENTIALS_LAST = timedelta(minutes=6)
 """They are asked for again 5 minutes before; boto3 renews those that expire 10 to 15 minutes before that."""
 
@@ -107,15 +107,21 @@ class S3Prefix:
         return self._info(path, found["ContentLength"], found["LastModified"], found["ETag"])
 
     def put(self, path: str, data: bytes | BinaryIO) -> None:
-        """One PUT, or a multipart upload of what is larger than a part."""
+        """One PUT of what is in memory, or fits into a part of it; else a multipart upload."""
         body: Any = data
+        parts = False
         if not isinstance(data, bytes):
             body = _at_most(data, PART_BYTES)
-            if len(body) == PART_BYTES:
+            if parts := len(body) == PART_BYTES:
                 body = chain([body], iter(lambda: data.read(PART_BYTES), b""))
         with typed_errors(self.bucket, "PutObject", path):
             obstore.put(
-                self._store, self._key(path), body, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                self._store,
+                self._key(path),
+                body,
+                use_multipart=parts,
+                chunk_size=PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
             )
 
     def open_input(self, path: str) -> Any:
@@ -314,7 +320,7 @@ def _connection(environment: frozenset[tuple[str, str]]) -> tuple[boto3.Session,
             "S3: there are no AWS credentials — set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY, or give this machine a role"
         )
-    return session, session.client("s3", config=_CONTROL)
+    return session, session.client("s3", config=CONTROL)
 
 
 def _credentials(session: boto3.Session) -> S3Credential:

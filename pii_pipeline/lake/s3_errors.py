@@ -84,7 +84,9 @@ def _failure(bucket: str, operation: str, path: str, code: str, status: str, sai
         told = _PERMISSION.search(said)
         wanted = told[1] if told else _PERMISSIONS.get(operation, operation)
         return StorageDenied(f"s3://{bucket}: {operation} is denied ({code or status}) — it needs {wanted}")
-    return _unavailable(bucket, operation, " ".join(filter(None, (status, code))) or "no answer")
+    return _unavailable(
+        bucket, operation, " ".join(dict.fromkeys(filter(None, (status, code)))) or "no answer"
+    )
 
 
 def _unavailable(bucket: str, operation: str, why: str) -> StorageUnavailable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -143,6 +143,10 @@ class _Validated:
     digests: pa.Table | None
 
 
+class _GoneMeanwhile(Exception):
+    """A landing object changed, or went, when some of its records had been read."""
+
+
 def _validate_batch(
     stream: Stream,
     installation: Installation,
@@ -150,6 +154,14 @@ def _validate_batch(
     _: Commit | None,
     name: str,
     progress: Progress,
+) -> _Validated:
+    while True:
+        with suppress(_GoneMeanwhile):  # next time it is gone before any of its records
+            return _validate_objects(stream, installation, batch, name, progress)
+
+
+def _validate_objects(
+    stream: Stream, installation: Installation, batch: Batch, name: str, progress: Progress
 ) -> _Validated:
     zones, keys = installation.zones, installation.keys
     day = hour_start(batch.hour).date()
@@ -338,8 +350,10 @@ def _refuse_if_gone(problem: ObjectProblem, made_before: bool, seen: set[int], b
     """A gone object is a bad one the first time; after that its committed output is worth more than none."""
     if problem.type not in ("object_missing", "object_changed"):
         return
-    if made_before or problem.object in seen:
+    if made_before:
         raise InputsGone(f"batch {batch.id}: landing object {problem.object} is not there as it was sealed")
+    if problem.object in seen:
+        raise _GoneMeanwhile
 
 
 def _earlier_digests(
