@@ -263,7 +263,6 @@ def read_parquet(
                 source,
                 read_dictionary=list(dictionaries),
                 decryption_properties=None if key is None else _decryption(key),
-                pre_buffer=zone.storage.remote,
             )
         for group in range(file.num_row_groups):
             with _typed_errors(path):

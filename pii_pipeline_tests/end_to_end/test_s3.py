@@ -154,7 +154,7 @@ def test_a_bucket_that_cannot_be_used_is_said_in_one_line(tmp_path, aws, aws_end
     assert "s3://acme-landing: the credentials have expired" in deployment.said
     faulty_aws.heal()
     deployment.environment["PII_LAKE_URI"] = "s3://no-such-bucket"
-    deployment.pii("run", "webshop", "--force", code=1)
+    deployment.pii("run", "webshop", "--force", code=2)
     assert "s3://no-such-bucket: there is no such bucket" in deployment.said
     deployment.environment["PII_LAKE_URI"] = "gs://bucket"
     deployment.pii("run", "webshop", code=2)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import boto3
+import pyarrow as pa
 import pytest
 from botocore.config import Config
 
@@ -24,9 +26,11 @@ from pii_pipeline.lake import (
     open_versions,
     publish,
     put,
+    read_parquet,
     s3,
     s3_reading,
     tag_of,
+    write_parquet,
 )
 from pii_pipeline.lake.files import hidden_output
 from pii_pipeline_tests.aws import make_bucket
@@ -129,6 +133,28 @@ def test_a_storage_that_fails_for_good_is_named(zone, faulty_aws, operation):
     message = str(failure.value)
     assert re.match(rf"s3://{BUCKET}: \w+ failed, also when it was tried again \(503( SlowDown)?\)$", message)
     assert failure.value.__cause__ is None and failure.value.__suppress_context__
+
+
+def test_parquet_of_a_storage_that_fails_is_not_called_damaged(zone, faulty_aws):
+    table = pa.table({"x": range(100_000), "y": [secrets.token_hex(20) for _ in range(100_000)]})
+    with write_parquet(zone, "a.parquet", table.schema) as out:
+        out.write(table)
+    publish(zone, out.hidden, "a.parquet")
+    for after in (0, 1):
+        faulty_aws.fail("internal_error", method="GET", after=after)
+        with pytest.raises(StorageUnavailable, match=f"s3://{BUCKET}: GetObject failed"):
+            list(read_parquet(zone, "a.parquet"))
+        faulty_aws.heal()
+    faulty_aws.fail("internal_error", method="PUT|POST")
+    with (
+        pytest.raises(StorageUnavailable, match=f"s3://{BUCKET}: PutObject failed"),
+        write_parquet(zone, "b.parquet", table.schema) as out,
+    ):
+        for _ in range(4):
+            out.write(table)
+    faulty_aws.heal()
+    assert [info.path for info in zone.storage.list("")] == ["a.parquet"]
+    assert pa.Table.from_batches(list(read_parquet(zone, "a.parquet"))) == table
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
