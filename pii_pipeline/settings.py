@@ -73,7 +73,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     return Settings(
         project=root,
         zones={zone: env.get(f"PII_{zone.upper()}_URI", f"{storage}/{zone}") for zone in ZONES},
-        s3_sse_kms_key_id=env.get("PII_S3_SSE_KMS_KEY_ID"),
+        s3_sse_kms_key_id=_kms_key(env.get("PII_S3_SSE_KMS_KEY_ID")),
         database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
@@ -95,6 +95,14 @@ def _warehouse(value: str | None, default: str) -> str:
         raise SettingError("PII_WAREHOUSE_URL", "no URL", mend) from None
     if not re.match(r"duckdb:///.|postgresql://.", value):
         raise SettingError("PII_WAREHOUSE_URL", "no warehouse that is supported", mend)
+    return value
+
+
+def _kms_key(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"arn:aws[a-z-]*:kms:\S+|alias/[\w/-]+|[A-Za-z0-9-]+", value):
+        raise SettingError(
+            "PII_S3_SSE_KMS_KEY_ID", "no key of AWS KMS", "use the id or ARN of a key, or alias/NAME"
+        )
     return value
 
 

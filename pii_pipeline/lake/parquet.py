@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from pyarrow.parquet import encryption
@@ -271,9 +270,11 @@ def read_parquet(
             yield from batches
 
 
-def dataset_of(zone: Zone, paths: Mapping[str, Any], schema: pa.Schema) -> ds.Dataset:
+def dataset_of(zone: Zone, paths: Mapping[str, Any], schema: pa.Schema) -> Any:
     """Committed plain files as one dataset; `paths`: each with the partition expression of what it does not
     hold itself. Nothing is opened before it is scanned."""
+    import pyarrow.dataset as ds  # for queries only; takes time to import
+
     format = ds.ParquetFileFormat()
     fragments = [
         format.make_fragment(*zone.storage.source(zone.checked(path)), partition_expression=expression)

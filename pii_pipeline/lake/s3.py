@@ -81,7 +81,8 @@ class S3Prefix:
 
     def location(self, path: str) -> str:
         """``s3://bucket/key``"""
-        return f"s3://{self.bucket}/{self._key(path)}".rstrip("/")
+        key = self._key(path)
+        return f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}"
 
     uri_of = location
 
@@ -159,9 +160,9 @@ class S3Prefix:
             except (InvalidPathError, ValueError):
                 return self._read_unusual(key, tag, wanted)
             except GenericError as error:
-                if isinstance(wanted, int) and _NOTHING_TO_RANGE_OVER.search(str(error)):
-                    return self.read(path, tag, None)
-                raise
+                if not (isinstance(wanted, int) and _NOTHING_TO_RANGE_OVER.search(str(error))):
+                    raise
+        return self.read(path, tag, None)
 
     def _read_unusual(self, key: str, tag: str | None, wanted: tuple[int, int] | int | None) -> S3Block:
         """The same for a key that obstore does not take, such as one with an empty part (``a//b``)."""
@@ -223,7 +224,7 @@ class S3Prefix:
 
     @cached_property
     def _client(self) -> Any:
-        with typed_errors(self.bucket, "GetCallerIdentity"):
+        with typed_errors(self.bucket, "the session"):
             return _connection(_environment())[1]
 
     @cached_property

@@ -78,7 +78,7 @@ class S3Versions:
         self._ask()
         block = answer.result()
         if block.size != self._wanted[place[0]].size:
-            raise VersionChanged("the object has other bytes than when it was sealed")
+            raise VersionChanged("the object has another size than when it was sealed")
         return memoryview(block.data)
 
     def _requests_from(self, index: int, start: int = 0) -> Iterator[tuple[_Place, int]]:

@@ -299,8 +299,8 @@ def _as_faults() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ObjectFault("object_missing", "the object is gone") from None
-    except VersionChanged as changed:
-        raise ObjectFault("object_changed", str(changed)) from None
+    except VersionChanged:
+        raise ObjectFault("object_changed", "the object has other bytes than when it was sealed") from None
 
 
 def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa: ANN202

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
@@ -75,3 +77,24 @@ def test_what_is_too_large_for_one_copy_is_copied_in_parts(client, monkeypatch):
     publish(zone, hidden, "a")
     assert client.head_object(Bucket=BUCKET, Key="a")["ETag"].endswith('-3"')
     assert client.get_object(Bucket=BUCKET, Key="a")["Body"].read() == data
+
+
+def test_what_follows_is_asked_for_while_one_is_read(client, faulty_aws):
+    zone = Zone.at("landing", f"s3://{BUCKET}")
+    for number in range(40):
+        put(zone, f"{number:02}", b"x" * 100)
+    wanted = [Version(info.path, info.size, tag_of(zone, info)) for info in list_objects(zone)]
+    faulty_aws.requests.clear()
+    versions = open_versions(zone, wanted)
+    assert versions.open(0).read(1000) == b"x" * 100
+    deadline = time.monotonic() + 30
+    while len(faulty_aws.requests) < 17 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    asked = sorted(request.path for request in faulty_aws.requests)
+    assert asked == [f"/{BUCKET}/{number:02}" for number in range(17)], (
+        "as many as there are threads, no more"
+    )
+    for number in range(1, 40):
+        assert versions.open(number).read(1000) == b"x" * 100
+    assert len(faulty_aws.requests) == 40, "each once"

@@ -13,6 +13,7 @@ import boto3
 import pyarrow as pa
 import pytest
 from botocore.config import Config
+from botocore.exceptions import TokenRetrievalError
 
 from pii_pipeline.lake import (
     NoSuchBucket,
@@ -189,6 +190,27 @@ def test_what_is_denied_names_the_permission(zone, faulty_aws, operation, permis
         rf"s3://{BUCKET}: {operation} is denied \((AccessDenied|403)\) — it needs {permission}",
         str(failure.value),
     )
+
+
+def test_credentials_that_cannot_be_had(zone, monkeypatch):
+    def not_logged_in(session: boto3.Session) -> None:
+        raise TokenRetrievalError(provider="sso", error_msg="a text that may hold anything")
+
+    asks_again = Zone.at("landing", f"s3://{BUCKET}/landing")
+    monkeypatch.setattr(s3, "_credentials", not_logged_in)
+    with pytest.raises(
+        StorageDenied, match=r"the credentials cannot be had .* \(aws sso login\)$"
+    ) as failure:
+        put(asks_again, "a", b"1")
+    assert "anything" not in str(failure.value)
+
+    monkeypatch.setenv("AWS_PROFILE", "of-nobody")
+    with pytest.raises(StorageDenied, match=r"\(ProfileNotFound\) — look at AWS_PROFILE"):
+        list_objects(Zone.at("landing", f"s3://{BUCKET}/landing"))
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(StorageDenied, match="there are no AWS credentials — set AWS_PROFILE"):
+        list_objects(Zone.at("landing", f"s3://{BUCKET}/landing"))
 
 
 def test_a_bucket_that_is_not_there(zone):
