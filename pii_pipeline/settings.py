@@ -76,7 +76,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     return Settings(
         project=root,
         zones=zones,
-        s3_sse_kms_key_id=env.get("PII_S3_SSE_KMS_KEY_ID"),
+        s3_sse_kms_key_id=_kms_key(env.get("PII_S3_SSE_KMS_KEY_ID")),
         landing_notifications=_queue(env.get("PII_LANDING_NOTIFICATIONS"), zones["landing"]),
         database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
@@ -109,6 +109,14 @@ def _queue(value: str | None, landing: str) -> str | None:
     if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,80}|https?://\S+/[A-Za-z0-9_-]{1,80}", value):
         mend = "write the name of a standard queue, or its https://… URL"
         raise SettingError("PII_LANDING_NOTIFICATIONS", "no queue's name or URL", mend)
+    return value
+
+
+def _kms_key(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"arn:aws[a-z-]*:kms:\S+|alias/[\w/-]+|[A-Za-z0-9-]+", value):
+        raise SettingError(
+            "PII_S3_SSE_KMS_KEY_ID", "no key of AWS KMS", "use the id or ARN of a key, or alias/NAME"
+        )
     return value
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
+
 REGION = "eu-central-1"
 
 
@@ -53,6 +55,17 @@ def aws(aws_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
     for name, value in aws_environment(aws_endpoint).items():
         monkeypatch.setenv(name, value)
     return boto3.Session()
+
+
+@pytest.fixture
+def faulty_aws(
+    aws: boto3.Session, aws_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyProxy]:
+    """A proxy that whoever reads the environment from now on talks to; `aws_endpoint` is behind it."""
+    proxy = FaultyProxy(aws_endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    yield proxy
+    proxy.close()
 
 
 def make_bucket(session: boto3.Session, name: str) -> str:

@@ -52,7 +52,6 @@ class LocalFolder:
     """The folder at `root`, an absolute path."""
 
     root: str
-    remote = False
 
     def location(self, path: str) -> str:
         """The path of the file."""
@@ -94,8 +93,8 @@ class LocalFolder:
         """A `pa.NativeFile`. Raises FileNotFoundError."""
         return fs.LocalFileSystem().open_input_file(self.location(path))
 
-    def source(self, path: str) -> tuple[Any, Any]:
-        """The path."""
+    def source(self, path: str) -> tuple[str, Any]:
+        """As it is."""
         return self.location(path), fs.LocalFileSystem()
 
     def versions(self, wanted: Sequence[Version]) -> LocalVersions:

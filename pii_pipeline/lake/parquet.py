@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from pyarrow.parquet import encryption
@@ -263,7 +262,6 @@ def read_parquet(
                 source,
                 read_dictionary=list(dictionaries),
                 decryption_properties=None if key is None else _decryption(key),
-                pre_buffer=zone.storage.remote,
             )
         for group in range(file.num_row_groups):
             with _typed_errors(path):
@@ -272,9 +270,11 @@ def read_parquet(
             yield from batches
 
 
-def dataset_of(zone: Zone, paths: Mapping[str, Any], schema: pa.Schema) -> ds.Dataset:
+def dataset_of(zone: Zone, paths: Mapping[str, Any], schema: pa.Schema) -> Any:
     """Committed plain files as one dataset; `paths`: each with the partition expression of what it does not
     hold itself. Nothing is opened before it is scanned."""
+    import pyarrow.dataset as ds  # for queries only; takes time to import
+
     format = ds.ParquetFileFormat()
     fragments = [
         format.make_fragment(*zone.storage.source(zone.checked(path)), partition_expression=expression)

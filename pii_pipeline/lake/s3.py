@@ -20,6 +20,7 @@ from functools import cached_property, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
 
 import boto3
 import obstore
@@ -28,6 +29,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from obstore.exceptions import GenericError, InvalidPathError
 from obstore.store import S3Store
+from pyarrow import fs
 
 from pii_pipeline.lake.errors import StorageDenied
 from pii_pipeline.lake.naming import hidden_name, is_hidden_name
@@ -57,7 +59,7 @@ TIMEOUTS: ClientConfig = {
     "read_timeout": timedelta(seconds=30),
     "timeout": timedelta(minutes=5),
 }
-_CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=60)
+CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=60)
 _CREDENTIALS_LAST = timedelta(minutes=6)
 """They are asked for again 5 minutes before; boto3 renews those that expire 10 to 15 minutes before that."""
 
@@ -69,8 +71,6 @@ class S3Prefix:
     to other processes as these three; connections are made by each for itself, when it first needs one.
     """
 
-    remote = True
-
     def __init__(self, bucket: str, prefix: str, sse_kms_key_id: str | None) -> None:
         self.bucket = bucket
         self._prefix = prefix
@@ -81,7 +81,8 @@ class S3Prefix:
 
     def location(self, path: str) -> str:
         """``s3://bucket/key``"""
-        return f"s3://{self.bucket}/{self._key(path)}".rstrip("/")
+        key = self._key(path)
+        return f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}"
 
     uri_of = location
 
@@ -107,15 +108,21 @@ class S3Prefix:
         return self._info(path, found["ContentLength"], found["LastModified"], found["ETag"])
 
     def put(self, path: str, data: bytes | BinaryIO) -> None:
-        """One PUT, or a multipart upload of what is larger than a part."""
+        """One PUT of what is in memory, or fits into a part of it; else a multipart upload."""
         body: Any = data
+        parts = False
         if not isinstance(data, bytes):
             body = _at_most(data, PART_BYTES)
-            if len(body) == PART_BYTES:
+            if parts := len(body) == PART_BYTES:
                 body = chain([body], iter(lambda: data.read(PART_BYTES), b""))
         with typed_errors(self.bucket, "PutObject", path):
             obstore.put(
-                self._store, self._key(path), body, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                self._store,
+                self._key(path),
+                body,
+                use_multipart=parts,
+                chunk_size=PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
             )
 
     def open_input(self, path: str) -> Any:
@@ -124,9 +131,10 @@ class S3Prefix:
         file.begin()
         return pa.PythonFile(file, mode="r")
 
-    def source(self, path: str) -> tuple[Any, Any]:
-        """The same, without a request before the first read."""
-        return pa.PythonFile(S3File(partial(self.read, path)), mode="r"), None
+    def source(self, path: str) -> tuple[str, fs.FileSystem]:
+        """For Arrow's own client: a scan reads in threads of its own, and ends them while it holds Python's
+        lock. A file of ours would wait for that lock, and both for ever."""
+        return f"{self.bucket}/{self._key(path)}", self._filesystem
 
     def versions(self, wanted: Sequence[Version]) -> S3Versions:
         """By their ETags, read ahead."""
@@ -142,24 +150,27 @@ class S3Prefix:
             options["if_match"] = f'"{tag}"'
         if wanted is not None:
             options["range"] = {"suffix": wanted} if isinstance(wanted, int) else wanted
+        key = self._key(path)
         with typed_errors(self.bucket, "GetObject", path):
+            if key != key.strip("/"):  # obstore would strip it
+                return self._read_unusual(key, tag, wanted)
             try:
-                found = obstore.get(self._store, self._key(path), options=options)  # type: ignore[arg-type]
+                found = obstore.get(self._store, key, options=options)  # type: ignore[arg-type]
                 return S3Block(found.range[0], found.meta["size"], _tag(found.meta["e_tag"]), found.bytes())
             except (InvalidPathError, ValueError):
-                return self._read_unusual(path, tag, wanted)
+                return self._read_unusual(key, tag, wanted)
             except GenericError as error:
-                if isinstance(wanted, int) and _NOTHING_TO_RANGE_OVER.search(str(error)):
-                    return self.read(path, tag, None)
-                raise
+                if not (isinstance(wanted, int) and _NOTHING_TO_RANGE_OVER.search(str(error))):
+                    raise
+        return self.read(path, tag, None)
 
-    def _read_unusual(self, path: str, tag: str | None, wanted: tuple[int, int] | int | None) -> S3Block:
+    def _read_unusual(self, key: str, tag: str | None, wanted: tuple[int, int] | int | None) -> S3Block:
         """The same for a key that obstore does not take, such as one with an empty part (``a//b``)."""
         options = {} if tag is None else {"IfMatch": f'"{tag}"'}
         if wanted is not None:
             wanted_range = f"-{wanted}" if isinstance(wanted, int) else f"{wanted[0]}-{wanted[1] - 1}"
             options["Range"] = f"bytes={wanted_range}"
-        found = self._client.get_object(Bucket=self.bucket, Key=self._key(path), **options)
+        found = self._client.get_object(Bucket=self.bucket, Key=key, **options)
         data = found["Body"].read()
         start, size = 0, len(data)
         if "ContentRange" in found:
@@ -213,7 +224,7 @@ class S3Prefix:
 
     @cached_property
     def _client(self) -> Any:
-        with typed_errors(self.bucket, "GetCallerIdentity"):
+        with typed_errors(self.bucket, "the session"):
             return _connection(_environment())[1]
 
     @cached_property
@@ -223,7 +234,6 @@ class S3Prefix:
         return {
             "ServerSideEncryption": "aws:kms",
             "SSEKMSKeyId": self._sse_kms_key_id,
-            "BucketKeyEnabled": True,
         }
 
     @cached_property
@@ -231,14 +241,13 @@ class S3Prefix:
         meta = self._client.meta
         session, _ = _connection(_environment())
         options: ClientConfig = {**TIMEOUTS, "allow_http": meta.endpoint_url.startswith("http://")}
-        if certificates := session._session.get_config_variable("ca_bundle"):
+        if certificates := _certificates(session):
             options["root_certificate"] = Path(certificates).read_bytes()
         encryption: S3Config = {}
         if self._sse_kms_key_id is not None:
             encryption = {
                 "server_side_encryption": "aws:kms",
                 "sse_kms_key_id": self._sse_kms_key_id,
-                "sse_bucket_key_enabled": True,
             }
         return S3Store(
             self.bucket,
@@ -248,6 +257,22 @@ class S3Prefix:
             client_options=options,
             retry_config=RETRIES,
             credential_provider=partial(_credentials, session),
+        )
+
+    @cached_property
+    def _filesystem(self) -> fs.FileSystem:
+        session, client = _connection(_environment())
+        where = urlsplit(client.meta.endpoint_url)
+        credentials = _credentials(session)
+        return fs.S3FileSystem(
+            access_key=credentials["access_key_id"],
+            secret_key=credentials["secret_access_key"],
+            session_token=credentials.get("token"),
+            region=client.meta.region_name,
+            scheme=where.scheme,
+            endpoint_override=where.netloc,
+            tls_ca_file_path=_certificates(session),
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=10),
         )
 
 
@@ -314,7 +339,12 @@ def _connection(environment: frozenset[tuple[str, str]]) -> tuple[boto3.Session,
             "S3: there are no AWS credentials — set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY, or give this machine a role"
         )
-    return session, session.client("s3", config=_CONTROL)
+    return session, session.client("s3", config=CONTROL)
+
+
+def _certificates(session: boto3.Session) -> str | None:
+    """The file of those that the endpoint is trusted by, if they are not the machine's own."""
+    return session._session.get_config_variable("ca_bundle")
 
 
 def _credentials(session: boto3.Session) -> S3Credential:

@@ -9,8 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-from obstore.exceptions import BaseError, PreconditionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from obstore.exceptions import BaseError, PreconditionError, UnauthenticatedError
 
 from pii_pipeline.lake.errors import NoSuchBucket, StorageDenied, StorageUnavailable, VersionChanged
 
@@ -35,6 +44,15 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch": "the secret access key is another one — look at AWS_SECRET_ACCESS_KEY",
     "RequestTimeTooSkewed": "the clock of this machine is wrong — set it",
 }
+_NO_CREDENTIALS = (
+    UnauthenticatedError,  # of obstore, when boto3 does not renew them
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _KMS_STATES = {"KMS.DisabledException": "is disabled", "KMS.KMSInvalidStateException": "is pending deletion"}
 
@@ -45,9 +63,12 @@ def typed_errors(bucket: str, operation: str, path: str = "") -> Iterator[None]:
     try:
         yield
     except PreconditionError:
-        failure: Exception = VersionChanged("the object has other bytes than when it was sealed")
-    except (NoCredentialsError, PartialCredentialsError):
-        failure = StorageDenied(f"s3://{bucket}: there are no AWS credentials, or half of them — set them")
+        failure: Exception = _changed(bucket)
+    except _NO_CREDENTIALS as error:
+        failure = StorageDenied(
+            f"s3://{bucket}: the credentials cannot be had ({type(error).__name__})"
+            " — look at AWS_PROFILE and what it names, or log in again (aws sso login)"
+        )
     except ClientError as error:
         found: dict[str, Any] = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
@@ -75,7 +96,7 @@ def _failure(bucket: str, operation: str, path: str, code: str, status: str, sai
     if code == "PermanentRedirect" or status == "301":
         return NoSuchBucket(f"s3://{bucket}: the bucket is in another region — set AWS_REGION to it")
     if code == "PreconditionFailed":
-        return VersionChanged("the object has other bytes than when it was sealed")
+        return _changed(bucket)
     if code in _GONE or status == "404":
         return FileNotFoundError(errno.ENOENT, "no such object", f"s3://{bucket}/{path}")
     if code in _KMS_STATES:
@@ -84,7 +105,13 @@ def _failure(bucket: str, operation: str, path: str, code: str, status: str, sai
         told = _PERMISSION.search(said)
         wanted = told[1] if told else _PERMISSIONS.get(operation, operation)
         return StorageDenied(f"s3://{bucket}: {operation} is denied ({code or status}) — it needs {wanted}")
-    return _unavailable(bucket, operation, " ".join(filter(None, (status, code))) or "no answer")
+    return _unavailable(
+        bucket, operation, " ".join(dict.fromkeys(filter(None, (status, code)))) or "no answer"
+    )
+
+
+def _changed(bucket: str) -> VersionChanged:
+    return VersionChanged(f"s3://{bucket}: an object was replaced before it was read to its end")
 
 
 def _unavailable(bucket: str, operation: str, why: str) -> StorageUnavailable:

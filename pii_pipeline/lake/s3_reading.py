@@ -19,7 +19,8 @@ AHEAD_BYTES = 32 << 20
 _REQUESTS = 16
 _TAIL_BYTES = 64 << 10
 """What the first request of a file gets, from its end: of a Parquet file as a rule the whole footer."""
-_LEAST_BYTES = 1 << 20
+_LEAST_BYTES = 4 << 20
+"""Of a request: the columns of a row group, which are asked for one by one, lie beside one another."""
 
 
 class S3Block(NamedTuple):
@@ -77,7 +78,7 @@ class S3Versions:
         self._ask()
         block = answer.result()
         if block.size != self._wanted[place[0]].size:
-            raise VersionChanged("the object has other bytes than when it was sealed")
+            raise VersionChanged("the object has another size than when it was sealed")
         return memoryview(block.data)
 
     def _requests_from(self, index: int, start: int = 0) -> Iterator[tuple[_Place, int]]:

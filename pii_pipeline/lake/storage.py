@@ -64,9 +64,6 @@ class Versions(Protocol):
 class Storage(Protocol):
     """A folder of a filesystem, or a bucket from a prefix on."""
 
-    remote: bool
-    """Whether every read is a request, which is worth being made large, and ahead."""
-
     def location(self, path: str) -> str:
         """`path` as other tools open it."""
         ...
@@ -92,8 +89,8 @@ class Storage(Protocol):
         """A `pa.NativeFile` with seeking. Raises FileNotFoundError."""
         ...
 
-    def source(self, path: str) -> tuple[Any, Any]:
-        """What `pyarrow.dataset` opens when it is scanned, and the filesystem it is in, if any."""
+    def source(self, path: str) -> tuple[str, Any]:
+        """What `pyarrow.dataset` opens when it is scanned: a path, and the `pyarrow.fs` it is in."""
         ...
 
     def versions(self, wanted: Sequence[Version]) -> Versions:

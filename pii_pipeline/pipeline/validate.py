@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -156,6 +156,10 @@ class _Validated:
     delivered: np.ndarray
 
 
+class _GoneMeanwhile(Exception):
+    """A landing object changed, or went, when some of its records had been read."""
+
+
 def _validate_batch(
     stream: Stream,
     installation: Installation,
@@ -163,6 +167,14 @@ def _validate_batch(
     _: Commit | None,
     name: str,
     progress: Progress,
+) -> _Validated:
+    while True:
+        with suppress(_GoneMeanwhile):  # next time it is gone before any of its records
+            return _validate_objects(stream, installation, batch, name, progress)
+
+
+def _validate_objects(
+    stream: Stream, installation: Installation, batch: Batch, name: str, progress: Progress
 ) -> _Validated:
     zones, keys = installation.zones, installation.keys
     day = hour_start(batch.hour).date()
@@ -363,8 +375,8 @@ def _as_faults() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ObjectFault("object_missing", "the object is gone") from None
-    except VersionChanged as changed:
-        raise ObjectFault("object_changed", str(changed)) from None
+    except VersionChanged:
+        raise ObjectFault("object_changed", "the object has other bytes than when it was sealed") from None
 
 
 def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa: ANN202
@@ -420,8 +432,10 @@ def _refuse_if_gone(problem: ObjectProblem, made_before: bool, seen: set[int], b
     """A gone object is a bad one the first time; after that its committed output is worth more than none."""
     if problem.type not in ("object_missing", "object_changed"):
         return
-    if made_before or problem.object in seen:
+    if made_before:
         raise InputsGone(f"batch {batch.id}: landing object {problem.object} is not there as it was sealed")
+    if problem.object in seen:
+        raise _GoneMeanwhile
 
 
 def _earlier_digests(

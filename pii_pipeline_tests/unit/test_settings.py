@@ -53,6 +53,32 @@ def test_the_warehouse_is_a_file_unless_it_is_said_otherwise(tmp_path: Path) -> 
     assert "s3cret" not in repr(settings)
 
 
+@pytest.mark.parametrize("key", ["my key", "alias/", "arn:aws:s3:::bucket", "s3://bucket"])
+def test_a_key_of_kms_that_cannot_be_meant(key: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="PII_S3_SSE_KMS_KEY_ID: no key of AWS KMS — use the id or ARN"):
+        read_settings({"PII_S3_SSE_KMS_KEY_ID": key}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "1234abcd-12ab-34cd-56ef-1234567890ab",
+        "mrk-1234abcd12ab34cd56ef1234567890ab",
+        "alias/acme/lake",
+        "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    ],
+)
+def test_zones_are_where_they_are_said_to_be(key: str, tmp_path: Path) -> None:
+    given = {
+        "PII_STORAGE_URI": "s3://acme/pii/",
+        "PII_LAKE_URI": "s3://acme-lake",
+        "PII_S3_SSE_KMS_KEY_ID": key,
+    }
+    settings = read_settings(given, tmp_path)
+    assert (settings.zones["landing"], settings.zones["lake"]) == ("s3://acme/pii/landing", "s3://acme-lake")
+    assert settings.s3_sse_kms_key_id == key
+
+
 def test_an_error_survives_pickling() -> None:
     error = SettingError("PII_WORKERS", "not a number", "unset it")
     assert str(error) == "PII_WORKERS: not a number — unset it"
