@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from itertools import groupby
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from pii_pipeline.database import again_if_lost, reading
 from pii_pipeline.hours import arrival_in, hour_start
-from pii_pipeline.ledger import rows, tables
+from pii_pipeline.ledger import rows, shared_files, tables
 from pii_pipeline.ledger import status as status_queries
 from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
@@ -25,6 +25,7 @@ from pii_pipeline.ledger.model import (
     Earlier,
     Known,
     LandingObject,
+    Part,
     StaleHead,
     UnknownBatch,
     Waiting,
@@ -211,7 +212,7 @@ class Ledger:
         above it; `StaleUpstream` if that is not the one in force. `expected_head` is what
         `earlier_commits` gave; `StaleHead` if another batch has been committed before this one since.
         `lease`: the one it is made under; `LeaseLost` if somebody else has it by now. `seconds`: how long the
-        work took.
+        work took. `SharedFile` if a file of the earlier commit holds rows of other batches.
         """
         replaced: dict[str, CommittedFile] = {}  # by every time it is begun: the first may have been the one
 
@@ -227,6 +228,8 @@ class Ledger:
                     connection, commits.c.batch_id == batch.id, commits.c.layer == layer
                 )
                 before = found[0] if found else None
+                if before:
+                    rows.refuse_shared(connection, before)
                 sequence = before.sequence if before else head + 1
                 if expected_head is not None and sequence - 1 > expected_head:
                     raise StaleHead(
@@ -252,6 +255,88 @@ class Ledger:
                 return CommitResult(new, rows.held_by_none(connection, list(replaced.values())))
 
         return write()
+
+    # ── files that batches share ─────────────────────────────────────────────────────────────────────────
+
+    @again_if_lost
+    def fragments(self, stream: str, until: str, small_bytes: int) -> list[tuple[str, str]]:
+        """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that."""
+        with reading(self._engine) as connection:
+            return shared_files.fragments(connection, stream, until, small_bytes)
+
+    @again_if_lost
+    def parts(self, stream: str, hour: str) -> list[Part]:
+        """What the files of an hour hold of each batch, by layer, number of the batch and position."""
+        with reading(self._engine) as connection:
+            return shared_files.parts(connection, stream, hour)
+
+    @again_if_lost
+    def announce(
+        self, stream: str, hour: str, layer: str, files: Sequence[CommittedFile], lease: Lease
+    ) -> None:
+        """To be called before files are given their names for `exchange`: if it never comes to that, they are
+        deleted as all that nobody holds. Raises `LeaseLost`."""
+        with self._engine.begin() as connection:
+            lease.confirm(connection)
+            shared_files.remember_unheld(connection, stream, hour, layer, files, now(connection))
+
+    @again_if_lost
+    def exchange(
+        self,
+        stream: str,
+        hour: str,
+        before: Sequence[Part],
+        after: Sequence[Part],
+        lease: Lease,
+        grace: timedelta,
+    ) -> None:
+        """Has commits of one layer hold the same rows in other files, all of them from one moment on.
+
+        `after` is `before`, part by part, but for the file. Files that no commit holds then are deleted by
+        the first `remove_unheld` after `grace`. Raises `StaleFiles` if the commits do not hold `before` any
+        more, `ConservationError` if rows would be lost, and `LeaseLost`.
+        """
+        layer = shared_files.layer_of(before, after)
+        with self._engine.begin() as connection:
+            lock(connection, stream, layer)
+            lease.confirm(connection)
+            shared_files.exchange(connection, stream, hour, before, after, now(connection) + grace)
+
+    @again_if_lost
+    def hours_with_unheld(self, stream: str) -> list[str]:
+        """The hours that have files to be deleted now, oldest first."""
+        with reading(self._engine) as connection:
+            return shared_files.hours_with_unheld(connection, stream, now(connection))
+
+    def remove_unheld(
+        self,
+        stream: str,
+        hour: str,
+        lease: Lease,
+        delete: Callable[[str, str], None],
+        layer: str | None = None,
+    ) -> int:
+        """Has the files of an hour that no commit holds deleted by `delete(dataset, path)`; how many.
+
+        Those whose time has come, and all of `layer`. Under the hour's lease, which each deletion confirms in
+        a transaction of its own: so nobody can give a file that name meanwhile. Raises `LeaseLost`.
+        """
+
+        @again_if_lost
+        def remove(path: str) -> None:
+            with self._engine.begin() as connection:
+                lease.confirm(connection)
+                shared_files.remove(connection, path, delete)
+
+        @again_if_lost
+        def due() -> list[str]:
+            with reading(self._engine) as connection:
+                return shared_files.due(connection, stream, hour, layer, now(connection))
+
+        paths = due()
+        for path in paths:
+            remove(path)
+        return len(paths)
 
     # ── contracts ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -97,12 +97,35 @@ class Batch:
 
 @dataclass(frozen=True)
 class CommittedFile:
-    """A file that readers may see. `path` is relative to its zone; `bytes` as stored."""
+    """A file that readers may see, and which of its rows are the commit's.
+
+    `path` is relative to its zone; `bytes` as stored, of the whole file. The commit's `rows` begin with row
+    number `first_row`: before and after them the file may hold those of other batches (compaction).
+    """
 
     dataset: str
     path: str
     bytes: int
     rows: int
+    first_row: int = 0
+
+    @property
+    def span(self) -> range:
+        """The numbers of the commit's rows in the file."""
+        return range(self.first_row, self.first_row + self.rows)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a file holds of one batch. `position`: of the file in the batch's commit, whose `fingerprint` this
+    is; `number`: of the batch in its hour."""
+
+    batch_id: str
+    number: int
+    layer: str
+    position: int
+    fingerprint: str
+    file: CommittedFile
 
 
 @dataclass(frozen=True)
@@ -170,6 +193,14 @@ class StaleHead(LedgerError):
 
 class StaleUpstream(LedgerError):
     """The upstream commit that was read is not there, or was replaced meanwhile: make the layer again."""
+
+
+class SharedFile(LedgerError):
+    """A file that is to be replaced holds rows of other batches too: it has to be taken apart first."""
+
+
+class StaleFiles(LedgerError):
+    """The files that were read are not those that the commits hold now."""
 
 
 class LeaseHeld(LedgerError):

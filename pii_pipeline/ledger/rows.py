@@ -15,10 +15,11 @@ from pii_pipeline.ledger.model import (
     CommittedFile,
     ConservationError,
     SealedObject,
+    SharedFile,
     StaleUpstream,
     upstream_of,
 )
-from pii_pipeline.ledger.tables import batches, commits, files, heads, objects
+from pii_pipeline.ledger.tables import batches, commits, files, heads, objects, unheld_files
 
 
 def cut(rows: Sequence[sa.Row[Any]], most: int) -> Iterator[list[sa.Row[Any]]]:
@@ -93,7 +94,7 @@ def find_commits(connection: sa.Connection, *conditions: sa.ColumnElement[bool])
     # One statement, so that a commit and its files are of one moment: a commit that is being replaced must
     # not show its new fingerprint beside its old files.
     held = (files.c.batch_id == commits.c.batch_id) & (files.c.layer == commits.c.layer)
-    columns = (files.c.dataset, files.c.path, files.c.bytes, files.c.rows)
+    columns = (files.c.dataset, files.c.path, files.c.bytes, files.c.rows, files.c.first_row)
     found = connection.execute(
         sa.select(commits, *columns)
         .outerjoin(files, held)
@@ -113,7 +114,7 @@ def find_commits(connection: sa.Connection, *conditions: sa.ColumnElement[bool])
                 fingerprint=row.fingerprint,
                 upstream=row.upstream,
                 files=tuple(
-                    CommittedFile(file.dataset, file.path, file.bytes, file.rows)
+                    CommittedFile(file.dataset, file.path, file.bytes, file.rows, file.first_row)
                     for file in of_commit
                     if file.path is not None
                 ),
@@ -182,10 +183,22 @@ def write_commit(connection: sa.Connection, commit: Commit, first: bool) -> None
                     "path": file.path,
                     "bytes": file.bytes,
                     "rows": file.rows,
+                    "first_row": file.first_row,
                 }
                 for position, file in enumerate(commit.files)
             ],
         )
+        held = [file.path for file in commit.files]
+        connection.execute(sa.delete(unheld_files).where(unheld_files.c.path.in_(held)))
+
+
+def refuse_shared(connection: sa.Connection, commit: Commit) -> None:
+    """Raises `SharedFile` if a file of the `commit` that is to be replaced holds rows of other batches: who
+    reads it would go on reading those of this commit."""
+    paths = [file.path for file in commit.files]
+    others = sa.select(files.c.path).where(files.c.path.in_(paths), files.c.batch_id != commit.batch_id)
+    if connection.execute(others.limit(1)).scalar_one_or_none() is not None:
+        raise SharedFile(f"{commit.batch_id} {commit.layer}: its file holds rows of other batches")
 
 
 def held_by_none(connection: sa.Connection, some: Sequence[CommittedFile]) -> tuple[CommittedFile, ...]:

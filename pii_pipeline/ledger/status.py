@@ -17,7 +17,8 @@ class LayerStatus:
     """A layer of one stream and hour: sums over its batches' commits.
 
     `current`: how many of the `committed` batches were made from what is now committed upstream. `counts`:
-    by name, ``bad_by_reason`` nested. `files` and `bytes`: of all the datasets the layer writes.
+    by name, ``bad_by_reason`` nested. `files` and `bytes`: of all the datasets the layer writes; a file that
+    several batches share counts once.
     """
 
     committed: int
@@ -88,19 +89,19 @@ def status(connection: sa.Connection, stream: str | None, hour: str | None) -> l
 def _layers(
     connection: sa.Connection, stream: str | None, hour: str | None
 ) -> dict[tuple[str, str], dict[str, LayerStatus]]:
-    written: dict[tuple[str, str], tuple[int, int]] = {
-        (row.batch_id, row.layer): (row.number, int(row.size))
-        for row in connection.execute(
-            sa.select(
-                files.c.batch_id,
-                files.c.layer,
-                sa.func.count().label("number"),
-                sa.func.sum(files.c.bytes).label("size"),
-            )
-            .join(batches, batches.c.id == files.c.batch_id)
-            .where(*_chosen(batches, stream, hour))
-            .group_by(files.c.batch_id, files.c.layer)
-        )
+    place = (batches.c.stream, batches.c.hour, files.c.layer)
+    distinct = (
+        sa.select(*place, files.c.path, files.c.bytes)
+        .join(batches, batches.c.id == files.c.batch_id)
+        .where(*_chosen(batches, stream, hour))
+        .distinct()
+        .subquery()
+    )
+    of_place = (distinct.c.stream, distinct.c.hour, distinct.c.layer)
+    sums = sa.select(*of_place, sa.func.count().label("number"), sa.func.sum(distinct.c.bytes).label("size"))
+    written: dict[tuple[str, str, str], tuple[int, int]] = {
+        (row.stream, row.hour, row.layer): (row.number, int(row.size))
+        for row in connection.execute(sums.group_by(*of_place))
     }
     rows = connection.execute(
         sa.select(commits).where(*_chosen(commits, stream, hour)).order_by(commits.c.sequence)
@@ -119,8 +120,8 @@ def _layers(
                 ),
                 counts=add_counts(row.counts for row in of_layer),
                 seconds=sum(row.seconds for row in of_layer),
-                files=sum(written.get((row.batch_id, layer), (0, 0))[0] for row in of_layer),
-                bytes=sum(written.get((row.batch_id, layer), (0, 0))[1] for row in of_layer),
+                files=written.get((*place, layer), (0, 0))[0],
+                bytes=written.get((*place, layer), (0, 0))[1],
             )
             for layer, of_layer in of_place.items()
         }

@@ -86,8 +86,22 @@ files = sa.Table(
     sa.Column("path", sa.String, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("first_row", sa.BigInteger, nullable=False, server_default="0"),
     sa.ForeignKeyConstraint(["batch_id", "layer"], [commits.c.batch_id, commits.c.layer]),
     sa.Index("ledger_files_path", "path"),
+)
+
+unheld_files = sa.Table(
+    "ledger_unheld_files",
+    metadata,
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, nullable=False),
+    sa.Column("hour", sa.String, nullable=False),
+    sa.Column("layer", sa.String, nullable=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("delete_after", UtcDateTime, nullable=False),
+    sa.Index("ledger_unheld_files_hour", "stream", "hour"),
+    comment="Files that are there, or may be, and that no commit holds",
 )
 
 contracts = sa.Table(

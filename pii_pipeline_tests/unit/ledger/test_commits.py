@@ -56,17 +56,6 @@ def test_a_replaced_commit_keeps_its_sequence_and_gives_up_its_files(ledger: Led
     assert validate(ledger, first, "v2").superseded == (), "the same files again are still the commit's"
 
 
-def test_a_file_that_another_commit_still_holds_is_not_superseded(ledger: Ledger) -> None:
-    first, second = sealed(ledger, "a", "b")
-    shared = file(first, VALIDATED_EVENTS, "compacted")
-    counts = {"records": 1, "validated": 1, "bad": 0, "duplicate": 0}
-    for batch in (first, second):
-        ledger.commit(batch, VALIDATED_EVENTS, "c", [shared], counts, 0.0)
-    assert ledger.files("logins", VALIDATED_EVENTS) == [shared.path], "read once"
-    assert validate(ledger, first).superseded == ()
-    assert validate(ledger, second).superseded == (shared,)
-
-
 def test_a_commit_without_files_is_a_commit(ledger: Ledger) -> None:
     [batch] = sealed(ledger, "a")
     counts = {"records": 0, "validated": 0, "bad": 0, "duplicate": 0}

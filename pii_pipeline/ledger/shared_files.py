@@ -1,0 +1,167 @@
+"""Commits change the files that hold their rows, and files that no commit holds are remembered until they are
+gone: what `Ledger`'s transactions do for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from pii_pipeline.ledger import rows
+from pii_pipeline.ledger.model import CommittedFile, ConservationError, Part, StaleFiles
+from pii_pipeline.ledger.tables import batches, commits, files, unheld_files
+
+_PATHS_AT_ONCE = 500
+"""SQLite takes no statement with very many parameters."""
+
+
+def fragments(connection: sa.Connection, stream: str, until: str, small_bytes: int) -> list[tuple[str, str]]:
+    """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that."""
+    place = (batches.c.hour, files.c.dataset)
+    found = connection.execute(
+        sa.select(*place)
+        .join(batches, batches.c.id == files.c.batch_id)
+        .where(batches.c.stream == stream, batches.c.hour <= until, files.c.bytes < small_bytes)
+        .group_by(*place)
+        .having(sa.func.count(files.c.path.distinct()) > 1)
+        .order_by(*place)
+    )
+    return [(row.hour, row.dataset) for row in found]
+
+
+def parts(connection: sa.Connection, stream: str, hour: str) -> list[Part]:
+    """What the files of an hour hold of each batch, by layer, number of the batch and position."""
+    held = (files.c.batch_id == commits.c.batch_id) & (files.c.layer == commits.c.layer)
+    found = connection.execute(
+        sa.select(files, batches.c.number, commits.c.fingerprint)
+        .join(commits, held)
+        .join(batches, batches.c.id == files.c.batch_id)
+        .where(batches.c.stream == stream, batches.c.hour == hour)
+        .order_by(files.c.layer, batches.c.number, files.c.position)
+    )
+    return [
+        Part(
+            row.batch_id,
+            row.number,
+            row.layer,
+            row.position,
+            row.fingerprint,
+            CommittedFile(row.dataset, row.path, row.bytes, row.rows, row.first_row),
+        )
+        for row in found
+    ]
+
+
+def layer_of(before: Sequence[Part], after: Sequence[Part]) -> str:
+    """The one layer of these parts. Raises `ConservationError` unless both are of the same rows."""
+    (layer,) = {part.layer for part in before}
+    if [_rows_of(part) for part in before] != [_rows_of(part) for part in after]:
+        raise ConservationError(f"{layer}: the new files have not the rows of the old ones")
+    return layer
+
+
+def exchange(
+    connection: sa.Connection,
+    stream: str,
+    hour: str,
+    before: Sequence[Part],
+    after: Sequence[Part],
+    delete_after: datetime,
+) -> None:
+    """Writes `after` in place of `before`; nothing if that is done."""
+    now_held = {(part.batch_id, part.layer, part.position): part for part in parts(connection, stream, hour)}
+    found = [now_held.get((part.batch_id, part.layer, part.position)) for part in before]
+    if found == list(after):
+        return
+    if found != list(before):
+        raise StaleFiles(f"{stream} {hour} {before[0].layer}: its files were replaced meanwhile")
+    connection.execute(
+        sa.update(files)
+        .where(
+            files.c.batch_id == sa.bindparam("of_batch"),
+            files.c.layer == sa.bindparam("of_layer"),
+            files.c.position == sa.bindparam("at_position"),
+        )
+        .values(
+            path=sa.bindparam("new_path"),
+            bytes=sa.bindparam("new_bytes"),
+            first_row=sa.bindparam("new_first_row"),
+        ),
+        [
+            {
+                "of_batch": part.batch_id,
+                "of_layer": part.layer,
+                "at_position": part.position,
+                "new_path": part.file.path,
+                "new_bytes": part.file.bytes,
+                "new_first_row": part.file.first_row,
+            }
+            for part in after
+        ],
+    )
+    _forget_unheld(connection, list({part.file.path for part in after}))
+    old = list({part.file.path: part.file for part in before}.values())
+    for start in range(0, len(old), _PATHS_AT_ONCE):
+        loose = rows.held_by_none(connection, old[start : start + _PATHS_AT_ONCE])
+        remember_unheld(connection, stream, hour, before[0].layer, loose, delete_after)
+
+
+def remember_unheld(
+    connection: sa.Connection,
+    stream: str,
+    hour: str,
+    layer: str,
+    some: Sequence[CommittedFile],
+    delete_after: datetime,
+) -> None:
+    """Remembers that no commit holds these files, and until when they stay."""
+    _forget_unheld(connection, [file.path for file in some])
+    entries = [
+        {
+            "path": file.path,
+            "stream": stream,
+            "hour": hour,
+            "layer": layer,
+            "dataset": file.dataset,
+            "delete_after": delete_after,
+        }
+        for file in some
+    ]
+    if entries:
+        connection.execute(sa.insert(unheld_files), entries)
+
+
+def hours_with_unheld(connection: sa.Connection, stream: str, now: datetime) -> list[str]:
+    """The hours that have files to be deleted, oldest first."""
+    chosen = (unheld_files.c.stream == stream) & (unheld_files.c.delete_after <= now)
+    hours = sa.select(unheld_files.c.hour).where(chosen).distinct().order_by(unheld_files.c.hour)
+    return list(connection.execute(hours).scalars())
+
+
+def due(connection: sa.Connection, stream: str, hour: str, layer: str | None, now: datetime) -> list[str]:
+    """The paths of the hour's files that nobody holds and whose time has come, and of all of `layer`."""
+    of_hour = (unheld_files.c.stream == stream) & (unheld_files.c.hour == hour)
+    now_due = (unheld_files.c.delete_after <= now) | (unheld_files.c.layer == layer)
+    paths = sa.select(unheld_files.c.path).where(of_hour, now_due).order_by(unheld_files.c.path)
+    return list(connection.execute(paths).scalars())
+
+
+def remove(connection: sa.Connection, path: str, delete: Callable[[str, str], None]) -> None:
+    """Has a file deleted, unless a commit holds it, and forgets it."""
+    here = unheld_files.c.path == path
+    dataset = connection.scalar(sa.select(unheld_files.c.dataset).where(here))
+    if dataset is not None:
+        if connection.scalar(sa.select(sa.func.count()).where(files.c.path == path)) == 0:
+            delete(dataset, path)
+        connection.execute(sa.delete(unheld_files).where(here))
+
+
+def _forget_unheld(connection: sa.Connection, paths: Sequence[str]) -> None:
+    for start in range(0, len(paths), _PATHS_AT_ONCE):
+        some = paths[start : start + _PATHS_AT_ONCE]
+        connection.execute(sa.delete(unheld_files).where(unheld_files.c.path.in_(some)))
+
+
+def _rows_of(part: Part) -> tuple[str, str, int, str, str, int]:
+    return part.batch_id, part.layer, part.position, part.fingerprint, part.file.dataset, part.file.rows
