@@ -241,13 +241,40 @@ def read_parquet(
     key: bytes | None = None,
     columns: Sequence[str] | None = None,
     dictionaries: Sequence[str] = (),
+    rows: range | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows, in order, a row group at a time.
 
     `columns`: only these. `dictionaries`: text columns to be left dictionary-encoded as they are in the file.
-    Raises FileNotFoundError, `WrongKey`, or `UnreadableFile`: also if a file that
-    should be encrypted is not, or the other way round.
+    `rows`: only those with these numbers, of the row groups that have some. Raises FileNotFoundError,
+    `WrongKey`, or `UnreadableFile`: also if a file that should be encrypted is not, or the other way round.
     """
+    with _opened(zone, path, key, dictionaries) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            there = range(first, first + file.metadata.row_group(group).num_rows)
+            first = there.stop
+            wanted = there
+            if rows is not None:
+                wanted = range(max(there.start, rows.start), min(there.stop, rows.stop))
+                if not wanted:
+                    continue
+            with _typed_errors(path):
+                table = file.read_row_group(group, columns=columns, use_threads=False)
+                if wanted != there:
+                    table = _only_rows(table, range(wanted.start - there.start, wanted.stop - there.start))
+                batches = table.combine_chunks().to_batches()
+            yield from batches
+
+
+def parquet_schema(zone: Zone, path: str) -> pa.Schema:
+    """The columns of a file that is not encrypted. Raises FileNotFoundError or `UnreadableFile`."""
+    with _opened(zone, path, None, ()) as file:
+        return plain_schema(file.schema_arrow)
+
+
+@contextmanager
+def _opened(zone: Zone, path: str, key: bytes | None, dictionaries: Sequence[str]) -> Iterator[Any]:
     with open_input(zone, path) as source:
         source.seek(max(0, source.size() - len(_PLAIN_MAGIC)))  # where the footer is, which comes first
         magic = source.read(len(_PLAIN_MAGIC))
@@ -263,11 +290,16 @@ def read_parquet(
                 read_dictionary=list(dictionaries),
                 decryption_properties=None if key is None else _decryption(key),
             )
-        for group in range(file.num_row_groups):
-            with _typed_errors(path):
-                table = file.read_row_group(group, columns=columns, use_threads=False)
-                batches = table.combine_chunks().to_batches()
-            yield from batches
+        yield file
+
+
+def _only_rows(table: pa.Table, rows: range) -> pa.Table:
+    """These rows, and nothing of the others: no dictionary has values that only they had."""
+    table = table.take(pa.array(np.arange(rows.start, rows.stop)))
+    for at, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type):
+            table = table.set_column(at, table.field(at), _only_what_is_there(column.combine_chunks()))
+    return table
 
 
 def dataset_of(zone: Zone, paths: Mapping[str, Any], schema: pa.Schema) -> Any:

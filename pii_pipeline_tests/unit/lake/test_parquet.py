@@ -20,6 +20,7 @@ from pii_pipeline.lake import (
     WrongKey,
     Zone,
     parquet,
+    parquet_schema,
     publish,
     put,
     read_parquet,
@@ -80,6 +81,44 @@ def test_tables_come_back(lake, key):
     assert read(lake, "a.parquet", key=key).equals(table(107))
     (batch,) = read_parquet(lake, "a.parquet", key=key, columns=["id"])
     assert batch.schema.names == ["id"]
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_rows_can_be_read_from_anywhere_to_anywhere(lake, key, monkeypatch):
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    write(lake, "a.parquet", table(35), key=key)
+    for first, last in ((0, 35), (0, 10), (3, 4), (9, 11), (5, 30), (34, 35), (12, 12), (30, 99), (40, 50)):
+        found = read(lake, "a.parquet", key=key, rows=range(first, last))
+        assert found.equals(table(35)[first:last]), (first, last)
+
+
+def test_rows_that_are_read_alone_bring_nothing_of_the_others(lake):
+    write(lake, "a.parquet", table(100))
+    (part,) = read_parquet(lake, "a.parquet", columns=["who"], rows=range(5, 8))
+    assert b"planted-4@" not in pickle.dumps(part)
+    names = pa.table({"name": [f"planted-{n % 10}" for n in range(100)]})
+    with published(lake, "b.parquet", names.schema) as writer:
+        writer.write(names)
+    (part,) = read_parquet(lake, "b.parquet", dictionaries=["name"], rows=range(13, 26))
+    assert part["name"].dictionary.to_pylist() == [f"planted-{n % 10}" for n in range(13, 23)]
+    assert part["name"].to_pylist() == names["name"].to_pylist()[13:26]
+    (part,) = read_parquet(lake, "b.parquet", dictionaries=["name"], rows=range(13, 15))
+    assert b"planted-5" not in pickle.dumps(part)
+
+
+def test_the_columns_of_a_file_are_those_it_was_written_with(lake):
+    write(lake, "a.parquet", table(3))
+    write(lake, "none.parquet")
+    write(lake, "sealed.parquet", table(3), key=KEY)
+    found = parquet_schema(lake, "a.parquet")
+    assert found.names == SCHEMA.names
+    assert found == parquet_schema(lake, "none.parquet")
+    assert not found.metadata
+    assert table(3).cast(found).schema == found
+    with pytest.raises(UnreadableFile, match=r"sealed\.parquet is encrypted"):
+        parquet_schema(lake, "sealed.parquet")
+    with pytest.raises(FileNotFoundError):
+        parquet_schema(lake, "nowhere.parquet")
 
 
 def test_portions_are_gathered_into_row_groups_of_bounded_rows_and_bytes(lake, monkeypatch):
