@@ -19,6 +19,18 @@ WITHIN = timedelta(days=1)
 """How long an hour that failed is tried again."""
 
 
+def daily_compaction(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The schedule `compact_files`: at 03:20 every day, when of yesterday nothing much comes any more."""
+    return dg.ScheduleDefinition(
+        name="compact_files",
+        description="Puts small files of hours that are over together, at 03:20 UTC every day.",
+        job=job,
+        cron_schedule="20 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
 def closed_hour(streams: Mapping[str, Stream], job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """The schedule `closed_hour`: five minutes after every hour, whatever is not made of it yet.
 

@@ -70,11 +70,12 @@ def derived_among(stream: Stream, asked: Collection[str]) -> list[str]:
 
 def common_metadata(dataset: str, result: LayerResult) -> dict[str, Any]:
     """Rows, bytes and files of the dataset in the hour, and what this run did; numbers are plotted."""
-    files = [file for file in result.files if file.dataset == dataset]
+    parts = [file for file in result.files if file.dataset == dataset]
+    files = {file.path: file.bytes for file in parts}  # batches may share one
     metadata: dict[str, Any] = {
-        "dagster/partition_row_count": sum(file.rows for file in files),
+        "dagster/partition_row_count": sum(file.rows for file in parts),
         "files": len(files),
-        "bytes": sum(file.bytes for file in files),
+        "bytes": sum(files.values()),
         "batches_made": result.made,
         "batches_skipped": result.skipped,
         "seconds": round(result.seconds, 3),

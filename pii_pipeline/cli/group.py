@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "Show what came and what was made of it.",
     "query": "Ask the lake in SQL.",
     "files": "Name the committed files of a dataset, for other tools.",
+    "compact": "Put small files of hours that are over together.",
     "sample": "Generate invented events for a stream.",
     "contract": "Check, list and show the streams' contracts; import and export them.",
     "init": "Start a new stream.",

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pii_pipeline.contracts.columns import widened
 from pii_pipeline.keys.keyring import DataKeys, Keyring
 from pii_pipeline.lake import ParquetWriter, data_file, read_parquet, write_parquet
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, fingerprint, hour_start
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, Batch, Commit, CommittedFile, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, make_layer, silent
 from pii_pipeline.pipeline.made import Made, MadeFile
@@ -87,7 +87,7 @@ def _derive_batch(
     progress: Progress,
 ) -> Made:
     assert upstream is not None
-    source = next(file.path for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
+    source = next(file for file in upstream.files if file.dataset == PSEUDONYMIZED_EVENTS)
     with derived_file(installation, stream, dataset, batch, name) as file:
         for chunk in ordered_map(file.derive, file.shares(source), installation.workers):
             file.write(chunk, progress)
@@ -127,9 +127,9 @@ class DerivedFile:
         self._salts: dict[bytes, bytes] = {}
         self.seconds = 0.0
 
-    def shares(self, path: str) -> Iterator[Share]:
-        """What is needed of a file of the lake. Raises `InputsGone` if some of it came there under a contract
-        that is not active any more: its columns may be other ones by now."""
+    def shares(self, source: CommittedFile) -> Iterator[Share]:
+        """What is needed of a batch's file in the lake. Raises `InputsGone` if some of it came there under a
+        contract that is not active any more: its columns may be other ones by now."""
         needed = dict.fromkeys(name for derived in self._plans.values() for name in derived.needed)
         encoded = {
             name: [CONTRACT, KEY_LINK, SUBJECT_TOKEN, *derived.plan.treated_texts(derived.plan.lake_schema())]
@@ -137,7 +137,9 @@ class DerivedFile:
         }
         dictionaries = dict.fromkeys(name for names in encoded.values() for name in names)
         lake = self._installation.zones.lake
-        for batch in read_parquet(lake, path, columns=list(needed), dictionaries=list(dictionaries)):
+        for batch in read_parquet(
+            lake, source.path, columns=list(needed), dictionaries=list(dictionaries), rows=source.span
+        ):
             table = pa.Table.from_batches([batch])
             # Files of releases that knew one version only do not name it.
             told = CONTRACT in table.column_names
@@ -145,7 +147,7 @@ class DerivedFile:
                 by_contract(table, self._stream) if told else [(self._stream.contract, table)]
             ):
                 if contract is None:
-                    raise InputsGone(f"{path}: came into the lake under a contract that is not active now")
+                    raise InputsGone(f"{source.path}: came there under a contract that is not active now")
                 yield as_share(contract, rows, encoded[contract.contract])
 
     def derive(self, share: Share, sealed: SealedRows | None = None) -> DerivedChunk:

@@ -21,7 +21,7 @@ from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.secret_values import secret_value
 from pii_pipeline.keys.store import KeyStore, PseudonymSecret, SnowplowSalt
 from pii_pipeline.lake import Zone, Zones, delete
-from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, CommittedFile, Ledger, hour_start
+from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, Ledger, hour_start
 from pii_pipeline.pipeline.contract_lock import refuse_changed
 from pii_pipeline.pipeline.made import MadeAhead
 from pii_pipeline.pipeline.workers import Workers, worth_workers
@@ -206,9 +206,9 @@ class Installation:
         """The zone in which a dataset's files are."""
         return getattr(self.zones, zone_of(dataset))
 
-    def delete(self, file: CommittedFile) -> None:
-        """Removes a file that no commit holds any more."""
-        delete(self.zone_holding(file.dataset), file.path)
+    def delete(self, dataset: str, path: str) -> None:
+        """Removes a file of a dataset that no commit holds any more."""
+        delete(self.zone_holding(dataset), path)
 
     def close(self) -> None:
         """Ends worker processes and database connections."""

@@ -25,6 +25,7 @@ from pii_pipeline.ledger import (
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.made import Made, MadeFile
 from pii_pipeline.pipeline.memory import batch_memory
+from pii_pipeline.pipeline.shared_files import take_apart
 from pii_pipeline.pipeline.workers import Key, Task
 from pii_pipeline.streams.model import Stream
 
@@ -160,6 +161,9 @@ def _make_layer(
                 jobs.append(job)
             else:
                 result.skipped += 1
+        again = [job.batch.id for job in jobs if job.made_before]
+        if again:
+            take_apart(installation, lease, stream.name, hour, layer.name, again)
         in_workers = installation.worth_workers([job.batch.bytes for job in jobs])
         results = stack.enter_context(closing(_work(installation, layer, jobs, progress)))
         for job, worked in zip(jobs, results, strict=True):
@@ -336,7 +340,7 @@ def _commit(
         for item in made.ahead:
             installation.ahead[item.layer, batch.id] = item
         for file in done.superseded:
-            installation.delete(file)
+            installation.delete(file.dataset, file.path)
         return done.commit
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pii_pipeline.lake import hour_folder, sweep_temporaries, tag_of
-from pii_pipeline.ledger import LandingObject, LeaseHeld, hour_start
+from pii_pipeline.ledger import LandingObject, Lease, LeaseHeld, LeaseLost, hour_start
 from pii_pipeline.pipeline.arrivals import in_folders
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
 from pii_pipeline.pipeline.landing import has_begun
@@ -77,12 +77,15 @@ def sweep_hour(installation: Installation, stream: Stream, hour: str) -> None:
     steps never came. What a living process writes stays; what it has finished and not committed goes, unless
     it is at work on the hour now, and is made again by it.
     """
-    with suppress(LeaseHeld), installation.ledger.lease(stream.name, hour):
-        _sweep(installation, stream, hour)
+    with suppress(LeaseHeld, LeaseLost), installation.ledger.lease(stream.name, hour) as lease:
+        sweep(installation, stream, hour, lease)
 
 
-def _sweep(installation: Installation, stream: Stream, hour: str) -> None:
+def sweep(installation: Installation, stream: Stream, hour: str, lease: Lease) -> int:
+    """The same for who has the hour's lease. Gives how many files went that had been committed, or nearly,
+    and that no commit holds."""
     for dataset in (*LAYERS, EVENT_DIGESTS, *stream.derived):
         sweep_temporaries(
             installation.zone_holding(dataset), hour_folder(stream.name, dataset, hour_start(hour))
         )
+    return installation.ledger.remove_unheld(stream.name, hour, lease, installation.delete)

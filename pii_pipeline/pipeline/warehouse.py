@@ -108,7 +108,7 @@ def _parts(
         if file.dataset != table.dataset:
             continue
         try:
-            for part in read_parquet(zone, file.path, columns=needed):
+            for part in read_parquet(zone, file.path, columns=needed, rows=file.span):
                 yield part
                 progress(table.name, part.num_rows, part.nbytes)
         except FileNotFoundError:
