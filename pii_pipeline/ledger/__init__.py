@@ -29,6 +29,7 @@ from pii_pipeline.ledger.model import (
     table_layer,
     upstream_of,
 )
+from pii_pipeline.ledger.retention import Deletion, Expiring, Placed, RestrictedFile
 from pii_pipeline.ledger.status import HourStatus, LayerStatus
 
 __all__ = [
@@ -42,7 +43,9 @@ __all__ = [
     "CommittedFile",
     "ConservationError",
     "Counts",
+    "Deletion",
     "Earlier",
+    "Expiring",
     "HourContents",
     "HourStatus",
     "Known",
@@ -53,6 +56,8 @@ __all__ = [
     "LeaseLost",
     "Ledger",
     "LedgerError",
+    "Placed",
+    "RestrictedFile",
     "SealedObject",
     "StaleHead",
     "StaleUpstream",
