@@ -11,11 +11,12 @@ from pii_pipeline.assets import stream_assets
 from pii_pipeline.assets.broken_stream import broken_stream_asset
 from pii_pipeline.assets.specs import house_policy
 from pii_pipeline.contracts.errors import ConfigurationError
-from pii_pipeline.jobs import compact_files, drain_queue, process_events
+from pii_pipeline.jobs import drain_queue, process_events
+from pii_pipeline.maintenance import apply_retention, compact_files, report_key_ages
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress, silent
 from pii_pipeline.resources import resources
-from pii_pipeline.schedules import closed_hour, daily_compaction
+from pii_pipeline.schedules import closed_hour, daily_compaction, daily_retention, weekly_key_ages
 from pii_pipeline.sensors import landing_sensor, notification_sensor, queue_sensor
 from pii_pipeline.settings import SettingError, read_settings
 from pii_pipeline.streams.loader import name_problem
@@ -29,7 +30,7 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     """
     streams, broken = installation.streams.values(), installation.streams.broken
     warehouse = installation.warehouse.kind
-    job, compaction = process_events(), compact_files()
+    job, compaction, retention, ages = process_events(), compact_files(), apply_retention(), report_key_ages()
     drain = drain_queue()
     queues = [
         queue_sensor(stream, drain, on=installation.settings.zones["landing"].startswith("s3://"))
@@ -54,9 +55,14 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
                 *(broken_stream_asset(name, broken[name]) for name in broken if not name_problem(name)),
             ],
             asset_checks=[check for stream in streams for check in stream_checks(stream)],
-            jobs=[job, compaction, *([drain] if queues else [])],
+            jobs=[job, *([drain] if queues else []), compaction, retention, ages],
             sensors=[*landing, *queues],
-            schedules=[closed_hour(installation.streams, job), daily_compaction(compaction)],
+            schedules=[
+                closed_hour(installation.streams, job),
+                daily_compaction(compaction),
+                daily_retention(retention),
+                weekly_key_ages(ages),
+            ],
             resources=resources(installation, progress),
             # A step costs 0.1 s so, and 3 s in a process of its own; parallelism lives inside the steps.
             executor=dg.in_process_executor,

@@ -1,18 +1,16 @@
-"""The main job, the one that takes messages from a queue, and the one that keeps the files few."""
+"""The main job, and the one that takes messages from a queue."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 import dagster as dg
 
 from pii_pipeline.ledger import LeaseHeld
-from pii_pipeline.pipeline.compaction import CompactedHour, compact_hours, hours_to_compact
 from pii_pipeline.pipeline.drain import Drained, drain
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.steps import guarded
 
 PROCESS_EVENTS = "process_events"
 DRAIN_QUEUE = "drain_queue"
-COMPACT_FILES = "compact_files"
 
 
 def process_events() -> "dg.UnresolvedAssetJobDefinition":  # only type checkers can import it
@@ -82,43 +80,6 @@ def drain_queue() -> dg.JobDefinition:
 def drain_config(stream: str) -> dg.RunConfig:
     """Has `drain_queue` drain the queue of this stream."""
     return dg.RunConfig(ops={"drain": DrainConfig(stream=stream)})
-
-
-@dg.op(name="compact", description="Small files of hours that are over → few; readers read on.")
-def _compact(context: dg.OpExecutionContext, installation: dg.ResourceParam[Installation]) -> None:
-    def work() -> list[CompactedHour]:
-        due = hours_to_compact(installation, list(installation.streams.values()))
-        return list(compact_hours(installation, due))
-
-    hours = guarded(work)
-    context.add_output_metadata(
-        {
-            "hours": len(hours),
-            "hours_busy": sum(hour.busy for hour in hours),
-            "files_before": sum(hour.before for hour in hours),
-            "files_after": sum(hour.after for hour in hours),
-            "files_deleted": sum(hour.deleted for hour in hours),
-            "bytes_before": sum(hour.bytes_before for hour in hours),
-            "bytes_after": sum(hour.bytes_after for hour in hours),
-        }
-    )
-    problems = [f"{hour.stream} {hour.hour}: {hour.problem}" for hour in hours if hour.problem]
-    if problems:
-        raise dg.Failure("; ".join(problems), allow_retries=False)
-
-
-def compact_files() -> dg.JobDefinition:
-    """Compacts the files of all streams."""
-
-    @dg.job(
-        name=COMPACT_FILES,
-        description="Small files of every stream's hours that are over → few; readers read on.",
-        tags={"pii/version": _version()},
-    )
-    def job() -> None:
-        _compact()
-
-    return job
 
 
 def _version() -> str:

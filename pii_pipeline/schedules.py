@@ -69,3 +69,26 @@ def closed_hour(streams: Mapping[str, Stream], job: dg.UnresolvedAssetJobDefinit
             yield dg.SkipReason("everything is made that has landed")
 
     return net
+
+
+def daily_retention(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The schedule `daily_retention`: at 03:30 what is older than its stream keeps it is deleted."""
+    return _by_the_clock("daily_retention", job, "30 3 * * *", "Deletes what is too old, every day at 03:30.")
+
+
+def weekly_key_ages(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """The schedule `weekly_key_ages`: on Monday at 06:00 a report of how old keys are."""
+    return _by_the_clock(
+        "weekly_key_ages", job, "0 6 * * 1", "Reports how old keys are, every Monday at 06:00."
+    )
+
+
+def _by_the_clock(name: str, job: dg.JobDefinition, cron: str, description: str) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name,
+        description=description,
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

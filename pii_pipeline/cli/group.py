@@ -18,6 +18,7 @@ COMMANDS = {
     "drain": "Land the messages of a stream's queue.",
     "run": "Process what has landed.",
     "status": "Show what came and what was made of it.",
+    "retain": "Delete landing objects and validated events that are older than their stream keeps them.",
     "query": "Ask the lake in SQL.",
     "files": "Name the committed files of a dataset, for other tools.",
     "compact": "Put small files of hours that are over together.",

@@ -42,8 +42,9 @@ def unknown_objects(opened: Installation, stream: Stream) -> list[ObjectInfo]:
 class Succeeded:
     """The hours whose last run succeeded, and what it was a run of.
 
-    Such an hour needs no other run while nothing has changed: not its objects, what the ledger holds of it,
-    the stream's definition, its warehouse, the secret or the code. Kept beside Dagster's own files, because
+    Such an hour needs no other run while nothing has changed: no other objects, nothing that the ledger holds
+    of it, not the stream's definition, its warehouse, the secret or the code. That objects, or validated
+    events, are gone by now is no change. Kept beside Dagster's own files, because
     an instance that was made anew has to be told everything again.
     """
 
@@ -60,7 +61,7 @@ class Succeeded:
         except FileNotFoundError:
             return False
         contents = self._opened.ledger.contents(stream.name, hour)
-        return remembered == self._digest(stream, landed, contents) and all(
+        return remembered == self._digest(stream, contents) and all(
             (info.path, tag) in contents.sealed for info in landed if (tag := self._tag(info)) is not None
         )
 
@@ -69,11 +70,11 @@ class Succeeded:
         self._file(stream, hour).unlink(missing_ok=True)
         self._warehouses.pop(stream.name, None)  # the run may make it
 
-    def remember(self, stream: Stream, hour: str, landed: Sequence[ObjectInfo]) -> None:
-        """To be called when a run has succeeded; `landed`: what lay there before it."""
+    def remember(self, stream: Stream, hour: str) -> None:
+        """To be called when a run has succeeded."""
         file = self._file(stream, hour)
         make_private_directories(file.parent)
-        digest = self._digest(stream, landed, self._opened.ledger.contents(stream.name, hour))
+        digest = self._digest(stream, self._opened.ledger.contents(stream.name, hour))
         with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False) as written:
             written.write(digest)
         Path(written.name).replace(file)
@@ -81,11 +82,10 @@ class Succeeded:
     def _file(self, stream: Stream, hour: str) -> Path:
         return succeeded_file(self._opened.settings, stream.name, hour)
 
-    def _digest(self, stream: Stream, landed: Sequence[ObjectInfo], contents: HourContents) -> str:
+    def _digest(self, stream: Stream, contents: HourContents) -> str:
         defined = stream.model_dump_json(), stream.digest
-        names = [info.path for info in landed]
         secret, warehouse = self._opened.secret_version(stream), self._warehouse(stream)
-        everything = [self._code, defined, secret, names, contents.digest, warehouse]
+        everything = [self._code, defined, secret, contents.digest, warehouse]
         return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
 
     def _warehouse(self, stream: Stream) -> str | None:

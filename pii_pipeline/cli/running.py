@@ -129,8 +129,8 @@ def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], 
                     succeeded.forget(stream, hour)
                 names = [stream.name for stream, _ in changed]
                 found = list(_run_hour(runner, names, hour, force, counted))
-                for stream, objects in changed if not found else ():
-                    succeeded.remember(stream, hour, objects)
+                for stream, _ in changed if not found else ():
+                    succeeded.remember(stream, hour)
             trouble += found
             if not counted.records and not found:
                 idle.append(hour)

@@ -10,6 +10,7 @@ from pii_pipeline.lake.errors import (
 )
 from pii_pipeline.lake.files import (
     delete,
+    delete_versions,
     list_objects,
     open_input,
     open_versions,
@@ -65,6 +66,7 @@ __all__ = [
     "data_file",
     "dataset_of",
     "delete",
+    "delete_versions",
     "hour_folder",
     "hour_text",
     "landing_hour",

@@ -56,6 +56,14 @@ def delete(zone: Zone, path: str) -> None:
     zone.storage.delete(zone.checked(path))
 
 
+def delete_versions(zone: Zone, wanted: Sequence[Version]) -> list[Version]:
+    """Deletes the `wanted` objects, each only as the version that has its tag; they may be gone already.
+
+    Returns those that were overwritten since: what lies under their paths now stays.
+    """
+    return zone.storage.delete_versions([item._replace(path=zone.checked(item.path)) for item in wanted])
+
+
 def sweep_temporaries(zone: Zone, prefix: str = "") -> int:
     """Deletes what crashed writers left in the folder `prefix` and below; gives how many files.
 

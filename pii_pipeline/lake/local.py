@@ -115,6 +115,10 @@ class LocalFolder:
         """Deletes a file; it may be gone already."""
         Path(self.location(path)).unlink(missing_ok=True)
 
+    def delete_versions(self, wanted: Sequence[Version]) -> list[Version]:
+        """Each hashed first, and then deleted if it is still the file that was hashed."""
+        return [item for item in wanted if not _delete_version(Path(self.location(item.path)), item.tag)]
+
     def sweep(self, prefix: str) -> int:
         """Deletes what crashed writers left; what a living process is writing stays."""
         swept = 0
@@ -196,6 +200,23 @@ class HashedFile:
 
 
 _CHANGED = "the object has other bytes than when it was sealed"
+
+
+def _delete_version(file: Path, tag: str) -> bool:
+    """Whether nothing of that content lies there now: it was deleted, or there was no file."""
+    try:
+        with file.open("rb") as opened:
+            before = os.fstat(opened.fileno())
+            if content_tag(opened) != tag or _version_of(file.stat()) != _version_of(before):
+                return False
+        file.unlink()
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _version_of(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sweep(temporary: Path) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache, partial
@@ -31,7 +32,7 @@ from obstore.exceptions import GenericError, InvalidPathError
 from obstore.store import S3Store
 from pyarrow import fs
 
-from pii_pipeline.lake.errors import StorageDenied
+from pii_pipeline.lake.errors import StorageDenied, VersionChanged
 from pii_pipeline.lake.naming import hidden_name, is_hidden_name
 from pii_pipeline.lake.s3_errors import typed_errors
 from pii_pipeline.lake.s3_reading import S3Block, S3File, S3Versions
@@ -59,6 +60,8 @@ TIMEOUTS: ClientConfig = {
     "read_timeout": timedelta(seconds=30),
     "timeout": timedelta(minutes=5),
 }
+_DELETED_AT_ONCE = 10
+"""As many as boto3 has connections."""
 CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=60)
 _CREDENTIALS_LAST = timedelta(minutes=6)
 """They are asked for again 5 minutes before; boto3 renews those that expire 10 to 15 minutes before that."""
@@ -207,6 +210,24 @@ class S3Prefix:
         """Deletes an object; it may be gone already."""
         with typed_errors(self.bucket, "DeleteObject", path):
             self._client.delete_object(Bucket=self.bucket, Key=self._key(path))
+
+    def delete_versions(self, wanted: Sequence[Version]) -> list[Version]:
+        """By their ETags: S3 looks at them when it deletes."""
+        with ThreadPoolExecutor(_DELETED_AT_ONCE, "s3-delete") as threads:
+            done = list(threads.map(self._delete_version, wanted))
+        return [item for item, gone in zip(wanted, done, strict=True) if not gone]
+
+    def _delete_version(self, wanted: Version) -> bool:
+        try:
+            with typed_errors(self.bucket, "DeleteObject", wanted.path):
+                self._client.delete_object(
+                    Bucket=self.bucket, Key=self._key(wanted.path), IfMatch=f'"{wanted.tag}"'
+                )
+        except FileNotFoundError:
+            return True
+        except VersionChanged:
+            return False
+        return True
 
     def sweep(self, prefix: str) -> int:
         """Deletes hidden objects. What somebody is writing is no object yet."""

@@ -33,7 +33,7 @@ _PERMISSIONS = {
     "GetObject": "s3:GetObject",
     "PutObject": "s3:PutObject",
     "CopyObject": "s3:GetObject and s3:PutObject",
-    "DeleteObject": "s3:DeleteObject",
+    "DeleteObject": "s3:DeleteObject (and s3:GetObject, for a version)",
 }
 _CREDENTIALS = {
     "ExpiredToken": "the credentials have expired — renew them (aws sso login, or a new session token)",
@@ -53,6 +53,7 @@ _NO_CREDENTIALS = (
     SSOError,
     TokenRetrievalError,
 )
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict"}  # the latter: while it was being deleted
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _KMS_STATES = {"KMS.DisabledException": "is disabled", "KMS.KMSInvalidStateException": "is pending deletion"}
 
@@ -95,7 +96,7 @@ def _failure(bucket: str, operation: str, path: str, code: str, status: str, sai
         return NoSuchBucket(f"s3://{bucket}: there is no such bucket — make it, or mend the zone's URI")
     if code == "PermanentRedirect" or status == "301":
         return NoSuchBucket(f"s3://{bucket}: the bucket is in another region — set AWS_REGION to it")
-    if code == "PreconditionFailed":
+    if code in _CHANGED:
         return _changed(bucket)
     if code in _GONE or status == "404":
         return FileNotFoundError(errno.ENOENT, "no such object", f"s3://{bucket}/{path}")

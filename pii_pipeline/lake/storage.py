@@ -109,6 +109,10 @@ class Storage(Protocol):
         """Deletes an object; it may be gone already."""
         ...
 
+    def delete_versions(self, wanted: Sequence[Version]) -> list[Version]:
+        """Deletes these objects unless they have other bytes by now; those that have."""
+        ...
+
     def sweep(self, prefix: str) -> int:
         """Deletes what lies hidden in the folder `prefix` and below and nobody is writing; how many."""
         ...

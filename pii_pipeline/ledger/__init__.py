@@ -32,6 +32,7 @@ from pii_pipeline.ledger.model import (
     table_layer,
     upstream_of,
 )
+from pii_pipeline.ledger.retention import Deletion, Expiring, Placed, RestrictedFile
 from pii_pipeline.ledger.status import HourStatus, LayerStatus
 
 __all__ = [
@@ -45,7 +46,9 @@ __all__ = [
     "CommittedFile",
     "ConservationError",
     "Counts",
+    "Deletion",
     "Earlier",
+    "Expiring",
     "HourContents",
     "HourStatus",
     "Known",
@@ -57,6 +60,8 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "Part",
+    "Placed",
+    "RestrictedFile",
     "SealedObject",
     "SharedFile",
     "StaleFiles",

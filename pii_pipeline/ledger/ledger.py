@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from itertools import groupby
@@ -11,12 +12,13 @@ import sqlalchemy as sa
 
 from pii_pipeline.database import again_if_lost, reading
 from pii_pipeline.hours import arrival_in, hour_start
-from pii_pipeline.ledger import rows, shared_files, tables
+from pii_pipeline.ledger import retention, rows, shared_files, tables
 from pii_pipeline.ledger import status as status_queries
 from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
 from pii_pipeline.ledger.lease import Lease, hold
 from pii_pipeline.ledger.model import (
+    VALIDATED_EVENTS,
     ActiveContract,
     Batch,
     Commit,
@@ -30,6 +32,7 @@ from pii_pipeline.ledger.model import (
     UnknownBatch,
     Waiting,
 )
+from pii_pipeline.ledger.retention import Deletion, Expiring, Placed, RestrictedFile
 from pii_pipeline.ledger.tables import batches, commits, lock, now, objects
 
 DEFAULT_MAX_BATCH_BYTES = 192 * 1024 * 1024
@@ -337,6 +340,73 @@ class Ledger:
         for path in paths:
             remove(path)
         return len(paths)
+
+    # ── retention ────────────────────────────────────────────────────────────────────────────────────────
+
+    @again_if_lost
+    def placed(self, stream: str, uris: Sequence[str]) -> dict[tuple[str, str], Placed]:
+        """Where the stream has filed the versions of these objects that it knows, by uri and etag."""
+        with reading(self._engine) as connection:
+            return retention.placed(connection, stream, uris)
+
+    @again_if_lost
+    def finished(self, stream: str, hour: str, layers: Iterable[str]) -> set[str]:
+        """The hour's batches that are made to their end: committed in each of the `layers`, and each from
+        what is committed above it."""
+        with reading(self._engine) as connection:
+            return retention.finished(connection, stream, hour, layers)
+
+    @again_if_lost
+    def restricted_files(
+        self, stream: str, datasets: Sequence[str], hour: str | None = None
+    ) -> list[RestrictedFile]:
+        """The committed files of these datasets of the validation layer, by hour and batch."""
+        with reading(self._engine) as connection:
+            return retention.restricted_files(connection, stream, datasets, hour)
+
+    @again_if_lost
+    def expire(self, stream: str, hour: str, going: Sequence[Expiring], lease: Lease) -> None:
+        """Writes down what is to be deleted. Files among it are in no commit from now on; the commits stay.
+
+        `lease`: the hour's; `LeaseLost` if somebody else has it by now.
+        """
+        with self._engine.begin() as connection:
+            lock(connection, stream, VALIDATED_EVENTS)
+            lease.confirm(connection)
+            retention.expire(connection, stream, hour, going)
+
+    @again_if_lost
+    def expiring_hours(self, stream: str) -> list[str]:
+        """The hours of which something is still to be deleted, oldest first."""
+        with reading(self._engine) as connection:
+            return retention.expiring_hours(connection, stream)
+
+    @again_if_lost
+    def expiring(self, stream: str, hour: str) -> list[Expiring]:
+        """What of the hour is to be deleted and not known to be gone, also from the last time."""
+        with reading(self._engine) as connection:
+            return retention.still_expiring(connection, stream, hour)
+
+    def expired(
+        self, stream: str, hour: str, gone: Sequence[Expiring], overwritten: Sequence[Expiring] = ()
+    ) -> None:
+        """Crosses off what is `gone`, and counts it; and what cannot be deleted any more, for the version it
+        was is not there."""
+        identifier = uuid.uuid4().hex
+
+        @again_if_lost
+        def write() -> None:
+            with self._engine.begin() as connection:
+                retention.cross_off(connection, stream, hour, gone, identifier)
+                retention.spare(connection, stream, hour, overwritten)
+
+        write()
+
+    @again_if_lost
+    def deletions(self, stream: str) -> list[Deletion]:
+        """What retention has deleted of the stream, as numbers, in the order in which it did."""
+        with reading(self._engine) as connection:
+            return retention.deleted(connection, stream)
 
     # ── contracts ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -113,6 +113,31 @@ contracts = sa.Table(
     comment="Versions of contracts that events were processed under; rows are never changed",
 )
 
+expiring = sa.Table(
+    "ledger_expiring",
+    metadata,
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("etag", sa.String, primary_key=True),
+    sa.Column("hour", sa.String, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    comment="What retention has decided to delete and is not known to be gone yet",
+)
+
+deletions = sa.Table(
+    "ledger_deletions",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, nullable=False),
+    sa.Column("hour", sa.String, nullable=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("deleted_at", UtcDateTime, nullable=False),
+    comment="What retention has deleted, as numbers; rows are never changed",
+)
+
 leases = sa.Table(
     "ledger_leases",
     metadata,

@@ -61,6 +61,8 @@ class Layer(Generic[P]):
     this process, and again if another run's commit came between.
     `holds(batch, fingerprint)` says whether what was committed is still there, where that can be known.
     `side_by_side`: whether batches may be made at the same time, by worker processes.
+    `lacks(upstream commit)` says whether what this layer reads of it was deleted since; `above` then is the
+    layer by which it is made again.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Layer(Generic[P]):
     finish: Callable[[Batch, str, P], Made]
     holds: Callable[[Batch, str], bool] = lambda batch, fingerprint: True
     side_by_side: bool = True
+    above: Layer[Any] | None = None
+    lacks: Callable[[Commit], bool] = lambda upstream: False
 
 
 Following = Callable[[Commit], Layer[Any] | None]
@@ -145,6 +149,12 @@ def _make_layer(
     result = LayerResult(stream.name, hour, layer.name)
     upstream_layer = upstream_of(layer.name)
     refused = False
+
+    def keep(job: _Job, gone: InputsGone) -> None:
+        nonlocal refused
+        result.kept.append(str(gone))
+        refused |= force or not job.made_before
+
     with ExitStack() as stack:
         lease = _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
         commits: dict[str, Commit | None] = {}
@@ -161,18 +171,13 @@ def _make_layer(
                 jobs.append(job)
             else:
                 result.skipped += 1
+        jobs = list(_with_inputs(installation, lease, layer, jobs, progress, keep))
         again = [job.batch.id for job in jobs if job.made_before]
         if again:
             take_apart(installation, lease, stream.name, hour, layer.name, again)
         in_workers = installation.worth_workers([job.batch.bytes for job in jobs])
-        results = stack.enter_context(closing(_work(installation, layer, jobs, progress)))
-        for job, worked in zip(jobs, results, strict=True):
-            try:
-                commit = _commit(installation, lease, layer, job, worked, progress)
-            except InputsGone as gone:
-                result.kept.append(str(gone))
-                refused |= force or not job.made_before
-                continue
+        made = stack.enter_context(closing(_make_all(installation, lease, layer, jobs, progress, keep)))
+        for job, commit in made:
             commits[job.batch.id] = commit
             result.made += 1
             result.seconds += commit.seconds
@@ -190,6 +195,57 @@ def _make_layer(
     if refused:
         raise InputsGone("; ".join(result.kept))  # after the other batches, which can be made
     return result
+
+
+Keep = Callable[[_Job, InputsGone], None]
+"""Told of a job that cannot be done: what was committed stays."""
+
+
+def _with_inputs(
+    installation: Installation,
+    lease: Lease,
+    layer: Layer[Any],
+    jobs: Sequence[_Job],
+    progress: Progress,
+    keep: Keep,
+) -> Iterator[_Job]:
+    """The jobs, what they read being there: where it was deleted, it is made again, from landing."""
+    above = layer.above
+    lost = {job.batch.id: job for job in jobs if above and job.upstream and layer.lacks(job.upstream)}
+    remade: dict[str, Commit] = {}
+    if above and lost:
+        first = [
+            _Job(job.batch, None, above.fingerprint_of(job.batch, None), job.made_before)
+            for job in lost.values()
+        ]
+        take_apart(installation, lease, jobs[0].batch.stream, jobs[0].batch.hour, above.name, lost)
+        made = _make_all(installation, lease, above, first, progress, keep)
+        remade = {job.batch.id: commit for job, commit in made}
+    for job in jobs:
+        if job.batch.id not in lost:
+            yield job
+        elif upstream := remade.get(job.batch.id):
+            fingerprint = layer.fingerprint_of(job.batch, upstream)
+            yield _Job(job.batch, upstream, fingerprint, job.made_before)
+
+
+def _make_all(
+    installation: Installation,
+    lease: Lease,
+    layer: Layer[Any],
+    jobs: Sequence[_Job],
+    progress: Progress,
+    keep: Keep,
+) -> Generator[tuple[_Job, Commit]]:
+    """Each job and its commit, in order, but for those that cannot be done."""
+    with closing(_work(installation, layer, jobs, progress)) as results:
+        for job, worked in zip(jobs, results, strict=True):
+            try:
+                commit = _commit(installation, lease, layer, job, worked, progress)
+            except InputsGone as gone:
+                keep(job, gone)
+            else:
+                yield job, commit
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkSealer, SealedRows
 from pii_pipeline.pipeline.shares import Share, as_share, by_contract
 from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
-from pii_pipeline.pipeline.validate import ARRIVAL_TIME, columns_under
+from pii_pipeline.pipeline.validate import ARRIVAL_TIME, columns_under, validation
 from pii_pipeline.privacy.consent import LEVELS, consent_column
 from pii_pipeline.privacy.distinct import numbered
 from pii_pipeline.privacy.encodings import base64_array, uuid_array
@@ -103,8 +103,15 @@ def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequen
         above = upstream.fingerprint if upstream else None
         return fingerprint(etags, stream.digest, CODE_VERSION, secret, above)
 
-    make = partial(_pseudonymize_batch, stream, tuple(ahead))
-    return Layer(PSEUDONYMIZED_EVENTS, "pseudonymized", fingerprint_of, make, as_made)
+    return Layer(
+        PSEUDONYMIZED_EVENTS,
+        "pseudonymized",
+        fingerprint_of,
+        partial(_pseudonymize_batch, stream, tuple(ahead)),
+        as_made,
+        above=validation(installation, stream),
+        lacks=lambda upstream: VALIDATED_EVENTS not in {file.dataset for file in upstream.files},
+    )
 
 
 def _pseudonymize_batch(
@@ -157,6 +164,8 @@ def validated_shares(
     key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
     restricted = installation.zones.restricted
     paths = {file.dataset: file.path for file in upstream.files}
+    if VALIDATED_EVENTS not in paths:
+        raise FileNotFoundError("deleted while this was waiting")
     verdict: np.ndarray | None = None
     if EVENT_DIGESTS in paths:
         digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))

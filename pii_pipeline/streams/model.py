@@ -218,6 +218,16 @@ class QueueSource(Model):
     """So long after the first call."""
 
 
+class Retention(Model):
+    """How long personal data in clear stays. `pii retain`, every day in production, deletes what is older."""
+
+    landing: Duration = timedelta(days=7)
+    """How long a landing object stays from its last modification on. Longer while anything that is made of
+    it is not committed yet."""
+    restricted: Duration | None = None
+    """How long validated events stay from when they are in the lake. Without it, until `pii retain`."""
+
+
 class StreamSettings(Model):
     """The keys of ``stream.yaml``."""
 
@@ -242,6 +252,8 @@ class StreamSettings(Model):
     """A longer record is bad (`too_large`), and only its first bytes are kept, sealed."""
     dedupe_window: Duration = timedelta(days=7)
     """How long a redelivered event is recognised, in hours of arrival."""
+    retention: Retention = Retention()
+    """How long landing objects and validated events stay."""
     derived: dict[str, Derived] = Field(default={})
     """Name → dataset in which the fields that people consented to are readable."""
     warehouse: dict[str, WarehouseTable] = Field(default={})

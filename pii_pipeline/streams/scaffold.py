@@ -15,6 +15,7 @@ contracts: [contract.yaml]     # all versions; one is active (more with `contrac
 bad_event_threshold: 0.05      # share of an hour's records that may be bad before everything behind it stops
 max_record_bytes: 1048576
 dedupe_window: 7d              # how long a redelivered event is recognised
+retention: {landing: 7d}       # how long landing objects stay, when all that is made of them is committed
 
 derived:                       # datasets in which the fields that people consented to are readable
   marketing:

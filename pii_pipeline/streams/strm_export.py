@@ -219,7 +219,7 @@ class _Exporter:
             if derived.joinable_with_lake is not None:
                 why = "there a derived dataset always has the key links of the encrypted one"
                 say(f"derived.{name}.joinable_with_lake", "not carried over", why, "nothing to do")
-        lost = ("owners", "bad_event_threshold", "max_record_bytes", "dedupe_window")
+        lost = ("owners", "bad_event_threshold", "max_record_bytes", "dedupe_window", "retention")
         fields = StreamSettings.model_fields
         self.notes.not_here(name for name in lost if getattr(self.stream, name) != fields[name].default)
 

@@ -196,5 +196,6 @@ def _yaml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, BaseModel):
-        return str(getattr(value, "name", value))
+        said = ", ".join(f"{key}: {_yaml(item)}" for key, item in value if item is not None)
+        return str(getattr(value, "name", f"{{{said}}}"))
     return str(value)

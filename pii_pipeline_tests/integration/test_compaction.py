@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pii_pipeline.definitions import build
-from pii_pipeline.jobs import COMPACT_FILES
 from pii_pipeline.lake import UnreadableFile, ZoneName, list_objects, open_input, read_parquet
 from pii_pipeline.ledger import LeaseLost
+from pii_pipeline.maintenance import COMPACT_FILES
 from pii_pipeline.pipeline import compaction, shared_files
 from pii_pipeline.pipeline.compaction import CompactedHour, compact_hours, hours_to_compact
 from pii_pipeline.pipeline.derive import derive_hour

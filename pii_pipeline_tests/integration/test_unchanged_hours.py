@@ -67,11 +67,6 @@ def other_bytes(folder: Path) -> None:
     assert file.stat().st_size == before.st_size
 
 
-def gone(folder: Path) -> None:
-    (file,) = (folder / "storage" / "landing").rglob("a.json")
-    file.unlink()
-
-
 def settings(folder: Path) -> None:
     file = folder / "streams" / "alpha" / "stream.yaml"
     file.write_text(file.read_text().replace("0.25", "0.2"))
@@ -102,7 +97,7 @@ def ledger(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [more, other_bytes, gone, settings, contract, schema, instance, ledger],
+    [more, other_bytes, settings, contract, schema, instance, ledger],
     ids=lambda f: f.__name__,
 )
 def test_any_change_is_a_run_and_then_none(run: Run, tmp_path: Path, change: Callable[[Path], None]) -> None:
@@ -113,6 +108,17 @@ def test_any_change_is_a_run_and_then_none(run: Run, tmp_path: Path, change: Cal
     assert runs(tmp_path) == before + 1
     run()
     assert runs(tmp_path) == before + 1
+
+
+def test_that_objects_and_validated_events_are_gone_is_no_change(run: Run, tmp_path: Path) -> None:
+    run()
+    (file,) = (tmp_path / "storage" / "landing").rglob("a.json")
+    os.utime(file, (0, 0))
+    assert CliRunner().invoke(cli, ["retain"]).exit_code == 0
+    assert not file.exists()
+    assert not list((tmp_path / "storage" / "restricted").rglob("*.parquet"))
+    again = run()
+    assert (again["up_to_date"], again["failed"], runs(tmp_path)) == ([HOUR], [], 1)
 
 
 def test_only_the_streams_in_which_something_changed_are_run(

@@ -16,7 +16,9 @@ from pii_pipeline.lake import (
     Zone,
     content_tag,
     delete,
+    delete_versions,
     list_objects,
+    local,
     open_input,
     open_versions,
     publish,
@@ -52,6 +54,41 @@ def content(file) -> bytes:
         parts.append(part)
     file.close()
     return b"".join(parts)
+
+
+def test_a_version_is_deleted_and_never_another_one(zone):
+    for name in ("a", "b", "c", "d"):
+        put(zone, f"s/{name}", name.encode())
+    a, b, c, d = wanted = sealed(zone, "s/a", "s/b", "s/c", "s/d")
+    put(zone, "s/b", b"B")  # other bytes, as many
+    put(zone, "s/c", b"c")  # the same again: the same version
+    delete(zone, "s/d")
+    assert delete_versions(zone, wanted) == [b]
+    assert [info.path for info in list_objects(zone)] == ["s/b"]
+    assert delete_versions(zone, [a, d]) == []
+    assert delete_versions(zone, []) == []
+    with pytest.raises(ValueError, match="stay inside"):
+        delete_versions(zone, [c._replace(path="../s/b")])
+
+
+@pytest.mark.parametrize("how", ["in place", "renamed over"])
+def test_what_is_overwritten_while_its_version_is_looked_at_stays(tmp_path, monkeypatch, how):
+    zone = Zone.at("lake", tmp_path / "lake")
+    put(zone, "s/a", b"old")
+    (version,) = sealed(zone, "s/a")
+    hashed = local.content_tag
+
+    def overwrite(file):
+        tag = hashed(file)
+        if how == "in place":
+            (tmp_path / "lake" / "s" / "a").write_bytes(b"new")
+        else:
+            put(zone, "s/a", b"new")
+        return tag
+
+    monkeypatch.setattr(local, "content_tag", overwrite)
+    assert delete_versions(zone, [version]) == [version]
+    assert (tmp_path / "lake" / "s" / "a").read_bytes() == b"new"
 
 
 def test_put_open_list_delete(zone):
