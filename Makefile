@@ -78,7 +78,7 @@ ui: $(VENV)/installed
 	@umask 077 && PYTHONWARNINGS=ignore::FutureWarning $(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 test: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 # Of the test that opens the UI in Chromium, which is skipped where there is none.
 screenshots: $(VENV)/installed-dev
