@@ -18,7 +18,7 @@ output "queues" {
 }
 
 output "notifications" {
-  description = "The URL of the queue that new landing objects are announced to."
+  description = "PII_LANDING_NOTIFICATIONS, if landing is too large to be listed every 30 seconds."
   value       = aws_sqs_queue.notifications.url
 }
 
