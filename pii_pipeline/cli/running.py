@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from pii_pipeline.cli.common import console, installation, plural, print_json, streams_named
+from pii_pipeline.cli.errors import Failure, failure_of
 from pii_pipeline.cli.landed import Succeeded, landed_objects
 from pii_pipeline.cli.progress import Display, HourProgress
 from pii_pipeline.cli.report import hour_reports, print_reports
 from pii_pipeline.cli.starting import starting
+from pii_pipeline.keys.errors import KeysError
 from pii_pipeline.pipeline.arrivals import enter, is_stray
 from pii_pipeline.pipeline.contract_lock import ContractChanged
 
@@ -32,11 +34,17 @@ _INTERRUPTED = "DagsterExecutionInterruptedError"
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that failed: in which hour, or before any; where (``stream/dataset``), and why."""
+    """One thing that failed: in which hour, or before any; where (``stream``, ``stream/dataset`` or several
+    streams, ``one, other``), and why."""
 
     hour: str | None
     where: str
     reason: str
+
+    @property
+    def streams(self) -> list[str]:
+        """The names of the streams that it is about."""
+        return [place.partition("/")[0] for place in self.where.split(", ")]
 
     def __str__(self) -> str:
         where = self.where if self.hour is None else f"{self.hour} {self.where}"
@@ -48,9 +56,8 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
     with installation() as opened:
         opened.processes.adopt(crew)
         chosen = streams_named(opened.streams, streams)
-        for stream in chosen:  # a wrong key file, secret or salt is a wrong setting, not a failed step
-            opened.secret_version(stream)
-        refused = _refused(opened, chosen)
+        refused = _without_salt(opened, chosen, named=bool(streams))
+        refused |= _refused(opened, [stream for stream in chosen if stream.name not in refused])
         work = _work(opened, [stream for stream in chosen if stream.name not in refused], hour)
         trouble, idle = _run(opened, work, force)
         trouble = [*(() if streams else _broken(opened)), *refused.values(), *trouble]
@@ -75,6 +82,24 @@ def _broken(opened: Installation) -> Iterator[Trouble]:
     for name, problems in opened.streams.broken.items():
         for problem in problems:
             yield Trouble(None, name, str(problem))
+
+
+def _without_salt(opened: Installation, streams: Sequence[Stream], named: bool) -> dict[str, Trouble]:
+    """Streams whose hashes lack their salt, by name, and why: a Failure where the user `named` them.
+
+    Raises what is wrong with the key-encryption key or the pseudonym secret, which are everybody's.
+    """
+    missing = {}
+    if streams:
+        opened.secret  # noqa: B018 a wrong key file or secret is a wrong setting, not a failed step
+    for stream in streams:
+        try:
+            opened.secret_version(stream)
+        except KeysError as error:
+            missing[stream.name] = Trouble(None, stream.name, str(error))
+            if named:
+                raise Failure(str(missing[stream.name]), failure_of(error).exit_code) from None
+    return missing
 
 
 def _refused(opened: Installation, streams: Sequence[Stream]) -> dict[str, Trouble]:
@@ -165,10 +190,10 @@ def _run_hour(
     except CannotRun as refused:  # an object lies in a folder of no hour that can be: the others go on
         yield Trouble(hour, ", ".join(names), str(refused))
     else:
-        yield from _trouble(run)
+        yield from _trouble(run, names)
 
 
-def _trouble(run: HourRun) -> Iterator[Trouble]:
+def _trouble(run: HourRun, names: list[str]) -> Iterator[Trouble]:
     """What failed in a run. Raises `click.Abort` if that is because the user interrupted it."""
     if any(step.reason == _INTERRUPTED for step in run.failed_steps):
         raise click.Abort()
@@ -177,11 +202,12 @@ def _trouble(run: HourRun) -> Iterator[Trouble]:
     for step in run.failed_steps:
         yield Trouble(run.hour, step.step.replace("__", "/", 1), step.reason)
     if not run.success and not run.failed_checks and not run.failed_steps:
-        yield Trouble(run.hour, "process_events", "the run failed")
+        yield Trouble(run.hour, ", ".join(names), "the run failed")
 
 
 def _summary(work: Work, idle: list[str], trouble: list[Trouble]) -> str:
     if not work and not trouble:
         return "Nothing has landed there. See `pii land --help` and `pii sample --help`."
     parts = [plural(len(work), "hour"), f"{len(idle):,} of them up to date already"]
-    return ", ".join([*parts, f"{len(trouble):,} failed"] if trouble else parts)
+    failed = {name for item in trouble for name in item.streams}
+    return ", ".join([*parts, f"{plural(len(failed), 'stream')} failed"] if trouble else parts)

@@ -18,6 +18,9 @@ MAX_DEPTH = 200
 LONG_NUMBER = 10**12
 """From here on a whole number can be that of a card."""
 
+TELLING_NUMBER = 10**5
+"""From here on, 6 digits, a whole number can tell whose it is."""
+
 _BEYOND_64_BITS = r"(^|[\[:,\s-])[0-9]{19}"
 """Only a text that has this can have a whole number beyond 64 bits."""
 
@@ -29,17 +32,26 @@ def number_text(value: float | int) -> str:
     return str(value) if isinstance(value, int) else repr(value)
 
 
-def is_long_whole(value: float) -> bool:
-    """Whether it is a whole number of 13 and more digits, within 64 bits."""
-    return LONG_NUMBER <= abs(value) < 2**63 and value.is_integer()
+def whole_text(value: float | int, least: int = 0) -> str | None:
+    """The digits of a whole number whose size is at least `least`, without its sign; None of any other, and of
+    doubles beyond 64 bits."""
+    size = abs(value)
+    if size < least or (type(value) is float and not (size < 2**63 and value.is_integer())):
+        return None
+    return str(int(size))
 
 
-def long_whole_texts(values: pa.Array) -> pa.Array:
-    """A column of doubles as the texts of whole numbers, null where `is_long_whole` says no."""
-    numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+def whole_texts(values: pa.Array, least: int = 0) -> pa.Array:
+    """A column of whole numbers or doubles, as `whole_text` tells each; null stays null."""
+    if pa.types.is_integer(values.type):
+        if least:
+            long = pc.or_(pc.greater_equal(values, least), pc.less_equal(values, -least))
+            values = pc.if_else(long, values, pa.scalar(None, values.type))
+        return pc.ascii_ltrim(values.cast(pa.string()), "-")
+    numbers = values.to_numpy(zero_copy_only=False)  # null is NaN, of which nothing below is true
     size = np.abs(numbers)
-    long = (size >= LONG_NUMBER) & (size < 2**63) & (np.floor(numbers) == numbers)
-    return pa.array(np.where(long, numbers, 0).astype(np.int64), mask=~long).cast(pa.string())
+    whole = (size >= least) & (size < 2**63) & (np.floor(size) == size)
+    return pa.array(np.where(whole, size, 0).astype(np.int64), mask=~whole).cast(pa.string())
 
 
 def scalar_text(value: Any) -> str:

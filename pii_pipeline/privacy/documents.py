@@ -26,7 +26,7 @@ import pyarrow as pa
 from pii_pipeline.contracts.record_type import Scalar
 from pii_pipeline.contracts.treatments import Encrypt, Keep
 from pii_pipeline.privacy.apart import Apart
-from pii_pipeline.privacy.canonical import is_long_whole, json_bytes, scalar_text
+from pii_pipeline.privacy.canonical import TELLING_NUMBER, json_bytes, scalar_text, whole_text
 from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.encodings import flat
 from pii_pipeline.privacy.plan import DocumentStep, Leaf
@@ -58,7 +58,7 @@ def to_treat(leaf: Leaf, values: list[Any]) -> pa.Array:
 
 def as_treated(leaf: Leaf, values: list[Any]) -> pa.Array:
     """What stands in treated documents, for whoever goes on with them or looks at them. Of kept values only
-    text and whole numbers, long ones also where they are doubles: nothing is known by the looks of others."""
+    text and whole numbers, those that are doubles from 6 digits on: nothing is known by the looks of others."""
     if isinstance(leaf.treatment, Keep):
         return pa.array([_looked_at(value) for value in values], pa.string())
     if leaf.node in (Scalar("integer"), Scalar("number")):
@@ -68,7 +68,7 @@ def as_treated(leaf: Leaf, values: list[Any]) -> pa.Array:
 
 def to_search(leaf: Leaf, values: list[Any]) -> pa.Array:
     """Originals that might be found elsewhere: text, and whole numbers that are long enough to tell."""
-    return pa.array([_looked_at(value, 6) for value in values], pa.string())
+    return pa.array([_looked_at(value, TELLING_NUMBER) for value in values], pa.string())
 
 
 def _text(value: Any) -> str | None:
@@ -77,12 +77,11 @@ def _text(value: Any) -> str | None:
     return None if value is None else scalar_text(value)
 
 
-def _looked_at(value: Any, shortest_number: int = 0) -> str | None:
+def _looked_at(value: Any, least: int = 0) -> str | None:
     if type(value) is int:
-        text = str(value)
-        return text if len(text) >= shortest_number else None
+        return whole_text(value, least)
     if type(value) is float:
-        return str(int(value)) if is_long_whole(value) else None
+        return whole_text(value, TELLING_NUMBER)
     if type(value) in (dict, list):
         return json_bytes(value).decode()
     return value if type(value) is str else None

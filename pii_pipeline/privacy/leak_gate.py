@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from pii_pipeline.contracts.record_type import Scalar
 from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Mask, Pseudonymize, Url
-from pii_pipeline.privacy.canonical import LONG_NUMBER, long_whole_texts
+from pii_pipeline.privacy.canonical import LONG_NUMBER, TELLING_NUMBER, whole_texts
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.documents import Look, as_treated, to_search
 from pii_pipeline.privacy.encodings import HEX_DIGITS, flat, hex_digits
@@ -57,7 +57,8 @@ class Leak:
 
     def __str__(self) -> str:
         about = f" of {self.other}" if self.other else ""
-        return f"{self.column}: {self.rule}{about} ({self.count} values)"
+        values = "value" if self.count == 1 else "values"
+        return f"{self.column}: {self.rule}{about} ({self.count} {values})"
 
 
 class LeakError(Exception):
@@ -160,11 +161,8 @@ def detector_leaks(leaf: Leaf, values: pa.Array) -> list[Leak]:
     """Personal data by its looks in a column that is kept."""
     assert isinstance(leaf.treatment, Keep)
     texts = values.dictionary if isinstance(values, pa.DictionaryArray) else values
-    if pa.types.is_integer(texts.type):
-        long = pc.or_(pc.greater_equal(texts, LONG_NUMBER), pc.less_equal(texts, -LONG_NUMBER))
-        texts = pc.filter(texts, long).cast(pa.string())
-    elif pa.types.is_floating(texts.type):
-        texts = long_whole_texts(texts)
+    if pa.types.is_integer(texts.type) or pa.types.is_floating(texts.type):
+        texts = whole_texts(texts, LONG_NUMBER)
     if not pa.types.is_string(texts.type):
         return []
     return [
@@ -221,15 +219,15 @@ class _Texts:
 
     @classmethod
     def of(cls, column: pa.Array) -> _Texts | None:
-        """Of a column of texts or numbers, of doubles the long whole ones; None of any other."""
+        """Of a column of texts or numbers, of doubles the whole ones of 6 digits and more; None of any other."""
         code = None
         if isinstance(column, pa.DictionaryArray):
             code = column.indices.fill_null(-1).to_numpy().astype(np.int64)
             column = column.dictionary
         if pa.types.is_integer(column.type):
-            column = column.cast(pa.string())
+            column = whole_texts(column)
         elif pa.types.is_floating(column.type):
-            column = long_whole_texts(column)
+            column = whole_texts(column, TELLING_NUMBER)
         return cls(column, code) if pa.types.is_string(column.type) else None
 
     def trimmed(self) -> _Texts:
@@ -260,7 +258,7 @@ def _few_digits(values: pa.Array) -> bool:
     if not pa.types.is_integer(values.type):
         return False
     span = pc.min_max(values).as_py()
-    return span["min"] is None or (span["min"] > -100 and span["max"] < 1000)
+    return span["min"] is None or (span["min"] > -1000 and span["max"] < 1000)
 
 
 def _one_per_row(at: Index, rows: Index) -> bool:

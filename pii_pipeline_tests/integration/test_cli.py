@@ -133,7 +133,7 @@ def test_a_bad_hour_fails_with_its_reason_and_leaves_the_others_alone(pii: Pii, 
 
     shown = pii("run", "logins", "--hour", "2026-01-15T09", code=1)
     assert "pii: 2026-01-15T09 logins/" in shown.stderr
-    assert "1 failed" in shown.stdout
+    assert "1 stream failed" in shown.stdout
 
 
 def test_nothing_landed_is_no_failure(pii: Pii):

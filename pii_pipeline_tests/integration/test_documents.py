@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from os import environ
@@ -217,31 +218,64 @@ def test_the_fingerprint_has_the_salt_only_where_it_is_used(
     without.close()
 
 
-def test_the_command_line_names_the_variable(environment: dict[str, str]) -> None:
+def run_of(environment: dict[str, str], salt: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in environ.items() if not name.startswith(("PII_", "DAGSTER"))}
+    given = {"PYTHONPATH": str(project_root())} | ({"PII_SNOWPLOW_SALT": salt} if salt else {})
+    program = "from pii_pipeline.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, "run", *arguments],
+        env=kept | environment | given,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_stream_that_is_named_is_refused_without_its_salt(environment: dict[str, str]) -> None:
     installation = opened(environment)
     land(installation)
     installation.close()
-
-    def run(salt: str | None) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in environ.items() if not name.startswith(("PII_", "DAGSTER"))}
-        given = {"PYTHONPATH": str(project_root())} | ({"PII_SNOWPLOW_SALT": salt} if salt else {})
-        program = "from pii_pipeline.cli import main; main()"
-        return subprocess.run(
-            [sys.executable, "-c", program, "run"],
-            env=kept | environment | given,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    refused = run(None)
+    refused = run_of(environment, None, "web")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(
-        "pii: a contract has `hash`, and no salt is known: set PII_SNOWPLOW_SALT"
+        "pii: web: a contract has `hash`, and no salt is known: set PII_SNOWPLOW_SALT"
     )
-    assert run("pepper123").returncode == 0
-    refused = run("pepper124")
+    assert run_of(environment, "pepper123", "web").returncode == 0
+    refused = run_of(environment, "pepper124", "web")
     assert refused.returncode == 2
-    assert "PII_SNOWPLOW_SALT" in refused.stderr
+    assert refused.stderr.startswith("pii: web: PII_SNOWPLOW_SALT is not the salt")
     assert "pepper" not in refused.stderr
+
+
+def test_a_salt_that_one_stream_lacks_keeps_no_other_from_being_run(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    other = tmp_path / "streams" / "other"
+    shutil.copytree(tmp_path / "streams" / "web", other)
+    contract = (other / "contract.yaml").read_text().replace("{pseudonymize: {hash: SHA-256}}", "pseudonymize")
+    (other / "contract.yaml").write_text(contract.replace("tests/web/", "tests/other/"))
+    installation = opened(environment)
+    land(installation)
+    data = b"".join(json.dumps(event).encode() + b"\n" for event in EVENTS)
+    put(installation.zones.landing, landing_path("other", hour_start(HOUR), "a.jsonl"), data)
+
+    done = run_of(environment, None)
+    assert done.returncode == 1
+    assert done.stderr.startswith("pii: web: a contract has `hash`, and no salt is known")
+    assert done.stdout.splitlines()[-1] == "1 hour, 0 of them up to date already, 1 stream failed"
+    assert installation.ledger.hours("web") == []
+    made = installation.ledger.contents("other", HOUR).sealed
+    assert len(made) == 1
+    installation.close()
+
+
+def test_a_wrong_secret_is_everybodys(environment: dict[str, str]) -> None:
+    installation = opened(environment)
+    land(installation)
+    assert installation.secret.version == 1
+    installation.close()
+    refused = run_of(environment | {"PII_PSEUDONYM_SECRET": "another one"}, "pepper123")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("pii: the imported pseudonym secret")
+    assert "another one" not in refused.stderr

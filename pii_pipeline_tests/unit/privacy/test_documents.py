@@ -954,15 +954,15 @@ def test_kept_values_and_names_inside_documents_are_looked_at():
     field = f"contexts {ANY_USER} k"
     assert gate([user(k="fine")], entities=KEPT) == []
     assert gate([user(k=["x", "write to john@acme.com"])], entities=KEPT) == [
-        f"{field}: looks like email; treat it, or say keep: {{allow: [email]}} (1 values)"
+        f"{field}: looks like email; treat it, or say keep: {{allow: [email]}} (1 value)"
     ]
     assert gate([user(k=["x", {"john@acme.com": "john@acme.com"}])], entities=KEPT) == []
     assert gate([user(k={"john@acme.com": 1})], default="keep") == [
-        "contexts $unlisted: looks like email; treat it, or say keep: {allow: [email]} (1 values)"
+        "contexts $unlisted: looks like email; treat it, or say keep: {allow: [email]} (1 value)"
     ]
-    for number in (4111111111111111, 4111111111111111.0):
+    for number in (4111111111111111, 4111111111111111.0, -4111111111111111, -4111111111111111.0):
         assert gate([user(k=[1.5, number])], entities=KEPT) == [
-            f"{field}: looks like card; treat it, or say keep: {{allow: [card]}} (1 values)"
+            f"{field}: looks like card; treat it, or say keep: {{allow: [card]}} (1 value)"
         ]
     (found,) = gate([entity("iglu:10.0.0.7/x/y/1-0-0", {})], entities={"iglu:*/x/y/*-*-*": {}})
     assert found.startswith("contexts $schema: looks like ip")
@@ -979,9 +979,10 @@ def test_an_original_from_inside_a_document_is_found_in_a_kept_value_of_its_row_
     ]
 
 
-def test_a_long_whole_number_is_found_whatever_its_type():
-    card, rule = 5111222233334444, "contains the original (treat it, or say keep: {allow: [original]})"
-    texts = [user(k=float(card), p=card), user(k=f"no. {card}", p=float(card)), user(k=card, p=str(card))]
+@pytest.mark.parametrize("card", [5111222233334444, 123456, -4711001])
+def test_a_whole_number_is_found_whatever_its_type(card):
+    rule = "contains the original (treat it, or say keep: {allow: [original]})"
+    texts = [user(k=float(card), p=card), user(k=f"no. {abs(card)}", p=float(card)), user(k=card, p=str(abs(card)))]
     found = [f"contexts {ANY_USER} k: {rule} of contexts {ANY_USER} p (3 values)"]
     assert gate([*texts, user(k=1.5, p=1.5)], entities=KEPT) == found
 
@@ -1042,7 +1043,7 @@ def test_rows_stay_in_order_whoever_owns_their_documents():
     ],
 )
 def test_what_is_not_treated_is_found_and_never_shown(output, found):
-    assert gate([user(k="x")], tamper=[output], entities=KEPT) == [f"{found} (1 values)"]
+    assert gate([user(k="x")], tamper=[output], entities=KEPT) == [f"{found} (1 value)"]
 
 
 @pytest.mark.parametrize(

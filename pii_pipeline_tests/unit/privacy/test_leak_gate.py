@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pii_pipeline.privacy.canonical import is_long_whole, long_whole_texts
+from pii_pipeline.privacy.canonical import whole_text, whole_texts
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import inspect
 from pii_pipeline.privacy.plan import UNLISTED, compile_plan
@@ -33,14 +33,14 @@ def test_clean_rows_pass():
 @pytest.mark.parametrize("kept", ["user-12345", "xx user-12345 yy", "XUSER-12345X"])
 def test_an_original_in_a_kept_column_of_the_same_row_is_found(kept):
     assert gate([{"id": "user-12345", "plain": kept}]) == [
-        "plain: contains the original (treat it, or say keep: {allow: [original]}) of id (1 values)"
+        "plain: contains the original (treat it, or say keep: {allow: [original]}) of id (1 value)"
     ]
 
 
 def test_an_original_in_a_kept_list_of_the_same_row_is_found():
     rows = [{"id": "someone-1"}, {"id": "user-12345", "items": [{"sku": "a"}, {"sku": "user-12345"}]}]
     assert gate(rows) == [
-        "items[]/sku: contains the original (treat it, or say keep: {allow: [original]}) of id (1 values)"
+        "items[]/sku: contains the original (treat it, or say keep: {allow: [original]}) of id (1 value)"
     ]
 
 
@@ -56,19 +56,19 @@ def test_another_rows_original_and_a_short_one_are_no_finding():
 def test_short_originals_count_as_whole_words_only():
     assert gate([{"id": "1001", "plain": "210015"}]) == []
     assert gate([{"id": "1001", "plain": "order 1001!"}]) == [
-        "plain: contains the original (treat it, or say keep: {allow: [original]}) of id (1 values)"
+        "plain: contains the original (treat it, or say keep: {allow: [original]}) of id (1 value)"
     ]
 
 
 @pytest.mark.parametrize("column", ["id", "number", "flag"])
 def test_a_treated_column_that_is_not_treated_is_found(column):
     found = gate([{"id": "u", "number": 1.5, "flag": True}], tamper={column: pa.array(["clear text"])})
-    assert found == [f"{column}: not in the form of pseudonymize (1 values)"]
+    assert found == [f"{column}: not in the form of pseudonymize (1 value)"]
 
 
 def test_undeclared_keys_that_got_through_are_found():
     found = gate([{"id": "u"}], tamper={"_unlisted": pa.array(['{"name":"John"}'])})
-    assert found == ["_unlisted: holds more than pseudonyms (1 values)"]
+    assert found == ["_unlisted: holds more than pseudonyms (1 value)"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_personal_data_is_known_by_its_looks(text, name):
     assert detect(pa.array(["nothing", text])) == {name: 1}
     assert detect(pa.array([text]), (name,)) == {}
     assert gate([{"id": "u", "plain": text}]) == [
-        f"plain: looks like {name}; treat it, or say keep: {{allow: [{name}]}} (1 values)"
+        f"plain: looks like {name}; treat it, or say keep: {{allow: [{name}]}} (1 value)"
     ]
 
 
@@ -127,7 +127,8 @@ NUMBER_KEPT = {"number": "keep", "plain": "keep", "id": "pseudonymize"}
 @pytest.mark.parametrize(
     ("number", "found"),
     [
-        (4111111111111111.0, [f"number: {CARD} (1 values)"]),
+        (4111111111111111.0, [f"number: {CARD} (1 value)"]),
+        (-4111111111111111.0, [f"number: {CARD} (1 value)"]),
         (4111111111111112.0, []),
         (4111111111111.5, []),
         (41111111111.0, []),
@@ -155,28 +156,58 @@ def test_whole_numbers_of_any_size_are_looked_at(number):
     assert inspect(original, columns, plan) == []
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_card_number_is_found_whatever_its_sign(sign):
+    schema = {"type": "object", "properties": {"id": {"type": "string"}, "number": {"type": "integer"}}}
+    plan = compile_plan(contract(schema, fields={"number": "keep", "id": "pseudonymize"}))
+    original = table(plan, [{"id": "u", "number": sign * 4111111111111111}])
+    columns = {"id": pa.array(["a" * 64]), "number": original["number"].chunk(0), UNLISTED: pa.nulls(1)}
+    assert [str(leak) for leak in inspect(original, columns, plan)] == [f"number: {CARD} (1 value)"]
+
+
+@pytest.mark.parametrize("number", ["123456", "4711001", "123456789012"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_original_of_six_digits_is_found_in_a_double_and_the_other_way_round(number, sign):
+    double = sign * float(number)
+    assert gate([{"id": number, "number": double}, {"id": "u"}], fields=NUMBER_KEPT) == [
+        f"number: {ORIGINAL} of id (1 value)"
+    ]
+    fields = NUMBER_KEPT | {"number": "pseudonymize"}
+    rows = [{"id": "u", "number": double, "plain": f"no. {number}"}, {"id": "u", "number": double + 0.5}]
+    assert gate(rows, fields=fields) == [f"plain: {ORIGINAL} of number (1 value)"]
+
+
+def test_a_whole_double_of_five_digits_is_a_number_like_all_others():
+    assert gate([{"id": "12345", "number": 12345.0}], fields=NUMBER_KEPT) == []
+
+
 def test_an_original_is_found_in_a_double_and_that_of_a_double_in_a_text():
     rows = [
         {"id": "5111222233334444", "number": 5111222233334444.0},
         {"id": "u", "number": 5111222233334444.0},
     ]
-    assert gate(rows, fields=NUMBER_KEPT) == [f"number: {ORIGINAL} of id (1 values)"]
+    assert gate(rows, fields=NUMBER_KEPT) == [f"number: {ORIGINAL} of id (1 value)"]
     rows = [
         {"id": "u", "number": 5111222233334444.0, "plain": "card 5111222233334444"},
-        {"id": "u", "number": 5111222.0, "plain": "5111222"},
+        {"id": "u", "number": 51112.0, "plain": "51112"},
         {"id": "u", "number": 1.5, "plain": "5111222233334444"},
     ]
     fields = NUMBER_KEPT | {"number": "pseudonymize"}
-    assert gate(rows, fields=fields) == [f"plain: {ORIGINAL} of number (1 values)"]
+    assert gate(rows, fields=fields) == [f"plain: {ORIGINAL} of number (1 value)"]
 
 
-@given(st.floats() | st.integers(10**12 - 5, 2**63).map(float))
-def test_a_column_of_doubles_tells_long_whole_numbers_as_one_value_does(number):
-    (told,) = long_whole_texts(pa.array([number])).to_pylist()
-    assert told == (str(int(number)) if is_long_whole(number) else None)
+@given(st.floats() | st.integers(10**12 - 5, 2**63).map(float), st.sampled_from([0, 10**5, 10**12]))
+def test_a_column_of_doubles_tells_whole_numbers_as_one_value_does(number, least):
+    (told,) = whole_texts(pa.array([number], pa.float64()), least).to_pylist()
+    assert told == whole_text(number, least)
     if told is not None:
-        assert float(told) == number
-        assert 13 <= len(told.lstrip("-")) <= 19
+        assert float(told) == abs(number)
+        assert len(str(least)) <= len(told) <= 19 or least == 0
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**6), 10**6), st.sampled_from([0, 10**5, 10**12]))
+def test_a_column_of_whole_numbers_tells_them_as_one_value_does(number, least):
+    assert whole_texts(pa.array([number, None]), least).to_pylist() == [whole_text(number, least), None]
 
 
 def test_findings_never_hold_the_value():
