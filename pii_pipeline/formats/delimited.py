@@ -10,7 +10,6 @@ behind it. That its record is bad is for `split_fields` to say.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,14 +17,13 @@ import numpy as np
 
 from pii_pipeline.formats.cutting import NEWLINE, QUOTE, Bytes, Cutter, Mask, Positions, table
 from pii_pipeline.formats.encoding import as_utf8
-from pii_pipeline.formats.fields import delimiter_positions, split_fields
+from pii_pipeline.formats.fields import LONE_RETURN, delimiter_positions, split_fields
 from pii_pipeline.formats.kinds import DelimitedText
 from pii_pipeline.formats.problems import ObjectFault
 from pii_pipeline.formats.records import RecordChunk
 
 _MAX_COLUMNS = 10_000
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
-_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _CARRIAGE_RETURN = b"\r"[0]
 _OTHER = _CARRIAGE_RETURN  # stands for any character that is no quote and ends nothing
 
@@ -56,23 +54,25 @@ def delimited_records(
 def _header(chunk: RecordChunk, format: DelimitedText) -> tuple[str, ...]:
     """The names in the one record of `chunk`."""
     written = chunk.records[0].as_py()
-    if _LONE_RETURN.search(written):
+    if LONE_RETURN.search(written):
         mend = "write lines that end in \\n or \\r\\n"
         raise ObjectFault("object_malformed", f"the header has a carriage return that ends no line; {mend}")
     if chunk.too_large.any():
         raise ObjectFault("object_malformed", "the header is longer than a record may be")
     count = 1 + len(delimiter_positions(chunk, format).positions)
-    others = [named for mark, named in _DELIMITERS.items() if mark.encode() in written]
-    if count == 1 and others and not (format.quoted and written.startswith(b'"')):
-        problem = f"the header is one column, with {others[0]} in its name"
-        mend = "if that is the delimiter, say so in stream.yaml (format)"
-        raise ObjectFault("object_malformed", f"{problem}; {mend}")
     numbered = tuple(f"column {number}" for number in range(1, count + 1))
     if count > _MAX_COLUMNS:
         raise ObjectFault("object_malformed", f"the header has more than {_MAX_COLUMNS:,} columns")
     fields = split_fields(replace(chunk, names=numbered), format)
-    if fields.faults:
-        raise ObjectFault("object_malformed", f"the header has a fault: {fields.faults[0].message}")
+    fault = fields.faults[0] if fields.faults else None
+    problem = f"the header has a fault: {fault.message}" if fault else "the header is one column"
+    doubtful = fault.rule == "quoting" if fault else count == 1
+    if doubtful and (other := _other_delimiter(chunk, format, count)):
+        mend = "if that is the delimiter, say so in stream.yaml (format)"
+        where = "it" if fault else "its name"
+        raise ObjectFault("object_malformed", f"{problem}, with {other} in {where}; {mend}")
+    if fault:
+        raise ObjectFault("object_malformed", problem)
     seen: dict[str, str] = {}
     for place, column in fields.columns.items():
         name = column[0].as_py()
@@ -82,6 +82,15 @@ def _header(chunk: RecordChunk, format: DelimitedText) -> tuple[str, ...]:
             raise ObjectFault("object_malformed", f"{place} of the header has the same name as {seen[name]}")
         seen[name] = place
     return tuple(seen)
+
+
+def _other_delimiter(chunk: RecordChunk, format: DelimitedText, count: int) -> str | None:
+    """The delimiter, in words, by which the header in `chunk` has no fault and more columns than `count`."""
+    for mark, named in _DELIMITERS.items():
+        found = delimiter_positions(chunk, replace(format, delimiter=mark))
+        if not found.quoting and len(found.positions) >= count:
+            return named
+    return None
 
 
 class DelimitedCutter(Cutter):

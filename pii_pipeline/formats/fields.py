@@ -6,6 +6,7 @@ after the other. No Python object is made for a field.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -25,6 +26,7 @@ _Mask = npt.NDArray[np.bool_]
 _Positions = npt.NDArray[np.int64]
 _Offsets = npt.NDArray[np.int32]
 
+LONE_RETURN = re.compile(rb"\r(?!\n)")
 _QUOTE = b'"'[0]
 _UTF8_ROWS = 1024
 
@@ -146,7 +148,10 @@ def _faults(chunk: RecordChunk, delimiters: Delimiters) -> list[RecordFault]:
     for row in np.flatnonzero(delimiters.per_row != width - 1).tolist():
         count = int(delimiters.per_row[row]) + 1
         columns = "column" if count == 1 else "columns"
-        faults[row] = RecordFault(row, "columns", f"has {count} {columns}, not {width}")
+        message = f"has {count} {columns}, not {width}"
+        if count > width and LONE_RETURN.search(chunk.records[row].as_py()):
+            message += "; a carriage return in it ends no line: write lines that end in \\n or \\r\\n"
+        faults[row] = RecordFault(row, "columns", message)
     for row, message in delimiters.quoting.items():
         faults[row] = RecordFault(row, "quoting", message)
     for row, at in _undecodable(chunk.records):

@@ -33,8 +33,8 @@ def number_text(value: float | int) -> str:
 
 
 def whole_text(value: float | int, least: int = 0) -> str | None:
-    """The digits of a whole number whose size is at least `least`, without its sign; None of any other, and of
-    doubles beyond 64 bits."""
+    """The digits of a whole number whose size is at least `least`, without its sign; None of any other, and
+    of doubles beyond 64 bits."""
     size = abs(value)
     if size < least or (type(value) is float and not (size < 2**63 and value.is_integer())):
         return None

@@ -58,7 +58,7 @@ def to_treat(leaf: Leaf, values: list[Any]) -> pa.Array:
 
 def as_treated(leaf: Leaf, values: list[Any]) -> pa.Array:
     """What stands in treated documents, for whoever goes on with them or looks at them. Of kept values only
-    text and whole numbers, those that are doubles from 6 digits on: nothing is known by the looks of others."""
+    text and whole numbers, doubles from 6 digits on: nothing is known by the looks of others."""
     if isinstance(leaf.treatment, Keep):
         return pa.array([_looked_at(value) for value in values], pa.string())
     if leaf.node in (Scalar("integer"), Scalar("number")):

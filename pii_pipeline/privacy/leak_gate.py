@@ -219,7 +219,7 @@ class _Texts:
 
     @classmethod
     def of(cls, column: pa.Array) -> _Texts | None:
-        """Of a column of texts or numbers, of doubles the whole ones of 6 digits and more; None of any other."""
+        """Of a column of texts or numbers, of doubles the whole ones from 6 digits on; None of any other."""
         code = None
         if isinstance(column, pa.DictionaryArray):
             code = column.indices.fill_null(-1).to_numpy().astype(np.int64)

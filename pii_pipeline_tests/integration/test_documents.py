@@ -218,7 +218,9 @@ def test_the_fingerprint_has_the_salt_only_where_it_is_used(
     without.close()
 
 
-def run_of(environment: dict[str, str], salt: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_of(
+    environment: dict[str, str], salt: str | None, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in environ.items() if not name.startswith(("PII_", "DAGSTER"))}
     given = {"PYTHONPATH": str(project_root())} | ({"PII_SNOWPLOW_SALT": salt} if salt else {})
     program = "from pii_pipeline.cli import main; main()"
@@ -253,7 +255,9 @@ def test_a_salt_that_one_stream_lacks_keeps_no_other_from_being_run(
 ) -> None:
     other = tmp_path / "streams" / "other"
     shutil.copytree(tmp_path / "streams" / "web", other)
-    contract = (other / "contract.yaml").read_text().replace("{pseudonymize: {hash: SHA-256}}", "pseudonymize")
+    contract = (
+        (other / "contract.yaml").read_text().replace("{pseudonymize: {hash: SHA-256}}", "pseudonymize")
+    )
     (other / "contract.yaml").write_text(contract.replace("tests/web/", "tests/other/"))
     installation = opened(environment)
     land(installation)

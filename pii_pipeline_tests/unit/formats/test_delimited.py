@@ -29,6 +29,7 @@ from pii_pipeline_tests.unit.formats.reference import Cut, cut_delimited, split
 CSV = DelimitedText(",", quoted=True)
 ANY = DelimitedText(",", quoted=True, columns=("a", "b"))  # no header
 TSV = DelimitedText("\t", quoted=False, columns=("a", "b"))
+NO_LINE = "; a carriage return in it ends no line: write lines that end in \\n or \\r\\n"
 
 
 class Read(NamedTuple):
@@ -171,7 +172,8 @@ def test_any_bytes_are_cut_and_split_as_by_the_reference(
             fault = (number, "quoting", quoting)
         elif len(fields) != 2:
             count = f"{len(fields)} column" + "s" * (len(fields) != 1)
-            fault = (number, "columns", f"has {count}, not 2")
+            lone = len(fields) > 2 and b"\r" in record.replace(b"\r\n", b"")
+            fault = (number, "columns", f"has {count}, not 2{NO_LINE if lone else ''}")
         faults += [fault] if fault else []
         rows.append((None, None) if fault or too_large else tuple(f.decode() or None for f in fields))
     assert found.faults == faults
@@ -340,6 +342,37 @@ def test_a_header_with_another_delimiter_says_so(content, delimiter, names, quot
     mend = "if that is the delimiter, say so in stream.yaml (format)"
     problem = f"the header is one column, with {names} in its name; {mend}"
     assert (found.problem, found.cuts) == (("object_malformed", problem), [])
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "mark", "name"),
+    [(",", ";", "a semicolon"), (",", "\t", "a tab"), (",", "|", "a bar"), (";", ",", "a comma")],
+)
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("header", ['"id"{}"secret"', '"id, or ; no"{}"secret"', '"id"{}secret'])
+def test_a_quoted_header_with_another_delimiter_says_so(delimiter, mark, name, before, header):
+    if mark == ",":
+        header = header.replace(",", "")
+    found = read(
+        before + f"{header}\n1{{}}2\n".format(mark, mark).encode(), DelimitedText(delimiter, quoted=True)
+    )
+    fault = "the header has a fault: text behind a closing quote"
+    problem = f"{fault}, with {name} in it; if that is the delimiter, say so in stream.yaml (format)"
+    assert (found.problem, found.cuts) == (("object_malformed", problem), [])
+
+
+def test_a_fault_that_no_delimiter_mends_gets_no_such_advice():
+    assert read(b'"secret"s;v\n1;2').problem == (
+        "object_malformed",
+        "the header has a fault: text behind a closing quote",
+    )
+
+
+@pytest.mark.parametrize("record", [b"1,2\r3,4", b'1,"2\r",3', b"1,2,\r3"])
+@pytest.mark.parametrize("format", [DelimitedText(",", quoted=True), DelimitedText(",", quoted=False)])
+def test_a_record_too_wide_with_a_carriage_return_says_that_it_ends_no_line(record, format):
+    found = read(b"k,v\r\n" + record + b"\r\n", format)
+    assert found.faults == [(0, "columns", f"has {record.count(b',') + 1} columns, not 2{NO_LINE}")]
 
 
 def test_a_column_alone_may_be_called_anything_in_quotes():

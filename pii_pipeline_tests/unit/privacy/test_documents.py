@@ -982,7 +982,11 @@ def test_an_original_from_inside_a_document_is_found_in_a_kept_value_of_its_row_
 @pytest.mark.parametrize("card", [5111222233334444, 123456, -4711001])
 def test_a_whole_number_is_found_whatever_its_type(card):
     rule = "contains the original (treat it, or say keep: {allow: [original]})"
-    texts = [user(k=float(card), p=card), user(k=f"no. {abs(card)}", p=float(card)), user(k=card, p=str(abs(card)))]
+    texts = [
+        user(k=float(card), p=card),
+        user(k=f"no. {abs(card)}", p=float(card)),
+        user(k=card, p=str(abs(card))),
+    ]
     found = [f"contexts {ANY_USER} k: {rule} of contexts {ANY_USER} p (3 values)"]
     assert gate([*texts, user(k=1.5, p=1.5)], entities=KEPT) == found
 
