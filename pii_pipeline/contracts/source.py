@@ -218,6 +218,17 @@ _MENDS = {
     "namespace": "a lower-case word: customer",
 }
 
+_NOT_WHOLE = ("is not a whole number", "write one without quotes or a fraction")
+_NOT_A_NUMBER = ("is not a number", "write one without quotes")
+_NUMBERS = {
+    "greater_than_equal": ("is less than {}", "write at least {}"),
+    "less_than_equal": ("is more than {}", "write at most {}"),
+    "finite_number": ("is not a finite number", "write one that is"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _NOT_WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), _NOT_A_NUMBER),
+}
+"""What pydantic calls a wrong number → problem and mend; {} is the bound that it passes."""
+
 
 def _explain(
     error: ValidationError, model: type[BaseModel], data: Any
@@ -236,6 +247,10 @@ def _explain(
         elif detail["type"] == "value_error":
             problem, _, mend = str(detail.get("ctx", {})["error"]).partition("; ")
             yield location, problem, mend or "change it accordingly"
+        elif detail["type"] in _NUMBERS:
+            problem, mend = _NUMBERS[detail["type"]]
+            bound = next(iter(detail.get("ctx", {}).values()), None)
+            yield location, problem.format(bound), mend.format(bound)
         else:
             yield location, detail["msg"], _MENDS.get(last, "give it such a value")
 

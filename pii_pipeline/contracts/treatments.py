@@ -100,8 +100,9 @@ class Generalize(Treatment, frozen=True):
     """Bits that stay of an IPv6 address. Without it such an address becomes null."""
     date: Literal["hour", "day", "month", "year"] | None = None
     """The unit that stays, in UTC. Text is ISO 8601, also a year or month alone; a whole number is
-    milliseconds since 1970. What is no date of the years 1 to 9999, or does not tell the unit, is null."""
-    step: float | None = Field(default=None, gt=0)
+    milliseconds since 1970. What is no date of the years 1 to 9999, or does not tell the unit (a year its
+    month, a date its hour, a week its day), is null."""
+    step: float | None = Field(default=None, ge=1e-9, allow_inf_nan=False)
     """A number goes down to a multiple of this."""
 
     @model_validator(mode="after")

@@ -22,6 +22,9 @@ _DECIMAL = 1e12
 _INT64 = 2.0**63
 _CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}
 """Characters of ISO 8601 text up to and including the unit."""
+_TIME = re.compile("[0-9][Tt ][0-9]")
+_DAY_OF_WEEK = re.compile("[0-9]{4}(?:-W[0-9]{2}-[1-7]|W[0-9]{2}[1-7])(?![0-9])")
+"""What a week date begins with; without the last digit it is a whole week, and Python takes the Monday."""
 _YEAR_OR_MONTH = re.compile(r"[0-9]{4}(?:-[0-9]{2})?")
 _MILLISECONDS = pa.scalar(-62_135_596_800_000), pa.scalar(253_402_300_799_999)
 """The first and the last of the years 1 to 9999, which text can say too."""
@@ -50,9 +53,11 @@ def generalize_ip(text: str, treatment: Generalize) -> str | None:
 
 def generalize_date(text: str, unit: str) -> str | None:
     """An ISO 8601 date or time, in UTC, cut to hour, day, month or year; anything else becomes null, and so
-    does a year or month alone that does not tell the unit."""
+    does a year, month, week or date alone that does not tell the unit."""
     if _YEAR_OR_MONTH.fullmatch(text) and len(text) >= _CUT[unit]:
         text += "-01-01"[len(text) - _CUT["year"] :]
+    if (unit == "hour" and not _TIME.search(text)) or ("W" in text and not _DAY_OF_WEEK.match(text)):
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

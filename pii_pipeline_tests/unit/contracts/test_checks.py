@@ -327,7 +327,7 @@ def test_consent(tmp_path, consent):
             "consent: says nobody's consent — add `field:`, or `default: [1]` for consent of all",
         ),
         ("{type: granular, default: []}", "consent.default: Tuple should have at least 1 item"),
-        ("{type: granular, default: [-1]}", "consent.default[0]: Input should be greater than or equal to 0"),
+        ("{type: granular, default: [-1]}", "consent.default[0]: is less than 0 — write at least 0"),
         (
             "{type: granular, values: {a: [1]}}",
             "consent: `values` are of no field — add `field:`, the events' own",

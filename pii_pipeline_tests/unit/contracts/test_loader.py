@@ -141,7 +141,34 @@ def test_what_the_loader_fills_in_cannot_be_written(tmp_path, key):
         (
             "level: 2",
             "level: -2",
-            "10: fields.email.encrypt.level: Input should be greater than or equal to 0",
+            "10: fields.email.encrypt.level: is less than 0 — write at least 0",
+        ),
+        (
+            "premium: keep",
+            "session: {generalize: {ipv4_prefix: 33}}",
+            "11: fields.session.generalize.ipv4_prefix: is more than 32 — write at most 32",
+        ),
+        (
+            "premium: keep",
+            "session: {generalize: {ipv6_prefix: 4.5}}",
+            "11: fields.session.generalize.ipv6_prefix: is not a whole number — write one without quotes",
+        ),
+        *(
+            (
+                "premium: keep",
+                f"price: {{generalize: {{step: {step}}}}}",
+                f"fields.price.generalize.step: {said}",
+            )
+            for step, said in (
+                (".inf", "is not a finite number — write one that is"),
+                ("1e400", "is not a finite number — write one that is"),
+                ("'ten'", "is not a number — write one without quotes"),
+                (".nan", "is not a finite number — write one that is"),
+                ("1e-310", "is less than 1e-09 — write at least 1e-09"),
+                ("1.0e-10", "is less than 1e-09 — write at least 1e-09"),
+                ("0", "is less than 1e-09 — write at least 1e-09"),
+                ("-5", "is less than 1e-09 — write at least 1e-09"),
+            )
         ),
         (
             "premium: keep",
@@ -158,7 +185,7 @@ def test_what_the_loader_fills_in_cannot_be_written(tmp_path, key):
         ),
         ("key_field: session", "key_field: session\nmax_age: 0d", "6: max_age: not a duration"),
         ("key_field: session", "key_field: session\nmax_age: 9999999999d", "6: max_age: longer than"),
-        ("min: 0", "min: .inf", "13: validations[0].min: Input should be a finite number"),
+        ("min: 0", "min: .inf", "13: validations[0].min: is not a finite number"),
         (
             "min: 0",
             "min: 0, max: 1",

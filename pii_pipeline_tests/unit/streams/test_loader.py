@@ -191,9 +191,9 @@ def test_names(tmp_path, name):
         (
             "[team:web]",
             "[team:web]\nbad_event_threshold: 5",
-            "stream.yaml:3: bad_event_threshold: Input should be",
+            "stream.yaml:3: bad_event_threshold: is more than 1",
         ),
-        ("[team:web]", "[team:web]\nmax_record_bytes: 0", "stream.yaml:3: max_record_bytes: Input should be"),
+        ("[team:web]", "[team:web]\nmax_record_bytes: 0", "stream.yaml:3: max_record_bytes: is less than 1"),
         (
             "[team:web]",
             "[team:web]\ncontract: x",
@@ -251,7 +251,7 @@ def test_names(tmp_path, name):
         (
             "purposes: [2]",
             "purposes: [-1]",
-            "derived.marketing.consent.purposes[0]: Input should be greater than",
+            "derived.marketing.consent.purposes[0]: is less than 0",
         ),
         (
             "purposes: [2]",
