@@ -227,8 +227,8 @@ def _version(contract: Contract, known: Mapping[str, ActiveContract]) -> dict[st
 
 
 def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
-    """Every place that is treated by itself; of documents what is listed in them, and for the rest the
-    default."""
+    """Every place that is treated by itself; of documents what is listed in them, the schemas that a
+    criterion leaves readable, and for the rest the default."""
     for path, node, treatment in contract.treated():
         if not isinstance(treatment, SelfDescribing):
             yield _field(path, _type_text(node), treatment)
@@ -239,8 +239,7 @@ def _fields(contract: Contract) -> Iterator[dict[str, Any]]:
             "settings": {"unlisted": default.name},
         }
         for criterion, places in treatment.entities.items():
-            if not places:
-                yield _field(f"{path} {criterion}", "schema", Keep())
+            yield _field(f"{path} {criterion}", "schema", Keep())
             for inner, place in places.items():
                 yield _field(f"{path} {criterion} {inner}", "any", place)
 

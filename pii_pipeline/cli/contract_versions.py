@@ -59,7 +59,7 @@ def diff(old: str, new: str, as_json: bool) -> None:
     version has to be raised for that. Exit code 1 if a treatment got weaker or a column is gone or of another
     type.
 
-    \\b
+    \b
     Example:
       pii contract diff acme/webshop-click/1.0.0 acme/webshop-click/1.1.0
       pii contract diff streams/webshop/contract.yaml streams/webshop/contract-1.1.0.yaml --json
@@ -84,7 +84,7 @@ def promote(contract: str, as_json: bool) -> None:
     Edits the word behind `state:` in its file, if the checks for the next state pass. Where a stream has no
     `contract_field`, the version that was active until then is archived in the same step.
 
-    \\b
+    \b
     Example:
       pii contract promote acme/webshop-click/1.1.0
     """
@@ -127,7 +127,7 @@ def promote(contract: str, as_json: bool) -> None:
 def new_version(stream: str, part: Part, as_json: bool) -> None:
     """Copy STREAM's newest active contract and its schema to a draft with the next version, to be edited.
 
-    \\b
+    \b
     Example:
       pii contract new-version webshop --raise major
     """

@@ -18,6 +18,10 @@ def command() -> None:
 
     Every command that uses ledger or key store does that by itself. Where its user may not change tables,
     `pii db upgrade` does it, as a user who may.
+
+    \b
+    Example:
+      pii db status
     """
 
 

@@ -91,12 +91,20 @@ def _stream_folders(folders: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _contradictions(streams: Iterable[Stream]) -> Iterator[tuple[set[str], Problem]]:
-    """Versions that two streams have, and that say one thing in one and another in the other; and the names
-    of the two."""
-    first: dict[str, tuple[str, Contract]] = {}
-    for name, contract in ((stream.name, contract) for stream in streams for contract in stream.versions):
-        holder, other = first.setdefault(contract.contract, (name, contract))
-        if other.digest != contract.digest:
+    """Versions that say one thing in one stream and another in the other, and the names of the two; each
+    stream with the first that contradicts it."""
+    holders: dict[str, list[tuple[str, Contract]]] = {}
+    for stream in streams:
+        for contract in stream.versions:
+            holders.setdefault(contract.contract, []).append((stream.name, contract))
+    for held in holders.values():
+        pairs: dict[tuple[int, int], None] = {}
+        for number, (_, contract) in enumerate(held):
+            differing = (at for at, (_, other) in enumerate(held) if other.digest != contract.digest)
+            if (against := next(differing, None)) is not None:
+                pairs[min(number, against), max(number, against)] = None
+        for first, second in pairs:
+            (holder, other), (name, contract) = held[first], held[second]
             line = read_yaml(contract.file).line(("contract",))
             problem = f"{contract.contract} is also in {other.file}, and says something else there"
             mend = "give one of them another name or version"
@@ -118,8 +126,9 @@ def load_stream(folder: Path, states: Mapping[str, str] | None = None) -> Stream
     if problem := name_problem(folder.name):
         raise ConfigurationError([Problem(file, 1, "", problem, "rename the folder: webshop, web_shop_2")])
     if not file.is_file():
+        problem = "is no file" if file.exists() else "does not exist"
         mend = f"add it, or rename the folder to `_{folder.name}` if it is no stream"
-        raise ConfigurationError([Problem(file, 1, "", "does not exist", mend)])
+        raise ConfigurationError([Problem(file, 1, "", problem, mend)])
     source = read_yaml(file)
     settings = None
     names = source.data.get("contracts", [CONTRACT_FILE])

@@ -23,6 +23,9 @@ from pii_pipeline.streams.model import CONTRACT_FILE
 STATES = ("draft", "in_review", "approved", "active", "archived")
 """In the order in which a version goes through them."""
 
+_STAGED = ".pii-staged"
+"""Behind the hidden name under which a file's new text waits to take the old one's place."""
+
 _NAME = re.compile(r"(.+?)(?:-\d+\.\d+\.\d+)?((?:\.\D[^.]*)*)")
 
 Part = Literal["major", "minor", "patch"]
@@ -60,13 +63,18 @@ def listed_contracts(folders: Sequence[Path]) -> Iterator[Listed]:
 
 @contextmanager
 def turn(*folders: Path) -> Iterator[None]:
-    """One process after the other: no other one that asks for one of these folders goes on until the end."""
+    """One process after the other: no other one that asks for one of these folders goes on until the end.
+
+    So what has been staged there is of a process that was killed, and is removed.
+    """
     with ExitStack() as held:
         # In one order, so that two processes never wait for one another.
         for folder in sorted({folder.resolve() for folder in folders}):
             descriptor = os.open(folder, os.O_RDONLY)
             held.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for leftover in folder.glob(f".*{_STAGED}"):
+                leftover.unlink(missing_ok=True)
         yield
 
 
@@ -117,7 +125,8 @@ def new_version(stream: Path, part: Part) -> list[Path]:
     """Copies the newest active contract of a stream, and its schema, to a draft whose version is raised in
     `part`, and lists it; returns the files written.
 
-    Raises ConfigurationError if the stream does not load, or there is such a version or file already.
+    Killed in between, it leaves files that nothing names yet, and the same call again finishes it. Raises
+    ConfigurationError if the stream does not load, or there is such a version already, or another such file.
     """
     loaded = load_stream(stream)
     contract = loaded.contract
@@ -127,9 +136,6 @@ def new_version(stream: Path, part: Part) -> list[Path]:
     schema_file = _named(contract.file.parent / contract.schema_file, version)
     if reference in {other.contract for other in loaded.versions}:
         _refuse(contract, f"{reference} is there already")
-    for target in (file, schema_file):
-        if target.exists():
-            _refuse(contract, f"the file {target.name} is there already")
     said = {
         "contract": reference,
         "state": STATES[0],
@@ -141,8 +147,23 @@ def new_version(stream: Path, part: Part) -> list[Path]:
         file: with_values(contract.file, said),
         stream / STREAM_FILE: with_element(stream / STREAM_FILE, "contracts", listed, CONTRACT_FILE),
     }
+    named = _named_files(stream.parent)
+    for target in (file, schema_file):
+        if target.exists() and (target.resolve() in named or not _has_text(target, texts[target])):
+            _refuse(contract, f"the file {target.name} is there already")
     _write(texts)
     return list(texts)
+
+
+def _named_files(folder: Path) -> set[Path]:
+    """The contracts that streams in `folder` list, and the schemas that these name."""
+    contracts = [item.file for item in listed_contracts([folder])]
+    schemas = [file.parent / str(read_yaml(file).data.get("schema")) for file in contracts]
+    return {file.resolve() for file in (*contracts, *schemas)}
+
+
+def _has_text(file: Path, text: str) -> bool:
+    return file.is_file() and file.read_bytes() == text.encode()
 
 
 def _raised(version: tuple[int, int, int], part: Part) -> str:
@@ -163,7 +184,7 @@ def _named(file: Path, version: str) -> Path:
 
 def _refuse(contract: Contract, problem: str) -> None:
     line = read_yaml(contract.file).line(("contract",))
-    mend = "change that one, or raise another part of the version"
+    mend = "change or remove that one, or raise another part of the version"
     raise ConfigurationError([Problem(contract.file, line, "contract", problem, mend)])
 
 
@@ -174,7 +195,7 @@ def _write(texts: Mapping[Path, str]) -> None:
     try:
         for target, text in ((file.resolve(), text) for file, text in texts.items()):
             # Always called so: what a process that was killed has left there is written over.
-            staged[target] = target.with_name(f".{target.name}.tmp")
+            staged[target] = target.with_name(f".{target.name}{_STAGED}")
             with staged[target].open("wb") as sink:
                 if target.exists():
                     os.fchmod(sink.fileno(), stat.S_IMODE(target.stat().st_mode))

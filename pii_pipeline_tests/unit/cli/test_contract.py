@@ -152,6 +152,13 @@ def test_show_lists_what_is_listed_inside_documents_like_fields(pii: Pii, own_st
             "after_erasure": "noise",
         },
         {
+            "field": f"contexts {user}",
+            "type": "schema",
+            "treatment": "keep",
+            "settings": {},
+            "after_erasure": "still readable",
+        },
+        {
             "field": f"contexts {user} address/city",
             "type": "any",
             "treatment": "keep",

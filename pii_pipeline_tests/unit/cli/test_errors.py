@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from pii_pipeline.cli import land
 from pii_pipeline.cli.errors import failure_of
+from pii_pipeline.cli.group import cli
 from pii_pipeline.ledger import LeaseLost
 from pii_pipeline.settings import SettingError
 from pii_pipeline_tests.unit.cli.conftest import Pii
@@ -80,11 +83,23 @@ def test_a_database_that_is_down_is_a_failure_that_names_the_setting(
         assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["land", "run", "status", "query", "sample", "contract", "init"])
-def test_every_command_has_help_with_an_example(pii: Pii, command: str):
-    result = pii(command, "--help")
+def every_command(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words behind ``pii`` of every command, groups too."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_every_command_has_help_with_an_example(pii: Pii, command: tuple[str, ...]):
+    result = pii(*command, "--help")
     assert result.exit_code == 0
-    assert f"Example:\n    pii {command}" in result.output
+    assert f"    pii {' '.join(command)}" in result.output.partition("\n  Example:\n")[2]
+    assert "\\" not in result.output
+    assert "\b" not in result.output
 
 
 def test_unknown_commands_and_options(pii: Pii):

@@ -136,6 +136,13 @@ def test_a_folder_without_stream_file(tmp_path):
     assert problems_in(tmp_path) == [f"{tmp_path}/shop/stream.yaml:1: does not exist — {mend}"]
 
 
+def test_a_folder_that_is_called_like_the_stream_file(tmp_path):
+    (tmp_path / "shop" / "stream.yaml").mkdir(parents=True)
+    assert [problem.partition(" — ")[0] for problem in problems_in(tmp_path)] == [
+        f"{tmp_path}/shop/stream.yaml:1: is no file"
+    ]
+
+
 @pytest.mark.parametrize("name", ["Shop", "2shop", "web-shop", "shöp", "bad_events"])
 def test_names(tmp_path, name):
     make(tmp_path, name)
@@ -494,6 +501,18 @@ def test_one_contract_that_says_different_things_in_two_streams_is_refused(tmp_p
         f"{tmp_path}/clicks/contract.yaml, "
         "and says something else there — give one of them another name or version"
     ]
+
+
+@pytest.mark.parametrize("dropped", [{"clicks"}, {"logins"}, {"shop"}])
+def test_of_three_streams_with_one_contract_all_are_broken_whichever_contradicts(tmp_path, dropped):
+    for name in ("clicks", "logins", "shop"):
+        said = changed("premium: keep", "premium: drop") if name in dropped else CONTRACT
+        make(tmp_path, name, contract=said)
+    broken = load_streams([tmp_path]).broken
+    assert sorted(broken) == ["clicks", "logins", "shop"]
+    for name, problems in broken.items():
+        assert all(f"/{name}/contract.yaml" in str(problem) for problem in problems)
+        assert all("says something else there" in str(problem) for problem in problems)
 
 
 def test_one_version_cannot_be_two_contracts(tmp_path):

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -210,7 +212,7 @@ def test_of_two_files_none_is_changed_if_one_cannot_be_written(stream: Path, mon
     assert {file: file.read_bytes() for file in stream.iterdir()} == before
 
 
-def _promote_and_be_killed(stream: Path, replacements: int) -> None:
+def _be_killed(replacements: int, work: Callable[[], object]) -> None:
     """Ends the process by SIGKILL when so many files have got their new text."""
     left = iter(range(replacements))
     replace = Path.replace
@@ -221,7 +223,14 @@ def _promote_and_be_killed(stream: Path, replacements: int) -> None:
         return replace(self, target)
 
     Path.replace = replace_or_die  # type: ignore[method-assign]
-    promote(stream, "acme/shop/1.1.0")
+    work()
+
+
+def _exit_code_when_killed(replacements: int, work: Callable[[], object]) -> int | None:
+    process = multiprocessing.get_context("spawn").Process(target=_be_killed, args=(replacements, work))
+    process.start()
+    process.join(60)
+    return process.exitcode
 
 
 @pytest.mark.parametrize("replacements", [0, 1, 2])
@@ -231,11 +240,8 @@ def test_killed_while_one_version_follows_the_other_the_same_promotion_finishes_
     new_version(stream, "minor")
     promote(stream, "acme/shop/1.1.0")
     promote(stream, "acme/shop/1.1.0")
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=_promote_and_be_killed, args=(stream, replacements))
-    process.start()
-    process.join(60)
-    assert process.exitcode == (-signal.SIGKILL if replacements < 2 else 0)
+    work = partial(promote, stream, "acme/shop/1.1.0")
+    assert _exit_code_when_killed(replacements, work) == (-signal.SIGKILL if replacements < 2 else 0)
     found = states(stream)
     if replacements == 1:
         assert found == {"acme/shop/1.0.0": "archived", "acme/shop/1.1.0": "approved"}
@@ -249,6 +255,38 @@ def test_killed_while_one_version_follows_the_other_the_same_promotion_finishes_
     assert states(stream) == {"acme/shop/1.0.0": "archived", "acme/shop/1.1.0": "active"}
     assert load_stream(stream).contract.contract == "acme/shop/1.1.0"
     assert not [file for file in stream.iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.parametrize("replacements", [0, 1, 2])
+def test_killed_while_a_new_version_is_written_the_same_again_finishes_it(stream: Path, replacements: int):
+    work = partial(new_version, stream, "minor")
+    assert _exit_code_when_killed(replacements, work) == -signal.SIGKILL
+    assert [file for file in stream.iterdir() if file.name.startswith(".")]
+    assert [contract.contract for contract in load_stream(stream).versions] == ["acme/shop/1.0.0"]
+    with turn(stream):
+        assert not [file for file in stream.iterdir() if file.name.startswith(".")]
+        files = [file.name for file in new_version(stream, "minor")]
+    assert files == ["event-1.1.0.schema.json", "contract-1.1.0.yaml", "stream.yaml"]
+    assert [contract.contract for contract in load_stream(stream).versions] == [
+        "acme/shop/1.1.0",
+        "acme/shop/1.0.0",
+    ]
+
+
+def test_a_file_of_that_name_that_somebody_changed_or_that_a_contract_names_is_left_alone(stream: Path):
+    schema = stream / "event.schema.json"
+    left = stream / "event-1.1.0.schema.json"
+    left.write_text(schema.read_text() + " ")
+    with pytest.raises(ConfigurationError, match=r"the file event-1\.1\.0\.schema\.json is there already"):
+        new_version(stream, "minor")
+    left.write_bytes(schema.read_bytes())
+    other = stream.parent / "other"
+    write(other, changed("schema: event.schema.json", "schema: ../shop/event-1.1.0.schema.json"))
+    (other / "stream.yaml").write_text(STREAM)
+    with pytest.raises(ConfigurationError, match=r"the file event-1\.1\.0\.schema\.json is there already"):
+        new_version(stream, "minor")
+    (other / "stream.yaml").unlink()
+    assert new_version(stream, "minor")[0] == left
 
 
 def _wait_for_turn(folder: Path, started, done) -> None:
