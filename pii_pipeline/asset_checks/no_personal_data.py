@@ -30,12 +30,16 @@ def no_personal_data_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 
 def no_personal_data_result(asset: dg.AssetKey, leaks: Sequence[Leak]) -> dg.AssetCheckResult:
     """The gate's verdict on what this run made: columns, rules and counts, never a value."""
-    rows = [(leak.column, leak.rule, leak.other, leak.count) for leak in leaks]
+    said = "The batch was not committed: " + "; ".join(map(str, leaks)) if leaks else None
+    if any(leak.mended_in_contract for leak in leaks):
+        mend = f"pii contract new-version {asset.path[0]}"
+        said = f"{said} — in a new version of the contract, since this one is in use: {mend}"
+    rows = [(leak.place, leak.rule, leak.other, leak.count) for leak in leaks]
     metadata = {"leaks": table(("column", "rule", "original of", "values"), rows)} if leaks else {}
     return dg.AssetCheckResult(
         check_name=NAME,
         asset_key=asset,
         passed=not leaks,
-        description="The batch was not committed: " + "; ".join(map(str, leaks)) if leaks else None,
+        description=said,
         metadata=metadata,
     )

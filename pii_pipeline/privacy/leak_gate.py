@@ -26,7 +26,7 @@ from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.documents import Look, as_treated, to_search
 from pii_pipeline.privacy.encodings import HEX_DIGITS, flat, hex_digits
 from pii_pipeline.privacy.nested import leaves, plain
-from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan
+from pii_pipeline.privacy.plan import UNLISTED, UNLISTED_VALUES, Leaf, Plan
 from pii_pipeline.privacy.sealer import Index
 
 # Tink's prefix byte 0x01 makes every ciphertext begin with "A"; 5 + 16 bytes are the shortest there is.
@@ -36,7 +36,8 @@ _SHORTEST_ORIGINAL = 4
 _SHORTEST_NUMBER = 6
 _WHOLE_WORD_BELOW = 8
 _NEVER = np.iinfo(np.int64).max
-_ORIGINAL = "contains the original (treat it, or say keep: {allow: [original]})"
+_MEND = "treat it, or say keep: {allow: "
+_ORIGINAL = f"contains the original ({_MEND}[original]}})"
 
 # Cursors of one in-memory database, one per search: opening a database costs far more than a search.
 _DUCKDB = duckdb.connect(config={"threads": 1, "temp_directory": ""})
@@ -58,7 +59,18 @@ class Leak:
     def __str__(self) -> str:
         about = f" of {self.other}" if self.other else ""
         values = "value" if self.count == 1 else "values"
-        return f"{self.column}: {self.rule}{about} ({self.count} {values})"
+        return f"{self.place}: {self.rule}{about} ({self.count} {values})"
+
+    @property
+    def place(self) -> str:
+        """The column, in words where it is what nobody listed inside documents."""
+        field, unlisted, _ = self.column.partition(UNLISTED_VALUES)
+        return f"{field}, what the contract does not list (default)" if unlisted else self.column
+
+    @property
+    def mended_in_contract(self) -> bool:
+        """Whether what the rule advises is a change of the contract."""
+        return _MEND in self.rule
 
 
 class LeakError(Exception):
@@ -166,7 +178,7 @@ def detector_leaks(leaf: Leaf, values: pa.Array) -> list[Leak]:
     if not pa.types.is_string(texts.type):
         return []
     return [
-        Leak(leaf.path, f"looks like {name}; treat it, or say keep: {{allow: [{name}]}}", count)
+        Leak(leaf.path, f"looks like {name}; {_MEND}[{name}]}}", count)
         for name, count in detect(texts, leaf.treatment.allow).items()
     ]
 

@@ -89,6 +89,9 @@ KEY_LINK = "_key_link"
 SUBJECT_TOKEN = "_subject_token"
 CONSENT = "_consent"
 ID_REUSED = "_event_id_reused"
+UNLISTED_VALUES = " $unlisted"
+"""Behind a field of documents: all values there that the contract does not list."""
+
 UNLISTED = "_unlisted"
 
 
@@ -204,7 +207,7 @@ def _document(path: str, treatment: SelfDescribing, default: Treatment) -> Docum
         # Where `*` stands for vendor or name, a word of them may be in another field, and nobody could say
         # `allow` here.
         schemas=Leaf(f"{path} $schema", any_value, Keep(allow=("original",)), explicit=True, inside=True),
-        unlisted=Leaf(f"{path} $unlisted", any_value, default, explicit=False, inside=True),
+        unlisted=Leaf(f"{path}{UNLISTED_VALUES}", any_value, default, explicit=False, inside=True),
         names=Leaf(f"{path} $names", any_value, Pseudonymize(), explicit=False, inside=True),
     )
 

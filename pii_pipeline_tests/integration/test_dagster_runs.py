@@ -125,6 +125,9 @@ def test_a_leak_is_refused_before_it_is_committed_and_stops_no_other_stream(
     (failed,) = run.failed_checks
     assert (failed.asset, failed.check) == ("alpha/pseudonymized_events", "no_personal_data")
     assert "page: looks like email" in failed.reason
+    assert failed.reason.endswith(
+        " — in a new version of the contract, since this one is in use: pii contract new-version alpha"
+    )
     assert run.failed_steps == (), "the step failed because of the check, which is told already"
     assert set(run.not_made) == assets_of("alpha", *DOWNSTREAM)
     assert committed(installation, "alpha") == {"validated_events"}

@@ -958,7 +958,8 @@ def test_kept_values_and_names_inside_documents_are_looked_at():
     ]
     assert gate([user(k=["x", {"john@acme.com": "john@acme.com"}])], entities=KEPT) == []
     assert gate([user(k={"john@acme.com": 1})], default="keep") == [
-        "contexts $unlisted: looks like email; treat it, or say keep: {allow: [email]} (1 value)"
+        "contexts, what the contract does not list (default): "
+        "looks like email; treat it, or say keep: {allow: [email]} (1 value)"
     ]
     for number in (4111111111111111, 4111111111111111.0, -4111111111111111, -4111111111111111.0):
         assert gate([user(k=[1.5, number])], entities=KEPT) == [
@@ -1036,14 +1037,26 @@ def test_rows_stay_in_order_whoever_owns_their_documents():
         (user(clear="a" * 64), "contexts $names: not in the form of pseudonymize"),
         (user(k="x") | {"clear": None}, "contexts $names: not in the form of pseudonymize"),
         (user(k={"clear": None}), "contexts $names: not in the form of pseudonymize"),
-        (user(k=["a" * 64, {"a" * 64: "clear"}]), "contexts $unlisted: not in the form of pseudonymize"),
-        (user(k=["clear", {}]), "contexts $unlisted: not in the form of pseudonymize"),
-        (entity(CONTEXTS, ["clear"]), "contexts $unlisted: not in the form of pseudonymize"),
+        (
+            user(k=["a" * 64, {"a" * 64: "clear"}]),
+            "contexts, what the contract does not list (default): not in the form of pseudonymize",
+        ),
+        (
+            user(k=["clear", {}]),
+            "contexts, what the contract does not list (default): not in the form of pseudonymize",
+        ),
+        (
+            entity(CONTEXTS, ["clear"]),
+            "contexts, what the contract does not list (default): not in the form of pseudonymize",
+        ),
         (entity(CONTEXTS, [entity("clear", None)]), "contexts $names: not in the form of pseudonymize"),
         (entity(CONTEXTS, [entity(ORDER, None)]), "contexts $names: not in the form of pseudonymize"),
         (entity(ORDER, []), "contexts $names: not in the form of pseudonymize"),
-        ("clear", "contexts $unlisted: not in the form of pseudonymize"),
-        ({"clear": 1}, "contexts $unlisted: not in the form of pseudonymize"),
+        ("clear", "contexts, what the contract does not list (default): not in the form of pseudonymize"),
+        (
+            {"clear": 1},
+            "contexts, what the contract does not list (default): not in the form of pseudonymize",
+        ),
     ],
 )
 def test_what_is_not_treated_is_found_and_never_shown(output, found):
