@@ -33,6 +33,8 @@ SLICE = 5_000
 _TRIES = 50
 _DEEPEST = 8  # optional parts of a schema that contains itself end here
 _PEOPLE = 50
+_NONE_LEFT = "what else is asked of it leaves none"
+_SHORT = 8  # letters of a text that is no word
 _WORDS = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "grove", "harbour", "indigo", "juniper")
 _PRIVATE_WORDS = ("anchor", "beacon", "castle", "dragon", "falcon", "garnet", "hazel", "ivory", "jasper")
 
@@ -69,9 +71,10 @@ def generate_generic(
             record = maker.event(end - span * (1 - number / events))
             for error in valid.iter_errors(writer.as_read(record)):
                 # The schema asks for something that this module does not know: the place says what.
-                raise UnsatisfiableError(
-                    "/".join(map(str, error.instance_path)), f"`{error.schema_path[-1]}`"
-                )
+                path, demand = "/".join(map(str, error.instance_path)), str(error.schema_path[-1])
+                if demand in ("enum", "const"):
+                    raise UnsatisfiableError(path, f"`{demand}`", _NONE_LEFT)
+                raise UnsatisfiableError(path, f"`{demand}`")
             broken = breaker.broken(record) if spoils.random() < bad else None
             records.append(record if broken is None else broken)
         planted.records += count
@@ -172,12 +175,12 @@ class _Maker:
             return written(self.moment, self.contract, text)
         if path == self.id_field:
             if not text:
-                return self.random.getrandbits(52)
-            unique = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
-            return unique if self._fits(unique, schema, path) else None
+                return self._fitting([self.random.getrandbits(52)], schema, path)
+            unique = uuid.UUID(int=self.random.getrandbits(128), version=4)
+            return self._fitting([str(unique), self._cut(unique.hex, schema, path)], schema, path)
         if path == self.key_field and text:
-            key = f"key-{self.random.randrange(self.keys)}"
-            return key if self._fits(key, schema, path) else None
+            key = self.random.randrange(self.keys)
+            return self._fitting([f"key-{key}", self._cut(str(key), schema, path)], schema, path)
         if path == self.consent and self.words_of_consent and text:
             word = self.random.choice(self.words_of_consent)
             return word if self._fits(word, schema, path) else None
@@ -252,9 +255,10 @@ class _Maker:
         else:
             yield f"{self.random.choice(_WORDS)} {self.random.choice(_WORDS)}"
             yield self.random.choice(_WORDS)
-        low = max([schema.get("minLength", 0), *_all(self.rules.get(path, []), "min_length")])
-        if low < 100_000:
-            yield "".join(self.random.choices(string.ascii_lowercase, k=int(low)))
+        low, high = self._lengths(schema, path)
+        for size in (max(low, min(high, _SHORT)), low):
+            if size < 100_000:
+                yield "".join(self.random.choices(string.ascii_lowercase, k=int(size)))
         for pattern in self._patterns(schema, path):
             try:
                 make = compile_pattern(pattern)
@@ -296,21 +300,38 @@ class _Maker:
         ]
 
     def _fits(self, value: Any, schema: dict[str, Any], path: str) -> bool:
+        listed = [schema["enum"]] if "enum" in schema else []
+        listed += [[schema["const"]]] if "const" in schema else []
+        if any(value not in allowed for allowed in (*listed, *_all(self.rules.get(path, []), "enum"))):
+            return False
         if not isinstance(value, str):
             return True
-        if not self.writer.can_hold(value):
-            return False
-        rules = self.rules.get(path, [])
-        low = max([schema.get("minLength", 0), int(self._is_needed(path)), *_all(rules, "min_length")])
-        high = min([schema.get("maxLength", math.inf), *_all(rules, "max_length")])
-        if not low <= len(value) <= high:
+        low, high = self._lengths(schema, path)
+        if not self.writer.can_hold(value) or not low <= len(value) <= high:
             return False
         return all(re.search(pattern, value) for pattern in self._patterns(schema, path))
+
+    def _lengths(self, schema: dict[str, Any], path: str) -> tuple[int, float]:
+        """The least and the greatest length of a text."""
+        rules = self.rules.get(path, [])
+        low = max([schema.get("minLength", 0), int(self._is_needed(path)), *_all(rules, "min_length")])
+        return int(low), min([schema.get("maxLength", math.inf), *_all(rules, "max_length")])
+
+    def _cut(self, text: str, schema: dict[str, Any], path: str) -> str:
+        """The end of `text`, with zeros before it where it is too short."""
+        low, high = self._lengths(schema, path)
+        return text.zfill(low)[-int(min(high, low + len(text))) :]
+
+    def _fitting(self, values: Sequence[Any], schema: dict[str, Any], path: str) -> Any:
+        """The first of `values` that fits, or None."""
+        return next((value for value in values if self._fits(value, schema, path)), None)
 
     def _first_fit(self, values: Any, schema: dict[str, Any], path: str) -> Any:
         for value in values:
             if self._fits(value, schema, path):
                 return value
+        if "enum" in schema or "const" in schema:
+            raise UnsatisfiableError(path, "`enum` or `const`", _NONE_LEFT)
         raise UnsatisfiableError(path, "its pattern, length and characters together")
 
 

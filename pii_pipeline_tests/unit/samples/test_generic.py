@@ -127,11 +127,54 @@ def test_consent_is_said_in_the_words_of_the_contract(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("who", "pattern"),
+    [
+        ({"type": "string", "enum": ["only"]}, "only"),
+        ({"type": "string", "enum": ["x", "y", ""], "minLength": 1}, "x|y"),
+        ({"const": "me"}, "me"),
+        ({"type": "string", "maxLength": 1}, "[0-9]"),
+        ({"type": "string", "maxLength": 5}, "key-[0-9]|[0-9]{1,5}"),
+        ({"type": "string", "minLength": 20, "maxLength": 20}, "0{17,}[0-9]+"),
+        ({"type": ["string", "null"], "maxLength": 3}, "[0-9]{1,3}"),
+    ],
+)
+def test_a_key_is_what_its_schema_lists_or_as_short_as_it_asks(
+    tmp_path: Path, who: dict, pattern: str
+) -> None:
+    contract = make_contract(tmp_path, {"at": {"type": "string"}, "who": who}, ["at", "who"])
+    keys = [event["who"] for event in made(contract)]
+    assert all(re.fullmatch(pattern, key) for key in keys)
+    assert len(set(keys)) > 5 or "enum" in who or "const" in who
+
+
+def test_an_event_id_and_other_texts_are_as_short_as_their_schema_asks(tmp_path: Path) -> None:
+    properties = {
+        "at": {"type": "string"},
+        "who": {"type": "string"},
+        "id": {"type": "string", "maxLength": 12},
+        "note": {"type": "string", "maxLength": 3},
+        "mark": {"type": "string", "maxLength": 1},
+        "kind": {"type": "string", "enum": ["a", "b"], "maxLength": 1},
+    }
+    rules = "event_id_field: id\nvalidations: [{field: mark, not_empty: true}, {field: kind, enum: [b]}]"
+    events = made(make_contract(tmp_path, properties, list(properties), rules))
+    assert len({event["id"] for event in events}) == len(events)
+    assert {len(event["id"]) for event in events} == {12}
+    assert {len(event["note"]) for event in events} == {3}
+    assert {len(event["mark"]) for event in events} == {1}
+    assert {event["kind"] for event in events} == {"b"}
+
+
+@pytest.mark.parametrize(
     ("schema", "demand"),
     [
         ({"type": "string", "pattern": "^(?=x)y"}, "pattern"),
         ({"type": "integer", "minimum": 9, "maximum": 3}, "least and greatest"),
         ({"type": "string", "not": {"type": "string"}}, "not"),
+        (
+            {"type": "string", "enum": ["a"], "const": "b"},
+            "`enum` or `const`; what else is asked of it leaves none",
+        ),
     ],
 )
 def test_what_cannot_be_made_is_said_with_the_field(tmp_path: Path, schema: dict, demand: str) -> None:
