@@ -32,7 +32,8 @@ def bad_event_rate_check(stream: Stream) -> dg.AssetChecksDefinition:
         counts = numbers(layer.counts) if layer else {}
         records, bad = counts.get("records", 0), counts.get("bad", 0)
         passed = stream.tolerates(records, bad)
-        excess = f"{bad} of {records} records are bad, more than {threshold:.1%}"
+        are = "record is" if records == 1 else "records are"
+        excess = f"{bad} of {records} {are} bad, more than {threshold:.1%}"
         return dg.AssetCheckResult(
             passed=passed,
             description=None if passed else excess,

@@ -192,10 +192,11 @@ def _place_and_speed(report: HourReport) -> str:
 
 def _records(report: HourReport) -> str:
     validated, lake = VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS
+    records, duplicates = report.count(validated, "records"), report.count(validated, "duplicate")
     lines = [
-        (report.count(validated, "records"), "records"),
+        (records, "record" if records == 1 else "records"),
         (report.count(validated, "validated"), "validated"),
-        (report.count(validated, "duplicate"), "duplicates"),
+        (duplicates, "duplicate" if duplicates == 1 else "duplicates"),
         (report.count(lake, "pseudonymized"), "pseudonymized"),
     ]
     return _lines(

@@ -77,7 +77,7 @@ def _few_values(contract: Contract, leaf: _Leaf, compiled: CompiledSchema) -> st
         counts += [len(rule.enum) for rule in rules if rule.enum is not None]
         counts += [len(part["enum"])] if "enum" in part else [1] if "const" in part else []
     if counts and min(counts) <= FEW_VALUES:
-        return f"takes only {min(counts)} values"
+        return "takes only 1 value" if min(counts) == 1 else f"takes only {min(counts)} values"
     return "its name promises few values" if takes_few_values(leaf.path) else ""
 
 
