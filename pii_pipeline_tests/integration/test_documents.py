@@ -259,6 +259,9 @@ def test_a_salt_that_one_stream_lacks_keeps_no_other_from_being_run(
         (other / "contract.yaml").read_text().replace("{pseudonymize: {hash: SHA-256}}", "pseudonymize")
     )
     (other / "contract.yaml").write_text(contract.replace("tests/web/", "tests/other/"))
+    broken = tmp_path / "streams" / "broken"
+    shutil.copytree(tmp_path / "streams" / "web", broken)
+    (broken / "stream.yaml").write_text("description: Two mistakes.\nowner: x\ncontract: y\n")
     installation = opened(environment)
     land(installation)
     data = b"".join(json.dumps(event).encode() + b"\n" for event in EVENTS)
@@ -266,8 +269,13 @@ def test_a_salt_that_one_stream_lacks_keeps_no_other_from_being_run(
 
     done = run_of(environment, None)
     assert done.returncode == 1
-    assert done.stderr.startswith("pii: web: a contract has `hash`, and no salt is known")
-    assert done.stdout.splitlines()[-1] == "1 hour, 0 of them up to date already, 1 stream failed"
+    assert [line.partition(": ")[2].partition(":")[0] for line in done.stderr.splitlines()] == [
+        "broken",
+        "broken",
+        "web",
+    ]
+    assert "\npii: web: a contract has `hash`, and no salt is known" in done.stderr
+    assert done.stdout.splitlines()[-1] == "1 hour, 0 of them up to date already, 2 streams failed"
     assert installation.ledger.hours("web") == []
     made = installation.ledger.contents("other", HOUR).sealed
     assert len(made) == 1

@@ -154,6 +154,15 @@ def test_status_adds_up(pii: Pii, storage: Path):
         assert text in table
 
 
+def test_one_record_is_one_record(pii: Pii):
+    pii("sample", "logins", "--events", 1, "--end", "2026-01-15T11:00", "--land")
+    with installation() as opened:
+        stream = opened.streams["logins"]
+        seal_hour(opened, stream, HOUR)
+        validate_hour(opened, stream, HOUR)
+    assert " 1 record " in pii("status").stdout
+
+
 @pytest.mark.usefixtures("logins")
 def test_status_tells_what_is_not_made(pii: Pii):
     pii("sample", "logins", "--seed", 2, "--end", "2026-01-15T11:00", "--land")

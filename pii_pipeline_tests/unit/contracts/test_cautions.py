@@ -38,7 +38,7 @@ def test_keep_as_default(tmp_path):
         ("subscribed", {"type": "boolean"}, "a boolean takes two values"),
         ("size", {"enum": ["S", "M", "L"]}, "takes only 3 values"),
         ("size", {"type": "string", "enum": [str(n) for n in range(50)]}, "takes only 50 values"),
-        ("size", {"const": "S"}, "takes only 1 value:"),
+        ("size", {"const": "S"}, "takes only 1 value"),
         ("country", {"type": "string"}, "its name promises few values"),
         ("billingCountry", {"type": "string"}, "its name promises few values"),
         ("birth_date", {"type": "string"}, "its name promises few values"),
