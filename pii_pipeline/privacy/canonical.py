@@ -33,12 +33,12 @@ def number_text(value: float | int) -> str:
 
 
 def whole_text(value: float | int, least: int = 0) -> str | None:
-    """The digits of a whole number whose size is at least `least`, without its sign; None of any other, and
-    of doubles beyond 64 bits."""
+    """The text of a whole number whose size is at least `least`; None of any other, and of doubles beyond 64
+    bits."""
     size = abs(value)
     if size < least or (type(value) is float and not (size < 2**63 and value.is_integer())):
         return None
-    return str(int(size))
+    return str(int(value))
 
 
 def whole_texts(values: pa.Array, least: int = 0) -> pa.Array:
@@ -47,11 +47,11 @@ def whole_texts(values: pa.Array, least: int = 0) -> pa.Array:
         if least:
             long = pc.or_(pc.greater_equal(values, least), pc.less_equal(values, -least))
             values = pc.if_else(long, values, pa.scalar(None, values.type))
-        return pc.ascii_ltrim(values.cast(pa.string()), "-")
+        return values.cast(pa.string())
     numbers = values.to_numpy(zero_copy_only=False)  # null is NaN, of which nothing below is true
     size = np.abs(numbers)
     whole = (size >= least) & (size < 2**63) & (np.floor(size) == size)
-    return pa.array(np.where(whole, size, 0).astype(np.int64), mask=~whole).cast(pa.string())
+    return pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole).cast(pa.string())
 
 
 def scalar_text(value: Any) -> str:

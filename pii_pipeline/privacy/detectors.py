@@ -31,8 +31,8 @@ _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _IPV6 = re.compile(r"(?<![\w:])[0-9A-Fa-f:]{2,39}(?![\w:])")
 # 00 in the middle of grouped digits is no international prefix.
 _PHONE = re.compile(r"(?<![\w+])(?:\+ ?|(?<!\w )00)[1-9][\d ().\-/]{6,20}(?!\w)")
-# Where a card number became a double, it ends in .0.
-_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?:\.0+)?(?![\w.-])")
+# Where a card number became a number, it may have a sign, and as a double it ends in .0.
+_CARD = re.compile(r"(?:(?<![\w.-])|(?<=\A-))\d(?:[ -]?\d){12,18}(?:\.0+)?(?![\w.-])")
 _ISSUER = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d)\d{12}|35\d{14}"
 )

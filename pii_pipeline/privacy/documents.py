@@ -67,8 +67,10 @@ def as_treated(leaf: Leaf, values: list[Any]) -> pa.Array:
 
 
 def to_search(leaf: Leaf, values: list[Any]) -> pa.Array:
-    """Originals that might be found elsewhere: text, and whole numbers that are long enough to tell."""
-    return pa.array([_looked_at(value, TELLING_NUMBER) for value in values], pa.string())
+    """Originals that might be found elsewhere: text, and whole numbers that are long enough to tell, without
+    their sign."""
+    sizes = (abs(value) if type(value) in (int, float) else value for value in values)
+    return pa.array([_looked_at(value, TELLING_NUMBER) for value in sizes], pa.string())
 
 
 def _text(value: Any) -> str | None:

@@ -251,6 +251,10 @@ class _Texts:
             return self
         return _Texts(pc.ascii_trim_whitespace(self.values), self.code)
 
+    def unsigned(self) -> _Texts:
+        """Of numbers: a text that has the digits has the number, whatever stands before them."""
+        return _Texts(pc.ascii_ltrim(self.values, "-"), self.code)
+
     def sizes(self) -> Index:
         """In bytes, because counting characters would cost as much as all the rest of the gate; 0 of null."""
         sizes = np.diff(flat(self.values)[0]).astype(np.int64)
@@ -265,12 +269,17 @@ class _Texts:
         return pc.ascii_lower(self.values if everything else self.values.take(pa.array(positions)))
 
 
+def _holds_numbers(column: pa.Array) -> bool:
+    kind = column.type.value_type if isinstance(column, pa.DictionaryArray) else column.type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
 def _few_digits(values: pa.Array) -> bool:
     """Whether these are whole numbers shorter, as text, than any original that is looked for."""
     if not pa.types.is_integer(values.type):
         return False
     span = pc.min_max(values).as_py()
-    return span["min"] is None or (span["min"] > -1000 and span["max"] < 1000)
+    return span["min"] is None or (span["min"] > -100 and span["max"] < 1000)
 
 
 def _one_per_row(at: Index, rows: Index) -> bool:
@@ -284,7 +293,7 @@ def _same_row_leaks(kept: list[_Column], identifying: list[_Column], rows: Index
         if not _few_digits(values) and (text := _Texts.of(values)) is not None
     ]
     needles = [
-        (leaf, text.trimmed(), at)
+        (leaf, text.unsigned() if _holds_numbers(values) else text.trimmed(), at)
         for leaf, values, at in identifying
         if (text := _Texts.of(values)) is not None
     ]
