@@ -13,7 +13,8 @@ import signal
 import sys
 import time
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from examples.live.processes import Ended, Processes, guarded_processes
 from examples.live.services import database_folder, start_dagster, start_storage
@@ -50,8 +51,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="send for so long, and end when all has arrived")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON in the end")
     asked = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
+    _on_signals(_stop)
     folder = project_root() / "var" / "live" / str(os.getpid())
     folder.mkdir(parents=True, mode=0o700)
     out = sys.stderr if asked.json else sys.stdout
@@ -68,11 +68,17 @@ def main() -> int:
     return 0
 
 
+def _on_signals(handler: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
 def _stop(_number: int, _frame: object) -> None:
+    _on_signals(signal.SIG_IGN)  # to be impatient does not help: everything is being ended
     raise Stopped
 
 
-def _show(processes: Processes, database: Any, seconds: float | None, out: Any) -> dict[str, Any]:
+def _show(processes: Processes, database: Path, seconds: float | None, out: TextIO) -> dict[str, Any]:
     """Until it is over; the figures."""
     started = time.monotonic()
     live = start_storage(processes, database)
@@ -131,11 +137,24 @@ def _line(seconds: float, seen: Seen, watcher: Watcher) -> str:
 
 
 def _latency(latency: Latency) -> str:
-    return "–" if latency.median is None else f"{latency.median:.1f}/{latency.p99:.1f} s"
+    return "-" if latency.median is None else f"{latency.median:.1f}/{latency.p99:.1f} s"
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    return json.dumps(figures, indent=2)
+    lake, table = figures["put_to_lake"], figures["sent_to_user_logins"]
+    lines = [
+        "sent {clicks_sent:,} clicks and {log_ins_sent:,} log-ins; {lake_rows:,} rows are in the lake, "
+        "{table_rows:,} in user_logins; {runs_done:,} runs, {runs_failed:,} more failed".format(**figures)
+    ]
+    for what, unit, latency in (
+        ("PUT to the lake", "objects", lake),
+        ("SQS to user_logins", "log-ins", table),
+    ):
+        if latency["number"]:
+            lines.append("{}: median {median} s, p99 {p99} s ({number:,} {})".format(what, unit, **latency))
+    if not figures["complete"]:
+        lines.append("without what was still on its way")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Ends every process of its process group, and removes their folders, as soon as whoever started it is gone.
+"""Ends every process of its process group, and removes their folders, as soon as who started it is gone.
 
-Whoever that is holds the other end of standard input. However it ends, killed or not, that end is closed then.
+That one holds the other end of standard input. However it ends, killed or not, that end is closed then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import psutil
 
 STEPS = ((signal.SIGTERM, 6.0), (signal.SIGINT, 3.0), (signal.SIGKILL, 3.0))
-"""Signals, and the seconds that processes get to end by each. By SIGINT PostgreSQL stops waiting for clients."""
+"""Signals, and the seconds to end in after each. By SIGINT PostgreSQL waits for its clients no longer."""
 
 
 def alive(group: int) -> list[int]:

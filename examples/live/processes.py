@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -92,8 +91,6 @@ def guarded_processes(folder: Path, *others: Path) -> Iterator[Processes]:
     try:
         yield processes
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # to be impatient does not help
         guard.stdin.close()
         while guard.poll() is None:
             processes.reap()

