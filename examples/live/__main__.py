@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -85,33 +86,31 @@ def _show(processes: Processes, database: Path, seconds: float | None, out: Text
     session = aws_session()
     streams = Installation(read_settings({})).streams
     trickle = Trickle(session, live.aws, streams["webshop"], streams["logins"])
-    watcher = Watcher(live, session, trickle)
     trickle.start()  # before anybody watches: then there is something to see at once
     address = start_dagster(processes, live)
     print(f"{address} is the UI; Ctrl-C ends it all.", file=out, flush=True)
-    until = float("inf") if seconds is None else time.monotonic() + seconds
-    first_row = None
+    watcher = Watcher(live, session, trickle)
     seen = watcher.look()
+    until = float("inf") if seconds is None else time.monotonic() + seconds
     try:
-        line = 0
-        while time.monotonic() < until or (time.monotonic() < until + LATE_SECONDS and not watcher.has_all()):
-            if time.monotonic() >= until:
-                trickle.stop()
-            processes.check()
-            if trickle.error:
-                raise trickle.error
-            seen = watcher.look()
-            if first_row is None and seen.table_rows:
-                first_row = round(time.monotonic() - started, 1)
+        for line in count():
             if line % _LINES == 0:
                 print("".join(f"{name:>{width}}" for name, width in _COLUMNS), file=out)
             print(_line(time.monotonic() - started, seen, watcher), file=out, flush=True)
-            line += 1
             time.sleep(LOOK_SECONDS)
+            processes.check()
+            trickle.check()
+            if time.monotonic() > until:
+                trickle.stop()
+            seen = watcher.look()
+            late = time.monotonic() - until
+            if late > LATE_SECONDS or (late > 0 and watcher.has_all()):
+                break
     except Stopped:
         print(file=out)
+    first = watcher.first_row
     return {
-        "seconds_to_first_row_of_user_logins": first_row,
+        "seconds_to_first_row_of_user_logins": None if first is None else round(first - started, 1),
         "put_to_lake": asdict(watcher.clicks),
         "sent_to_user_logins": asdict(watcher.log_ins),
         "complete": watcher.has_all(),

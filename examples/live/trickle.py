@@ -28,7 +28,7 @@ class Trickle(threading.Thread):
         super().__init__(name="trickle", daemon=True)
         self.put_at: dict[str, datetime] = {}
         self.clicks = self.log_ins = 0
-        self.error: Exception | None = None
+        self._error: Exception | None = None
         self._s3, self._sqs = (session.client(name, endpoint_url=endpoint) for name in ("s3", "sqs"))
         self._webshop, self._logins = webshop, logins
         self._stopped = threading.Event()
@@ -38,11 +38,16 @@ class Trickle(threading.Thread):
         self._stopped.set()
         self.join()
 
+    def check(self) -> None:
+        """Raises what has kept it from sending."""
+        if self._error is not None:
+            raise self._error
+
     def run(self) -> None:
         try:
             self._send()
-        except Exception as error:  # noqa: BLE001 - told where it is looked at
-            self.error = error
+        except Exception as error:  # noqa: BLE001 - raised by `check`
+            self._error = error
 
     def _send(self) -> None:
         queue = self._sqs.get_queue_url(QueueName="logins")["QueueUrl"]

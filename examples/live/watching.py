@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median, quantiles
@@ -76,7 +77,10 @@ class Latency:
 
 class Watcher:
     """Looks at what there is. Remembers of each object of clicks, and of each log-in, how long it took from
-    when it was sent until its batch was committed: to the lake, or to the table."""
+    when it was sent until its batch was committed: to the lake, or to the table.
+
+    first_row: when (`time.monotonic`) a row was first seen in the table
+    """
 
     def __init__(self, live: Live, session: boto3.Session, trickle: Trickle) -> None:
         self._databases = {
@@ -90,6 +94,7 @@ class Watcher:
         self._clicks: dict[str, float] = {}
         self._log_ins: dict[str, float] = {}
         self._drained: set[str] = set()
+        self.first_row: float | None = None
 
     def look(self) -> Seen:
         """What there is now."""
@@ -142,7 +147,10 @@ class Watcher:
     def _table_rows(self) -> int:
         if self._number("warehouse", "SELECT count(*) FROM pg_class WHERE relname = 'user_logins'") == 0:
             return 0
-        return self._number("warehouse", "SELECT count(*) FROM user_logins")
+        rows = self._number("warehouse", "SELECT count(*) FROM user_logins")
+        if rows and self.first_row is None:
+            self.first_row = time.monotonic()
+        return rows
 
     def _number(self, database: str, sql: str, *values: str) -> int:
         return int(self._ask(database, sql, *values)[0][0])

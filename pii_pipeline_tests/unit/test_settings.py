@@ -101,7 +101,9 @@ def test_the_longest_duration_can_be_counted_back_from_the_first_hour() -> None:
 @pytest.mark.parametrize("variable", ["PII_WORKERS", "PII_SENSOR_SECONDS"])
 @pytest.mark.parametrize("value", ["0", "-1", "2.5", "many", "²"])
 def test_a_number_is_whole_and_above_zero(variable: str, value: str) -> None:
-    with pytest.raises(SettingError, match=f"{variable}: not a whole number above zero — say .*, or unset it"):
+    with pytest.raises(
+        SettingError, match=f"{variable}: not a whole number above zero — say .*, or unset it"
+    ):
         read_settings({variable: value})
 
 
