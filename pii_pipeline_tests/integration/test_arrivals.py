@@ -170,7 +170,7 @@ def test_one_run_is_asked_for_each_hour_and_never_for_a_file(
     assert nothing.skip_message == "nothing new among 4 objects"
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "STARTING"])
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING"])
 def test_a_run_that_has_not_begun_is_not_asked_for_again(
     installation: Installation, instance: dg.DagsterInstance, status: str
 ) -> None:
