@@ -1,7 +1,7 @@
 # The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test screenshots lint docs lock clean
+.PHONY: help install run ui live test screenshots lint docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +23,7 @@ export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
 help:
 	@echo "make run      install, generate sample events, land and process them, print a table"
 	@echo "make ui       open the Dagster UI on the same data, at http://127.0.0.1:$(PORT)"
+	@echo "make live     PostgreSQL, an AWS emulator, Dagster's daemon and UI, and events that keep coming"
 	@echo "make test     install what tests need and run all of them"
 	@echo "make screenshots  take the documentation's pictures again (needs Chromium)"
 	@echo "make lint     check style, types and the layering of imports"
@@ -76,6 +77,10 @@ ui: $(VENV)/installed
 	@umask 077 && $(BIN)/python -c 'from pii_pipeline import runs, settings; runs.prepare_dagster_home(settings.read_settings())'
 	@echo "http://127.0.0.1:$(PORT)"
 	@umask 077 && PYTHONWARNINGS=ignore::FutureWarning $(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
+
+# Ctrl-C ends it, and everything it started. `make live ARGS='--seconds 60'` ends by itself.
+live: $(VENV)/installed-dev
+	@$(BIN)/python -m examples.live $(ARGS)
 
 test: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)

@@ -30,18 +30,20 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     """
     streams, broken = installation.streams.values(), installation.streams.broken
     warehouse = installation.warehouse.kind
+    settings = installation.settings
+    seconds = settings.sensor_seconds
     job, compaction, retention, ages = process_events(), compact_files(), apply_retention(), report_key_ages()
     drain = drain_queue()
     queues = [
-        queue_sensor(stream, drain, on=installation.settings.zones["landing"].startswith("s3://"))
+        queue_sensor(stream, drain, seconds, on=settings.zones["landing"].startswith("s3://"))
         for stream in streams
         if stream.source is not None
     ]
-    notifications = installation.settings.landing_notifications
+    notifications = settings.landing_notifications
     landing = (
-        [notification_sensor(installation.streams, notifications, job)]
+        [notification_sensor(installation.streams, notifications, job, seconds)]
         if notifications
-        else [landing_sensor(stream, job) for stream in streams]
+        else [landing_sensor(stream, job, seconds) for stream in streams]
     )
     with warnings.catch_warnings():
         # Partitioned checks and mapping over assets are a preview in this Dagster, code references a beta; it

@@ -14,7 +14,11 @@ DRAIN_TAG = "pii/drain"
 """Run tag: the stream whose queue the run drains. Of these there is one at a time."""
 
 _PARTITION_TAG = "dagster/partition"
-_NOT_BEGUN = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+_NOT_BEGUN = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,  # its process is; it has looked at nothing yet
+]
 
 
 def hour_request(stream: Stream, hour: str, run_key: str | None = None) -> dg.RunRequest:

@@ -6,6 +6,7 @@
 | ``PII_LANDING_URI`` | a zone elsewhere; also ``…RESTRICTED…``, ``…LAKE…``, ``…CONSENTED…`` | below it |
 | ``PII_S3_SSE_KMS_KEY_ID`` | of the key that S3 encrypts with | none: what the bucket does |
 | ``PII_LANDING_NOTIFICATIONS`` | SQS queue of S3's notifications of what lands | none: landing is listed |
+| ``PII_SENSOR_SECONDS`` | how often sensors look | 30 |
 | ``PII_DATABASE_URL`` | ledger and key store; PostgreSQL or a SQLite file | SQLite, ``var/pii.db`` |
 | ``PII_KEY_ENCRYPTION_KEY`` | ``file:PATH``, made on first run; ``aws-kms://KEY`` | below ``var/keys`` |
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
@@ -48,6 +49,7 @@ class Settings:
     zones: Mapping[str, str]
     s3_sse_kms_key_id: str | None
     landing_notifications: str | None
+    sensor_seconds: int
     database_url: str = field(repr=False)
     key_encryption_key: str
     pseudonym_secret: str | None = field(repr=False)
@@ -78,13 +80,16 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         zones=zones,
         s3_sse_kms_key_id=_kms_key(env.get("PII_S3_SSE_KMS_KEY_ID")),
         landing_notifications=_queue(env.get("PII_LANDING_NOTIFICATIONS"), zones["landing"]),
+        sensor_seconds=_number(
+            "PII_SENSOR_SECONDS", env.get("PII_SENSOR_SECONDS"), 30, "every how many seconds sensors look"
+        ),
         database_url=env.get("PII_DATABASE_URL", f"sqlite:///{var / 'pii.db'}"),
         key_encryption_key=env.get("PII_KEY_ENCRYPTION_KEY", f"file:{var / 'keys' / 'key-encryption-key'}"),
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
-        workers=_workers(env.get("PII_WORKERS")),
+        workers=_number("PII_WORKERS", env.get("PII_WORKERS"), os.cpu_count() or 1, "how many cores to use"),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),
     )
 
@@ -133,11 +138,9 @@ def _folders(value: str | None, default: Path) -> tuple[Path, ...]:
     return folders
 
 
-def _workers(value: str | None) -> int:
+def _number(variable: str, value: str | None, default: int, meaning: str) -> int:
     if value is None:
-        return os.cpu_count() or 1
+        return default
     if not (value.isascii() and value.isdecimal()) or int(value) < 1:
-        raise SettingError(
-            "PII_WORKERS", "not a whole number above zero", "say how many cores to use, or unset it"
-        )
+        raise SettingError(variable, "not a whole number above zero", f"say {meaning}, or unset it")
     return int(value)

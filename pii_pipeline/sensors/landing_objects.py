@@ -18,8 +18,6 @@ from pii_pipeline.requests import hour_request, queued_hours
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
-INTERVAL_SECONDS = 30
-
 LOOKING_SECONDS = 12
 """How long a tick looks; the daemon gives it 60 in all. What is not seen now is seen next time."""
 
@@ -27,14 +25,14 @@ HOURS_AT_ONCE = 24
 """Runs of a stream asked for in one tick; an old landing zone may have thousands of hours."""
 
 
-def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """The sensor `<stream>_landing_objects`, which lists."""
+def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition, seconds: int) -> dg.SensorDefinition:
+    """The sensor `<stream>_landing_objects`, which lists every so many `seconds`."""
 
     @dg.sensor(
         name=f"{stream.name}_landing_objects",
         description=f"Asks for a run of every hour in which objects of {stream.name} have landed.",
         job=job,
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def landing(
@@ -54,15 +52,16 @@ def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition) -> dg.S
 
 
 def notification_sensor(
-    streams: Mapping[str, Stream], queue: str, job: dg.UnresolvedAssetJobDefinition
+    streams: Mapping[str, Stream], queue: str, job: dg.UnresolvedAssetJobDefinition, seconds: int
 ) -> dg.SensorDefinition:
-    """The sensor `landing_notifications`, which reads what S3 tells of a bucket that is too large to list."""
+    """The sensor `landing_notifications`, which reads what S3 tells of a bucket that is too large to list,
+    every so many `seconds`."""
 
     @dg.sensor(
         name="landing_notifications",
         description="Asks for a run of every hour of which S3 tells that objects have landed.",
         job=job,
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def told(

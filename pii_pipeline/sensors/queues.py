@@ -10,8 +10,6 @@ from pii_pipeline.requests import DRAIN_TAG, STREAM_TAG
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
-INTERVAL_SECONDS = 30
-
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -21,8 +19,9 @@ _UNDER_WAY = [
 ]
 
 
-def queue_sensor(stream: Stream, job: dg.JobDefinition, on: bool) -> dg.SensorDefinition:
-    """The sensor `<stream>_queue`; unless `on`, it is switched off until somebody switches it on.
+def queue_sensor(stream: Stream, job: dg.JobDefinition, seconds: int, on: bool) -> dg.SensorDefinition:
+    """The sensor `<stream>_queue`, which looks every so many `seconds`; unless `on`, it is switched off until
+    somebody switches it on.
 
     A drain that is under way is let finish. That saves a run which would do nothing; what keeps two drains of
     a queue apart is their lease.
@@ -32,7 +31,7 @@ def queue_sensor(stream: Stream, job: dg.JobDefinition, on: bool) -> dg.SensorDe
         name=f"{stream.name}_queue",
         description=f"Asks for a drain of the queue of {stream.name} when messages wait in it.",
         job=job,
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:

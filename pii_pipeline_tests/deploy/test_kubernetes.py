@@ -46,8 +46,10 @@ def _camel_word(word: str) -> str:
 def test_the_queue_is_that_of_dagster_yaml() -> None:
     runs = instance()["concurrency"]["runs"]
     coordinator = values()["dagsterDaemon"]["runCoordinator"]
-    assert coordinator["config"] == {coordinator["type"][0].lower() + coordinator["type"][1:]: _camel(runs)}
-    assert coordinator["type"] == instance()["run_coordinator"]["class"]
+    ours = instance()["run_coordinator"]
+    said = _camel({**ours["config"], **runs})
+    assert coordinator["config"] == {coordinator["type"][0].lower() + coordinator["type"][1:]: said}
+    assert coordinator["type"] == ours["class"]
 
 
 def test_the_rest_is_that_of_dagster_yaml() -> None:

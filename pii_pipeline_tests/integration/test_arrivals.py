@@ -170,17 +170,20 @@ def test_one_run_is_asked_for_each_hour_and_never_for_a_file(
     assert nothing.skip_message == "nothing new among 4 objects"
 
 
-def test_a_queued_run_is_not_asked_for_again(
-    installation: Installation, instance: dg.DagsterInstance
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING"])
+def test_a_run_that_has_not_begun_is_not_asked_for_again(
+    installation: Installation, instance: dg.DagsterInstance, status: str
 ) -> None:
     land_events(installation, "alpha", GOOD)
     (request,) = tick(installation, instance).run_requests
     job = build(installation).resolve_job_def(PROCESS_EVENTS)
-    instance.create_run_for_job(
-        job, status=dg.DagsterRunStatus.NOT_STARTED, tags={**request.tags, "dagster/partition": PARTITION}
+    run = instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus(status), tags={**request.tags, "dagster/partition": PARTITION}
     )
     land_events(installation, "alpha", GOOD[:1], "b.json")
     assert tick(installation, instance).run_requests == []
+    instance.delete_run(run.run_id)
+    assert len(tick(installation, instance).run_requests) == 1
 
 
 def test_a_tick_that_fails_says_no_value(

@@ -96,3 +96,17 @@ def test_secrets_are_read_and_never_shown(tmp_path: Path) -> None:
 def test_the_longest_duration_can_be_counted_back_from_the_first_hour() -> None:
     first = datetime.fromisoformat(f"{FIRST_HOUR}:00+00:00")
     assert hour_of(first - LONGEST) < hour_of(first - timedelta(days=1)) < FIRST_HOUR
+
+
+@pytest.mark.parametrize("variable", ["PII_WORKERS", "PII_SENSOR_SECONDS"])
+@pytest.mark.parametrize("value", ["0", "-1", "2.5", "many", "²"])
+def test_a_number_is_whole_and_above_zero(variable: str, value: str) -> None:
+    with pytest.raises(
+        SettingError, match=f"{variable}: not a whole number above zero — say .*, or unset it"
+    ):
+        read_settings({variable: value})
+
+
+def test_sensors_look_every_half_minute_unless_told_otherwise() -> None:
+    assert read_settings({}).sensor_seconds == 30
+    assert read_settings({"PII_SENSOR_SECONDS": "5"}).sensor_seconds == 5

@@ -151,3 +151,12 @@ def test_a_table_says_where_it_is_and_what_each_column_comes_from(
     assert said["create_date"] == ["Written as `date`.", f"{origin} `_event_time`"]
     assert columns["masked_ip"].tags == {"treatment": "pseudonymize", "personal_data": "pseudonymized"}
     assert "s3cret" not in repr(table.metadata) + repr(table.description)
+
+
+def test_sensors_look_as_often_as_the_environment_says(tmp_path: Path) -> None:
+    environment = {"PII_STREAMS_DIR": str(STREAMS), "PII_SENSOR_SECONDS": "7"}
+    sensors = build(Installation(read_settings(environment, tmp_path))).get_repository_def().sensor_defs
+    assert len(sensors) == 5 and {sensor.minimum_interval_seconds for sensor in sensors} == {7}
+    told = {**environment, "PII_STORAGE_URI": "s3://shop", "PII_LANDING_NOTIFICATIONS": "landed"}
+    sensors = build(Installation(read_settings(told, tmp_path))).get_repository_def().sensor_defs
+    assert len(sensors) == 2 and {sensor.minimum_interval_seconds for sensor in sensors} == {7}
