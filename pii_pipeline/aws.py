@@ -19,6 +19,8 @@ ATTEMPTS = 10
 """Per call. With boto3's growing pauses that is about a minute of throttling, or twelve seconds of faults."""
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
+_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -82,6 +84,29 @@ def client(service: str, resource: str = "") -> Any:
         return call(session.client, service, config=config)
     except ValueError:
         raise AwsError("refused", "ValueError", "boto3 does not take its settings: look at AWS_…") from None
+
+
+def ask_for_whole_answers(client: Any, attempts: int) -> None:
+    """Has `client` ask again, `attempts` times in all, when an answer breaks off.
+
+    Of services that speak JSON botocore takes half an answer for a whole one that says nothing, so that a
+    queue is empty, or all was deleted. What never comes whole is `botocore.exceptions.IncompleteReadError`.
+    """
+    from botocore.exceptions import IncompleteReadError
+
+    def ask_again(response: Any, attempts: int, **_: Any) -> float | None:
+        if response is None:
+            return None
+        answer, _parsed = response
+        length = answer.headers.get("content-length", "")
+        if not length.isdecimal() or len(answer.content) >= int(length):
+            return None
+        if attempts >= most:
+            raise IncompleteReadError(actual_bytes=len(answer.content), expected_bytes=length)
+        return min(_PAUSE * 2**attempts, _LONGEST_PAUSE)
+
+    most, service = attempts, client.meta.service_model.service_id.hyphenize()
+    client.meta.events.register(f"needs-retry.{service}", ask_again)
 
 
 def call(operation: Callable[..., R], *arguments: Any, **named: Any) -> R:

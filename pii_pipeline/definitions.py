@@ -69,7 +69,10 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
             # A step costs 0.1 s so, and 3 s in a process of its own; parallelism lives inside the steps.
             executor=dg.in_process_executor,
         )
-        return definitions.map_asset_specs(func=house_policy)
+        definitions = definitions.map_asset_specs(func=house_policy)
+        # Sensors get their jobs only now, with such a warning for each. Dagster keeps what comes of it.
+        definitions.get_repository_def()
+        return definitions
 
 
 @dg.definitions

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache, partial
 from itertools import chain
@@ -28,7 +28,7 @@ import obstore
 import pyarrow as pa
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from obstore.exceptions import GenericError, InvalidPathError
+from obstore.exceptions import BaseError, GenericError, InvalidPathError
 from obstore.store import S3Store
 from pyarrow import fs
 
@@ -194,7 +194,8 @@ class S3Prefix:
                 yield sink, hidden
             output.complete()
         except BaseException as error:
-            writer.__exit__(type(error), error, error.__traceback__)
+            with suppress(BaseError, OSError):  # it is closed already, or cannot be given up either
+                writer.__exit__(type(error), error, error.__traceback__)
             raise
 
     def publish(self, hidden: str, path: str) -> None:
@@ -309,7 +310,7 @@ class _Output:
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")  # Arrow's buffers say that their bytes have a sign
-        with self._typed():
+        with self._typed(), _writers_errors():
             self._writer.write(view)
         self._position += len(view)
         return len(view)
@@ -324,8 +325,17 @@ class _Output:
         """The upload is completed by who opened it, if nothing went wrong."""
 
     def complete(self) -> None:
-        with self._typed():
+        with self._typed(), _writers_errors():
             self._writer.close()
+
+
+@contextmanager
+def _writers_errors() -> Iterator[None]:
+    """obstore's writers raise as OSError what everything else of it raises as errors of its own."""
+    try:
+        yield
+    except OSError as error:
+        raise GenericError(str(error)) from None
 
 
 _NOTHING_TO_RANGE_OVER = re.compile(r"status code: 416|NotPartial")

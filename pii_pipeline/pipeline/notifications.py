@@ -21,6 +21,7 @@ from pii_pipeline.queues import AT_ONCE, Queue, open_queue
 
 _VISIBILITY_SECONDS = 60
 _LONG_POLL_SECONDS = 1
+_MOST_BYTES = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +80,31 @@ def created(body: str) -> list[Created] | None:
             return []
         records = [item for item in said["Records"] if item["eventName"].startswith("ObjectCreated:")]
         return [_of_record(item) for item in records]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _of_record(item: Mapping[str, Any]) -> Created:
     made = item["s3"]["object"]
-    uri = f"s3://{item['s3']['bucket']['name']}/{unquote_plus(made['key'])}"
-    return Created(uri, int(made["size"]), made["eTag"], datetime.fromisoformat(item["eventTime"]))
+    key = unquote_plus(made["key"], errors="strict")
+    return _created(item["s3"]["bucket"]["name"], key, made["size"], made["eTag"], item["eventTime"])
 
 
 def _of_event_bridge(said: Mapping[str, Any]) -> Created:
     made = said["detail"]["object"]
-    uri = f"s3://{said['detail']['bucket']['name']}/{made['key']}"
-    return Created(uri, int(made["size"]), made["etag"], datetime.fromisoformat(said["time"]))
+    return _created(said["detail"]["bucket"]["name"], made["key"], made["size"], made["etag"], said["time"])
+
+
+def _created(bucket: str, key: str, size: int, etag: str, moment: str) -> Created:
+    """Raises ValueError for what S3 never says: what no database takes would be in the way of all others."""
+    at = datetime.fromisoformat(moment)
+    texts = isinstance(bucket, str) and isinstance(key, str) and isinstance(etag, str)
+    if not texts or not isinstance(size, int) or not 0 <= size <= _MOST_BYTES or at.tzinfo is None:
+        raise ValueError("no object")
+    if "\0" in key + etag:
+        raise ValueError("no text")
+    (key + etag).encode()  # half of a surrogate pair is none either
+    return Created(f"s3://{bucket}/{key}", size, etag, at)
 
 
 def _enter(installation: Installation, found: Sequence[Created]) -> int:
@@ -103,9 +115,10 @@ def _enter(installation: Installation, found: Sequence[Created]) -> int:
         if not item.uri.startswith(root):
             continue
         path = item.uri.removeprefix(root)
-        stream, _, name = path.partition("/")
-        info = ObjectInfo(name.rpartition("/")[2], path, item.uri, item.size, item.at, item.etag)
-        if info.name and not info.hidden:
+        stream, _, inside = path.partition("/")
+        info = ObjectInfo(path.rpartition("/")[2], path, item.uri, item.size, item.at, item.etag)
+        marks_folder = not info.size and not info.name
+        if inside and not marks_folder and not info.hidden:
             streams.setdefault(stream, []).append(info)
     known = installation.streams
     return sum(enter(installation, known[name], infos) for name, infos in streams.items() if name in known)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pii_pipeline.aws import ask_for_whole_answers
 from pii_pipeline.queues.errors import typed_errors
 
 AT_ONCE = 10
@@ -132,6 +133,7 @@ def open_queue(place: str, connections: int, longest_wait: int) -> Queue:
     )
     with typed_errors(name, "GetQueueUrl"):
         client = boto3.Session().client("sqs", config=config)
+        ask_for_whole_answers(client, _TRIES)
         url = place if "/" in place else client.get_queue_url(QueueName=place)["QueueUrl"]
     return Queue(name, url, client)
 

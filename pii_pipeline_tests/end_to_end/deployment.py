@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pii_pipeline.settings import project_root
+import boto3
+
+from pii_pipeline.settings import ZONES, project_root
+from pii_pipeline_tests.aws import make_bucket
 
 HOUR = "2026-11-22T10"
 
@@ -123,3 +126,32 @@ class Deployment:
                 database.execute(f"DELETE FROM {table}")
         database.close()
         return Deployment(folder)
+
+
+class S3Deployment(Deployment):
+    """Each zone is a bucket; `client` sees them as they are, also where the deployment meets faults."""
+
+    def __init__(self, folder: Path, session: boto3.Session, endpoint: str):
+        super().__init__(folder)
+        del self.environment["PII_STORAGE_URI"]
+        for zone in ZONES:
+            self.environment[f"PII_{zone.upper()}_URI"] = make_bucket(session, f"acme-{zone}") + "/pii"
+        self.client = session.client("s3", endpoint_url=endpoint)
+
+    def objects(self, *zones: str) -> dict[str, str]:
+        """Zone and key → when it was written, to the second, and its ETag."""
+        return {
+            f"{zone}/{found['Key']}": f"{found['LastModified']} {found['ETag']}"
+            for zone in zones
+            for found in self.client.list_objects_v2(Bucket=f"acme-{zone}").get("Contents", ())
+        }
+
+    def files(self, zone: str) -> dict[str, bytes]:
+        """Key → content of every object of a zone."""
+        bucket = f"acme-{zone}"
+        return {
+            name.partition("/")[2]: self.client.get_object(Bucket=bucket, Key=name.partition("/")[2])[
+                "Body"
+            ].read()
+            for name in self.objects(zone)
+        }

@@ -3,9 +3,7 @@
 import gzip
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 
-import boto3
 import pyarrow.parquet as pq
 import zstandard
 from pyarrow import fs
@@ -14,40 +12,11 @@ from pii_pipeline.samples.generate import generate
 from pii_pipeline.samples.planted import Planted
 from pii_pipeline.settings import ZONES, project_root
 from pii_pipeline.streams.loader import load_streams
-from pii_pipeline_tests.aws import REGION, make_bucket
-from pii_pipeline_tests.end_to_end.deployment import HOUR, Deployment
+from pii_pipeline_tests.aws import REGION
+from pii_pipeline_tests.end_to_end.deployment import HOUR, S3Deployment
 
 END = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 WRITTEN = ("restricted", "lake", "consented")
-
-
-class S3Deployment(Deployment):
-    """Each zone is a bucket; `client` sees them as they are, also where the deployment meets faults."""
-
-    def __init__(self, folder: Path, session: boto3.Session, endpoint: str):
-        super().__init__(folder)
-        del self.environment["PII_STORAGE_URI"]
-        for zone in ZONES:
-            self.environment[f"PII_{zone.upper()}_URI"] = make_bucket(session, f"acme-{zone}") + "/pii"
-        self.client = session.client("s3", endpoint_url=endpoint)
-
-    def objects(self, *zones: str) -> dict[str, str]:
-        """Zone and key → when it was written, to the second, and its ETag."""
-        return {
-            f"{zone}/{found['Key']}": f"{found['LastModified']} {found['ETag']}"
-            for zone in zones
-            for found in self.client.list_objects_v2(Bucket=f"acme-{zone}").get("Contents", ())
-        }
-
-    def files(self, zone: str) -> dict[str, bytes]:
-        """Key → content of every object of a zone."""
-        bucket = f"acme-{zone}"
-        return {
-            name.partition("/")[2]: self.client.get_object(Bucket=bucket, Key=name.partition("/")[2])[
-                "Body"
-            ].read()
-            for name in self.objects(zone)
-        }
 
 
 def clicks(events, seed, planted=None):

@@ -79,6 +79,39 @@ def test_zones_are_where_they_are_said_to_be(key: str, tmp_path: Path) -> None:
     assert settings.s3_sse_kms_key_id == key
 
 
+@pytest.mark.parametrize(
+    "queue", ["acme-landing_1", "https://sqs.eu-central-1.amazonaws.com/111122223333/acme-landing"]
+)
+def test_notifications_of_what_lands_take_the_place_of_listing(queue: str, tmp_path: Path) -> None:
+    given = {"PII_LANDING_URI": "s3://acme-landing", "PII_LANDING_NOTIFICATIONS": queue}
+    assert read_settings(given, tmp_path).landing_notifications == queue
+    for none in ({}, {"PII_LANDING_NOTIFICATIONS": ""}):
+        assert read_settings(none, tmp_path).landing_notifications is None
+
+
+@pytest.mark.parametrize(
+    "queue",
+    ["acme.fifo", "a b", "a" * 81, "sqs://acme", "https://", "https://acme", "arn:aws:sqs:eu-west-1:1:acme"],
+)
+def test_a_queue_of_notifications_that_cannot_be_meant(queue: str, tmp_path: Path) -> None:
+    given = {"PII_STORAGE_URI": "s3://acme/pii", "PII_LANDING_NOTIFICATIONS": queue}
+    with pytest.raises(SettingError) as caught:
+        read_settings(given, tmp_path)
+    assert str(caught.value) == (
+        "PII_LANDING_NOTIFICATIONS: no queue's name or URL"
+        " — write the name of a standard queue, or its https://… URL"
+    )
+
+
+def test_a_folder_sends_no_notifications(tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"PII_LANDING_NOTIFICATIONS": "acme-landing"}, tmp_path)
+    assert str(caught.value) == (
+        "PII_LANDING_NOTIFICATIONS: there are no notifications of a landing zone that is not on S3"
+        " — unset it, or set PII_LANDING_URI to s3://…"
+    )
+
+
 def test_an_error_survives_pickling() -> None:
     error = SettingError("PII_WORKERS", "not a number", "unset it")
     assert str(error) == "PII_WORKERS: not a number — unset it"

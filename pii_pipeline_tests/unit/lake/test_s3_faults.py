@@ -170,6 +170,19 @@ def test_credentials_that_expire_are_named_at_once(zone, faulty_aws, operation):
     assert rule.met <= 4, "what is refused is not asked for again and again"
 
 
+@pytest.mark.parametrize("fault", ["expired", "denied"])
+@pytest.mark.parametrize(
+    ("data", "after"), [(b"1", 0), (LARGE, 0), (LARGE * 3, 1)], ids=["one", "parts", "last"]
+)
+def test_a_file_that_cannot_be_written_names_why(zone, faulty_aws, monkeypatch, fault, data, after):
+    monkeypatch.setattr(s3, "PART_BYTES", PART_BYTES)
+    faulty_aws.fail(fault, method="PUT", after=after)
+    said = "the credentials have expired" if fault == "expired" else "PutObject is denied"
+    with pytest.raises(StorageDenied, match=f"s3://{BUCKET}: {said}"), hidden_output(zone, "a") as (sink, _):
+        sink.write(data)
+    assert list(zone.storage.list("")) == []
+
+
 @pytest.mark.parametrize(
     ("operation", "permission"),
     [
