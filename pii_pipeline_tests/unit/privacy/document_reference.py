@@ -209,7 +209,8 @@ class Reference:
             return None if value is None else Sealed(place.treatment.level, self.bound(place), value)
         if isinstance(place.treatment, Drop) and not (deeper and isinstance(value, dict | list)):
             return GONE
-        if isinstance(value, dict | list) and deeper and not hides(place.treatment):
+        hidden = any(not isinstance(listed[other].treatment, Keep) for other in deeper)
+        if isinstance(value, dict | list) and hidden and not hides(place.treatment):
             shapes = {list if other[len(way)] is None else dict for other in deeper}
             if type(value) not in shapes:
                 return None  # what the places below are to hide would be read in it
