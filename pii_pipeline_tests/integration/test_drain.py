@@ -367,7 +367,7 @@ def test_a_queue_is_drained_by_one_at_a_time(deployment: Deployment, aws: boto3.
     Queue(aws).send([login(1)])
     installation = opened(deployment)
     with installation.ledger.named_lease("drain logins"):
-        with pytest.raises(LeaseHeld, match="logins queue is held by"):
+        with pytest.raises(LeaseHeld, match="drain logins is held by"):
             drain(installation, installation.streams["logins"])
         deployment.pii("drain", "logins", code=1)
     assert drain(installation, installation.streams["logins"]).messages == 1
