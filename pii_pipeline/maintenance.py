@@ -23,11 +23,19 @@ _AGE = "keys", "destroyed", "oldest_days", "newest_days"
 @dg.op(name="retain", description="Deletes what is older than its stream keeps it; the lake is not touched.")
 def _retain(context: dg.OpExecutionContext, installation: dg.ResourceParam[Installation]) -> None:
     at = datetime.now(UTC)
-    done = guarded(lambda: [retain(installation, stream, at) for stream in installation.streams.values()])
+    done: list[Retained] = []
+    problems: list[str] = []
+    for stream in installation.streams.values():
+        try:
+            done.append(guarded(lambda stream=stream: retain(installation, stream, at)))
+        except dg.Failure as failure:  # no stream keeps for longer because another cannot be looked at
+            problems.append(f"{stream.name}: {failure.description}")
     busy = sorted(f"{item.stream} {hour}" for item in done for hour in item.busy)
     context.add_output_metadata(
         {"deleted": _deleted(done), "kept": _kept(done), "busy": ", ".join(busy) or "no hour"}
     )
+    if problems:
+        raise dg.Failure("; ".join(problems), allow_retries=False)
 
 
 def apply_retention() -> dg.JobDefinition:

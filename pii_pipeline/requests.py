@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import dagster as dg
 
+from pii_pipeline.ledger import Waiting
 from pii_pipeline.partitions import partition_of_hour
 from pii_pipeline.streams.model import LAYERS, Stream
 
@@ -13,6 +17,13 @@ STREAM_TAG = "pii/stream"
 DRAIN_TAG = "pii/drain"
 """Run tag: the stream whose queue the run drains. Of these there is one at a time."""
 
+_WAITING_TAG = "pii/waiting"
+"""Run tag: which objects were waiting when the run was asked for."""
+
+ATTEMPTS = 3
+"""Runs for the same objects. Where they fail, others have their turn; the schedules go on with those."""
+
+_RECENT_RUNS = 1_000
 _PARTITION_TAG = "dagster/partition"
 _NOT_BEGUN = [
     dg.DagsterRunStatus.QUEUED,
@@ -32,6 +43,29 @@ def hour_request(stream: Stream, hour: str, run_key: str | None = None) -> dg.Ru
             dg.AssetKey([stream.name, name]) for name in (*LAYERS, *stream.derived, *stream.warehouse)
         ],
     )
+
+
+def requests_for(
+    instance: dg.DagsterInstance, stream: Stream, hours: Sequence[Waiting]
+) -> list[dg.RunRequest]:
+    """A run for each of these hours, but where one has not begun, which will take whatever is there when it
+    does; where one for the same objects is at work; or where some for them have failed."""
+    queued = queued_hours(instance, stream.name)
+    tried: Counter[tuple[str | None, str | None]] = Counter()
+    at_work = set()
+    for run in instance.get_runs(dg.RunsFilter(tags={STREAM_TAG: stream.name}), limit=_RECENT_RUNS):
+        about = run.tags.get(_PARTITION_TAG), run.tags.get(_WAITING_TAG)
+        tried[about] += 1
+        if not run.is_finished:
+            at_work.add(about)
+    asked = []
+    for item in hours:
+        about = partition_of_hour(item.hour), item.digest
+        if about[0] not in queued and about not in at_work and tried[about] < ATTEMPTS:
+            key = f"{stream.name} {item.hour} {item.digest} {tried[about]}"
+            request = hour_request(stream, item.hour, key)
+            asked.append(request._replace(tags={**request.tags, _WAITING_TAG: item.digest}))
+    return asked
 
 
 def queued_hours(instance: dg.DagsterInstance, stream: str) -> set[str]:

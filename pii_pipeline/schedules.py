@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
@@ -9,14 +10,21 @@ import dagster as dg
 
 from pii_pipeline.hours import hour_of
 from pii_pipeline.partitions import partition_of_hour
-from pii_pipeline.pipeline.arrivals import Listing, notice, unfinished
+from pii_pipeline.pipeline.arrivals import look_again, unfinished
 from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.pipeline.landing import FIRST_HOUR
 from pii_pipeline.requests import hour_request, queued_hours
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
-WITHIN = timedelta(days=1)
-"""How long an hour that failed is tried again."""
+HOURS = 24
+"""How long an hour that failed is tried again every hour."""
+
+EVERYTHING_AT = 4
+"""The hour (UTC) of the day in which all of them are."""
+
+LOOKING_SECONDS = 25
+"""How long an evaluation looks at what has landed; Dagster gives it 60 in all."""
 
 
 def daily_compaction(job: dg.JobDefinition) -> dg.ScheduleDefinition:
@@ -34,8 +42,9 @@ def daily_compaction(job: dg.JobDefinition) -> dg.ScheduleDefinition:
 def closed_hour(streams: Mapping[str, Stream], job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """The schedule `closed_hour`: five minutes after every hour, whatever is not made of it yet.
 
-    A safety net below the sensors: looks at all that has landed, and not only at what is new, and asks again
-    for the hours of the last day that have something in no batch, or a batch that is not made to its end.
+    A safety net below the sensors: looks again at what has landed in the last day, and in the time that is
+    left at everything; and asks again for the hours of the last day, and at four o'clock for all hours, that
+    have something in no batch, or a batch that is not made to its end.
     """
 
     @dg.schedule(
@@ -51,10 +60,18 @@ def closed_hour(streams: Mapping[str, Stream], job: dg.UnresolvedAssetJobDefinit
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         def look() -> list[dg.RunRequest]:
             now = context.scheduled_execution_time
-            since, closed = hour_of(now - WITHIN), hour_of(now - timedelta(hours=1))
+            closed = hour_of(now - timedelta(hours=1))
+            day = [hour_of(now - timedelta(hours=back)) for back in range(1, HOURS + 1)]
+            since = FIRST_HOUR if now.hour == EVERYTHING_AT else day[-1]
+            until = time.monotonic() + LOOKING_SECONDS
             asked = []
             for stream in streams.values():
-                notice(installation, stream, Listing())
+                try:
+                    guarded(lambda stream=stream: look_again(installation, stream, day, until))
+                except (
+                    dg.Failure
+                ) as failure:  # the others have their turn; what the ledger knows is asked for
+                    context.log.error(f"{stream.name}: {failure.description}")
                 queued = queued_hours(context.instance, stream.name)
                 asked += [
                     hour_request(stream, hour, run_key=f"{stream.name} {hour} {now.isoformat()}")

@@ -17,7 +17,7 @@ locals {
 }
 
 # A poison message does not come here: it is landed like any other, and ends in bad_events. Here comes what was
-# received twenty times and never deleted, so what drains that crash, or are not allowed to write, leave behind.
+# received a thousand times and never deleted, so what drains that crash, or are not allowed to write, leave behind.
 # Nothing is lost: mend the cause and move the messages back. In a standard queue a message keeps the age it had, so
 # this one keeps them longer than the queue they come from.
 resource "aws_sqs_queue" "dead_letters" {
@@ -44,7 +44,7 @@ resource "aws_sqs_queue_redrive_policy" "stream" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters[each.key].arn
-    maxReceiveCount     = 20
+    maxReceiveCount     = 1000
   })
 }
 

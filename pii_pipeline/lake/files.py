@@ -61,7 +61,9 @@ def delete_versions(zone: Zone, wanted: Sequence[Version]) -> list[Version]:
 
     Returns those that were overwritten since: what lies under their paths now stays.
     """
-    return zone.storage.delete_versions([item._replace(path=zone.checked(item.path)) for item in wanted])
+    if not zone.uri.startswith("s3://"):  # in a bucket ".." is a name like any other, and leads nowhere
+        wanted = [item._replace(path=zone.checked(item.path)) for item in wanted]
+    return zone.storage.delete_versions(wanted)
 
 
 def sweep_temporaries(zone: Zone, prefix: str = "") -> int:

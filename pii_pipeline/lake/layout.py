@@ -64,9 +64,9 @@ def landing_hour(path: str, last_modified: datetime, first: datetime) -> datetim
     That of the folder it lies in: ``2026/11/22/10``, ``dt=2026-11-22/hour=10`` or
     ``year=2026/month=11/day=22/hour=10``, at any depth. In a folder of a day, the hour of its last
     modification, or the nearest of that day. In any other, or one of before `first`: that of its last
-    modification.
+    modification, or `first`.
     """
-    modified = _whole_hour(last_modified)
+    modified = max(_whole_hour(last_modified), first)
     found = _DATED.search(path)
     if found is None:
         return modified

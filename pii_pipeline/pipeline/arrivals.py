@@ -100,12 +100,23 @@ def notice(
     listed = walk_objects(installation.zones.landing, stream.name, after)
     while chunk := list(islice(listed, OBJECTS_AT_ONCE)):
         seen += len(chunk)
-        recent = [info for info in chunk if since is None or info.last_modified >= since]
+        # Only a store dates its objects itself: a file may have been moved here with the time of long ago.
+        recent = [info for info in chunk if since is None or not info.tag or info.last_modified >= since]
         new += enter(installation, stream, recent)
         after = chunk[-1].path
         if time.monotonic() > until:
             return Noticed(seen, new, replace(listing, after=after, began=began))
     return Noticed(seen, new, Listing(complete=began))
+
+
+def look_again(installation: Installation, stream: Stream, hours: Sequence[str], until: float) -> None:
+    """Enters what is in the folders of these hours, and then all that has landed, until `time.monotonic()` is
+    `until`."""
+    for hour in hours:
+        if time.monotonic() > until:
+            return
+        enter(installation, stream, in_folders(installation.zones.landing, stream.name, hour))
+    notice(installation, stream, Listing(), until - time.monotonic())
 
 
 def enter(installation: Installation, stream: Stream, found: Sequence[ObjectInfo]) -> int:

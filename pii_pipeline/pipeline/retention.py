@@ -105,6 +105,7 @@ class _Retention:
         if going:
             ledger.expire(name, hour, going, lease)
         expiring = ledger.expiring(name, hour)
+        lease.renew()  # what has been made again meanwhile is not to be deleted
         overwritten = self._delete(expiring)
         gone = [item for item in expiring if item not in overwritten]
         ledger.expired(name, hour, gone, list(overwritten))

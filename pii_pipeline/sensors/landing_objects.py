@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from pii_pipeline.partitions import partition_of_hour
 from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
-from pii_pipeline.requests import hour_request, queued_hours
+from pii_pipeline.requests import requests_for
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
@@ -88,11 +87,4 @@ def notification_sensor(
 def _requests(
     installation: Installation, instance: dg.DagsterInstance, stream: Stream
 ) -> list[dg.RunRequest]:
-    queued = queued_hours(instance, stream.name)
-    asked = [
-        hour_request(stream, item.hour, run_key=f"{stream.name} {item.hour} {item.digest}")
-        for item in waiting(installation, stream)
-        # A run that has not begun will take whatever is there when it does.
-        if partition_of_hour(item.hour) not in queued
-    ]
-    return asked[:HOURS_AT_ONCE]
+    return requests_for(instance, stream, waiting(installation, stream))[:HOURS_AT_ONCE]

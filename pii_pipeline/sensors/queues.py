@@ -6,7 +6,7 @@ import dagster as dg
 
 from pii_pipeline.jobs import DRAIN_QUEUE, drain_config
 from pii_pipeline.pipeline.drain import messages_waiting
-from pii_pipeline.requests import DRAIN_TAG, STREAM_TAG
+from pii_pipeline.requests import DRAIN_TAG
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
@@ -35,7 +35,7 @@ def queue_sensor(stream: Stream, job: dg.JobDefinition, seconds: int, on: bool) 
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        wanted = {STREAM_TAG: stream.name, DRAIN_TAG: stream.name}
+        wanted = {DRAIN_TAG: stream.name}
         if context.instance.get_run_ids(dg.RunsFilter(None, DRAIN_QUEUE, _UNDER_WAY, wanted), limit=1):
             return dg.SkipReason("the queue is being drained")
         waiting = guarded(lambda: messages_waiting(stream))

@@ -87,7 +87,7 @@ def test_a_queue_has_one_for_dead_letters_that_keeps_them_longer(name: str) -> N
     assert moves["queue_url"] == f"aws_sqs_queue.stream[{name}]"
     assert json.loads(moves["redrive_policy"]) == {
         "deadLetterTargetArn": f"aws_sqs_queue.dead_letters[{name}]",
-        "maxReceiveCount": 20,
+        "maxReceiveCount": 1000,
     }
     takes = module().resources[f"aws_sqs_queue_redrive_allow_policy.dead_letters[{name}]"]
     allow = json.loads(takes["redrive_allow_policy"])

@@ -13,7 +13,7 @@ import pytest
 from pii_pipeline.definitions import build
 from pii_pipeline.jobs import DRAIN_QUEUE, drain_config
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.requests import DRAIN_TAG, STREAM_TAG
+from pii_pipeline.requests import DRAIN_TAG
 from pii_pipeline.settings import project_root, read_settings
 from pii_pipeline_tests.queues import Queue, one_call_at_a_time
 
@@ -48,7 +48,7 @@ def test_messages_are_asked_for_once_and_land(
         assert tick(definitions, instance).skip_message == "no messages wait"
         queue.send(['{"a": 1}', '{"a": 2}'])
         request = tick(definitions, instance)
-        assert request.tags == {STREAM_TAG: "logins", DRAIN_TAG: "logins"}
+        assert request.tags == {DRAIN_TAG: "logins"}
         job = definitions.resolve_job_def(DRAIN_QUEUE)
         waiting = instance.create_run_for_job(job, run_config=request.run_config, tags=request.tags)
         assert tick(definitions, instance).skip_message == "the queue is being drained"
