@@ -370,7 +370,6 @@ def _commit(
         with batch_memory():
             made = layer.finish(batch, fingerprint, worked.made)
         seconds = worked.seconds + time.perf_counter() - started - sum(item.seconds for item in made.ahead)
-        lease.renew()  # what has been another's meanwhile is not to be written over
         if not _holds(installation, worked) or not _published(installation, made.files, published):
             worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
             continue
