@@ -29,13 +29,11 @@ LOOKING_SECONDS = 25
 
 def daily_compaction(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The schedule `compact_files`: at 03:20 every day, when of yesterday nothing much comes any more."""
-    return dg.ScheduleDefinition(
-        name="compact_files",
-        description="Puts small files of hours that are over together, at 03:20 UTC every day.",
-        job=job,
-        cron_schedule="20 3 * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+    return _by_the_clock(
+        "compact_files",
+        job,
+        "20 3 * * *",
+        "Puts small files of hours that are over together, at 03:20 UTC every day.",
     )
 
 
@@ -68,9 +66,8 @@ def closed_hour(streams: Mapping[str, Stream], job: dg.UnresolvedAssetJobDefinit
             for stream in streams.values():
                 try:
                     guarded(lambda stream=stream: look_again(installation, stream, day, until))
-                except (
-                    dg.Failure
-                ) as failure:  # the others have their turn; what the ledger knows is asked for
+                except dg.Failure as failure:
+                    # The others have their turn, and what the ledger knows already is asked for.
                     context.log.error(f"{stream.name}: {failure.description}")
                 queued = queued_hours(context.instance, stream.name)
                 asked += [

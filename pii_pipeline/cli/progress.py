@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pii_pipeline.cli.common import plural
 
@@ -29,16 +29,13 @@ class HourProgress:
         self._shown.advance(self._tasks[layer], records)
 
 
-class Display:
-    """Hours and layers, while the block lasts; nothing if standard error is no terminal."""
+class _Shown:
+    """Something on the terminal while the block lasts; nothing if standard error is no terminal."""
 
-    def __init__(self, hours: int) -> None:
+    def __init__(self) -> None:
         self._progress = _terminal() if sys.stderr is not None and sys.stderr.isatty() else None
-        if self._progress is not None:
-            unit = f"of {plural(hours, 'hour')} done"
-            self._hours = self._progress.add_task("", total=hours, unit=unit)
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         if self._progress is not None:
             self._progress.start()
         return self
@@ -48,6 +45,16 @@ class Display:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+class Display(_Shown):
+    """Hours and layers."""
+
+    def __init__(self, hours: int) -> None:
+        super().__init__()
+        if self._progress is not None:
+            unit = f"of {plural(hours, 'hour')} done"
+            self._hours = self._progress.add_task("", total=hours, unit=unit)
 
     def hour(self, hour: str) -> HourProgress:
         """The progress of the next hour; the one before it is done."""
@@ -64,25 +71,13 @@ class Display:
             self._progress.advance(self._hours)
 
 
-class Counting:
-    """Counts `what`, while the block lasts; call it as `pipeline.layer.Progress`. Shows nothing if standard
-    error is no terminal."""
+class Counting(_Shown):
+    """Counts `what`; call it as `pipeline.layer.Progress`."""
 
     def __init__(self, what: str) -> None:
-        self._progress = _terminal() if sys.stderr is not None and sys.stderr.isatty() else None
+        super().__init__()
         if self._progress is not None:
             self._task = self._progress.add_task("", total=None, unit=what)
-
-    def __enter__(self) -> Counting:
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
 
     def __call__(self, layer: str, records: int, bytes: int) -> None:
         if self._progress is not None:
