@@ -73,9 +73,9 @@ def begin_hour(installation: Installation, stream: Stream, hour: str, force: boo
 
 
 def sweep_hour(installation: Installation, stream: Stream, hour: str) -> None:
-    """Removes what was written for this hour and never committed, by runs that were killed or whose later
-    steps never came. What a living process writes stays; what it has finished and not committed goes, unless
-    it is at work on the hour now, and is made again by it.
+    """Removes what was written for this hour and has no name yet, by runs that were killed or whose later
+    steps never came, and what the ledger has to be deleted. What a living process writes stays; what it has
+    finished and not committed goes, unless it is at work on the hour now, and is made again by it.
     """
     with suppress(LeaseHeld, LeaseLost), installation.ledger.lease(stream.name, hour) as lease:
         sweep(installation, stream, hour, lease)
