@@ -10,11 +10,12 @@ from pii_pipeline.assets import columns, summaries
 from pii_pipeline.assets.layer import counts_metadata, derived_among, layer_assets
 from pii_pipeline.assets.specs import asset_spec, version
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
+from pii_pipeline.pipeline.bad_events import BAD_EVENTS
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import LayerResult, Progress
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_layer
 from pii_pipeline.pipeline.seal import RAW_EVENTS
-from pii_pipeline.pipeline.validate import BAD_EVENTS, CODE_VERSION, validate_hour
+from pii_pipeline.pipeline.validate import CODE_VERSION, validate_hour
 from pii_pipeline.steps import numbers, share
 from pii_pipeline.streams.model import Stream
 

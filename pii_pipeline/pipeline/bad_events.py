@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+BAD_EVENTS = "bad_events"
+
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

@@ -32,25 +32,23 @@ from pii_pipeline.lake import (
     Versions,
     data_file,
     open_versions,
-    read_parquet,
     write_parquet,
 )
 from pii_pipeline.ledger import (
     VALIDATED_EVENTS,
     Batch,
     Commit,
-    Counts,
     fingerprint,
-    hour_of,
     hour_start,
 )
 from pii_pipeline.pipeline import bad_events, duplicates
-from pii_pipeline.pipeline.bad_events import BadRecord, bad_event_rows
+from pii_pipeline.pipeline.bad_events import BAD_EVENTS, BadRecord, bad_event_rows
 from pii_pipeline.pipeline.columns import column_at
-from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
+from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, make_layer, silent
-from pii_pipeline.pipeline.made import Made, MadeFile
+from pii_pipeline.pipeline.made import MadeFile
 from pii_pipeline.pipeline.parallel import ordered_map
+from pii_pipeline.pipeline.redelivery import BatchDigests, ChunkDigests, Validated, tell_duplicates
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.leak_gate import Leak, LeakError
 from pii_pipeline.privacy.plan import CONTRACT, EVENT_TIME, UNLISTED
@@ -58,23 +56,16 @@ from pii_pipeline.streams.model import Stream
 from pii_pipeline.validation import SideBySide
 
 CODE_VERSION = "5"
-BAD_EVENTS = "bad_events"
 ARRIVAL_TIME = "_arrival_time"
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """One chunk after validation: its typed rows, their digests, its bad records, and its size.
-
-    `digests`: of the typed rows, in a stream with an event id. `messages`: of those records that came in
-    messages, and `delivered` which these are: positions among the typed rows, or behind them among `bad`.
-    """
+    """One chunk after validation: its typed rows, its bad records, by what both are told, and its size."""
 
     table: pa.Table
-    digests: pa.Table | None
-    messages: pa.Table | None
-    delivered: np.ndarray
     bad: list[BadRecord]
+    digests: ChunkDigests
     records: int
     bytes: int
     objects: frozenset[int]
@@ -123,7 +114,7 @@ def validate_hour(
     return make_layer(installation, stream, hour, validation(installation, stream), force, progress, then)
 
 
-def validation(installation: Installation, stream: Stream) -> Layer[_Validated]:
+def validation(installation: Installation, stream: Stream) -> Layer[Validated]:
     """The layer."""
 
     def fingerprint_of(batch: Batch, _: Commit | None) -> str:
@@ -136,24 +127,8 @@ def validation(installation: Installation, stream: Stream) -> Layer[_Validated]:
         "records",
         fingerprint_of,
         partial(_validate_batch, stream),
-        partial(_tell_duplicates, installation, stream),
+        partial(tell_duplicates, installation, stream),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Validated:
-    """A batch after validation, redelivered events not told yet.
-
-    `digests` has a row per validated record and then one per message, None if there is neither an event id
-    nor a message. The messages are those of the records at `delivered`: positions among the validated ones,
-    or behind them among the bad ones.
-    """
-
-    valid: MadeFile
-    bad: MadeFile
-    counts: Counts
-    digests: pa.Table | None
-    delivered: np.ndarray
 
 
 class _GoneMeanwhile(Exception):
@@ -167,7 +142,7 @@ def _validate_batch(
     _: Commit | None,
     name: str,
     progress: Progress,
-) -> _Validated:
+) -> Validated:
     while True:
         with suppress(_GoneMeanwhile):  # next time it is gone before any of its records
             return _validate_objects(stream, installation, batch, name, progress)
@@ -175,7 +150,7 @@ def _validate_batch(
 
 def _validate_objects(
     stream: Stream, installation: Installation, batch: Batch, name: str, progress: Progress
-) -> _Validated:
+) -> Validated:
     zones, keys = installation.zones, installation.keys
     day = hour_start(batch.hour).date()
     key = keys.restricted_key(stream.name, day)
@@ -194,7 +169,7 @@ def _validate_objects(
     bad_path = data_file(stream.name, BAD_EVENTS, hour, batch.id, name)
     counts = {"records": 0, "bad": 0}
     reasons: Counter[str] = Counter()
-    told = _Told()
+    told = BatchDigests()
     seen: set[int] = set()
     quarantine = installation.quarantine(stream, batch)
 
@@ -242,114 +217,19 @@ def _validate_objects(
                 continue
             counts["records"] += result.records
             seen |= result.objects
-            told.add(result, valid.rows, counts["bad"])
+            told.add(result.digests, valid.rows, counts["bad"])
             valid.write(result.table)
             if result.bad:
                 set_aside(result.bad)
             progress(VALIDATED_EVENTS, result.records, result.bytes)
 
     digests, delivered = told.of_batch(valid.rows, identified=stream.contract.event_id_field is not None)
-    return _Validated(
+    return Validated(
         MadeFile.of(VALIDATED_EVENTS, validated_path, valid),
         MadeFile.of(BAD_EVENTS, bad_path, bad_file),
         {**counts, "validated": valid.rows, "bad_by_reason": dict(sorted(reasons.items()))},
         digests,
         delivered,
-    )
-
-
-class _Told:
-    """Gathers by what the records of a batch are told from others."""
-
-    def __init__(self) -> None:
-        self._digests: list[pa.Table] = []
-        self._messages: list[tuple[pa.Table, pa.Table]] = []
-        self._delivered: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, chunk: _Checked, valid: int, bad: int) -> None:
-        """The next chunk; `valid` and `bad` records came before it."""
-        if chunk.digests is not None:
-            self._digests.append(chunk.digests)
-        if chunk.messages is not None:
-            among_valid = chunk.delivered < chunk.table.num_rows
-            first_bad = int(among_valid.sum())
-            self._messages.append((chunk.messages.slice(0, first_bad), chunk.messages.slice(first_bad)))
-            of_bad = chunk.delivered[~among_valid] - chunk.table.num_rows + bad
-            self._delivered.append((chunk.delivered[among_valid] + valid, of_bad))
-
-    def of_batch(self, valid: int, identified: bool) -> tuple[pa.Table | None, np.ndarray]:
-        """`digests` and `delivered` of a batch with so many `valid` records. Messages of valid records come
-        first: of two deliveries of one, the valid record is the one that stays."""
-        if not identified and not self._messages:
-            return None, np.empty(0, np.int64)
-        own = self._digests if identified else [duplicates.unidentified(valid)]
-        messages = [part for side in (0, 1) for part in (item[side] for item in self._messages)]
-        delivered = [item[0] for item in self._delivered] + [item[1] + valid for item in self._delivered]
-        digests = pa.concat_tables([duplicates.SCHEMA.empty_table(), *own, *messages])
-        return digests, np.concatenate([np.empty(0, np.int64), *delivered])
-
-
-def _tell_duplicates(
-    installation: Installation, stream: Stream, batch: Batch, name: str, done: _Validated
-) -> Made:
-    """Compares the batch with those that came before it, and writes down the verdicts."""
-    if done.digests is None:
-        return Made((done.valid, done.bad), {**done.counts, "duplicate": 0})
-    valid = done.valid.file.rows
-    hour = hour_start(batch.hour)
-    key = installation.keys.restricted_key(stream.name, hour.date())
-    since = hour_of(hour - stream.dedupe_window)
-    earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
-    verdict = duplicates.verdicts(done.digests, _earlier_digests(installation, stream, earlier.commits))
-    again = done.delivered[verdict[valid:] == duplicates.DUPLICATE]
-    verdict[again[again < valid]] = duplicates.DUPLICATE
-    bad, bad_counts = _without(installation, done, again[again >= valid] - valid)
-    table = done.digests.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
-    path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
-    # Nothing makes digests smaller.
-    with write_parquet(
-        installation.zones.restricted, path, duplicates.SCHEMA, key=key, compression="none"
-    ) as out:
-        out.write(table)
-    repeated = int((verdict[:valid] == duplicates.DUPLICATE).sum())
-    counts = {
-        **done.counts,
-        **bad_counts,
-        "validated": valid - repeated,
-        "duplicate": repeated + done.bad.file.rows - bad.file.rows,
-        "event_id_reused": int((verdict[:valid] == duplicates.ID_REUSED).sum()),
-    }
-    return Made((done.valid, bad, MadeFile.of(EVENT_DIGESTS, path, out)), counts, earlier.head)
-
-
-def _without(
-    installation: Installation, done: _Validated, again: np.ndarray
-) -> tuple[MadeFile, dict[str, int | dict[str, int]]]:
-    """The bad events without those at `again`, which were set aside when they first came; and what is counted
-    of them.
-
-    Where any came in a message, the file is always written anew: so the first one is never given its name,
-    stays for another comparison, and is a leftover to the hour's next sweep.
-    """
-    bad, lake = done.bad, installation.zones.lake
-    if not (done.delivered >= done.valid.file.rows).any():
-        return bad, {}
-    kept = np.ones(bad.file.rows, bool)
-    kept[again] = False
-    reasons: Counter[str] = Counter()
-    at = 0
-    try:
-        with write_parquet(lake, bad.file.path, bad_events.SCHEMA) as out:
-            for part in read_parquet(lake, bad.hidden):
-                rows = part.filter(pa.array(kept[at : at + part.num_rows]))
-                at += part.num_rows
-                reasons.update(rows["failure_type"].to_pylist())
-                out.write(pa.Table.from_batches([rows], bad_events.SCHEMA))
-    except FileNotFoundError:
-        return bad, {}  # swept away: giving it its name fails, and the batch is made again
-    return (
-        MadeFile.of(BAD_EVENTS, bad.file.path, out),
-        {"bad": out.rows, "bad_by_reason": dict(sorted(reasons.items()))},
     )
 
 
@@ -423,7 +303,8 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
         ]
         objects = frozenset(np.unique(chunk.object).tolist())
         size = int(chunk.records.nbytes)
-        return _Checked(table, digests, messages, delivered, bad, len(chunk), size, objects)
+        told = ChunkDigests(table.num_rows, digests, messages, delivered)
+        return _Checked(table, bad, told, len(chunk), size, objects)
 
     return check
 
@@ -436,17 +317,6 @@ def _refuse_if_gone(problem: ObjectProblem, made_before: bool, seen: set[int], b
         raise InputsGone(f"batch {batch.id}: landing object {problem.object} is not there as it was sealed")
     if problem.object in seen:
         raise _GoneMeanwhile
-
-
-def _earlier_digests(
-    installation: Installation, stream: Stream, commits: tuple[Commit, ...]
-) -> Iterator[pa.Table]:
-    for commit in commits:
-        key = installation.keys.restricted_key(stream.name, hour_start(commit.hour).date())
-        for file in commit.files:
-            if file.dataset == EVENT_DIGESTS:
-                batches = read_parquet(installation.zones.restricted, file.path, key=key)
-                yield pa.Table.from_batches(list(batches), duplicates.SCHEMA)
 
 
 def _gate(rows: pa.Table) -> None:
