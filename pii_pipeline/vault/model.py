@@ -1,0 +1,123 @@
+"""What the vault keeps and is asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from dataclasses import field as attribute
+from datetime import date, datetime
+from enum import StrEnum
+
+PIINGUIN_STREAM = "piinguin"
+"""Reserved for what comes over Piinguin's wire, which names neither stream nor field."""
+PIINGUIN_FIELD = "value"
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$\[\]/*-]{0,254}")
+"""Streams and fields, as contracts name them."""
+PSEUDONYM = re.compile(r"[0-9a-f]{32,128}")
+"""Hexadecimal digits of a hash or HMAC: what our contracts make. On `PIINGUIN_STREAM` it may be anything."""
+
+
+class LawfulBasis(StrEnum):
+    """Article 6(1) of the GDPR, (a) to (f)."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    VITAL_INTERESTS = "vital_interests"
+    PUBLIC_TASK = "public_task"
+    LEGITIMATE_INTERESTS = "legitimate_interests"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why somebody reads: a basis, a purpose's code from the policy, perhaps a ticket. Never free text."""
+
+    basis: LawfulBasis | None
+    purpose: str
+    ticket: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RecordKey:
+    """By what an original is found: the field (path in the contract) of a stream, and a pseudonym in it."""
+
+    stream: str
+    field: str
+    pseudonym: str = attribute(repr=False)  # over Piinguin's wire it may be anything
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """An original to be kept. `subject`: the ref (16 bytes) of whom it is about, where that is known.
+
+    `seen`: the day (UTC) of the event that it was in.
+    """
+
+    key: RecordKey
+    original: str = attribute(repr=False)
+    seen: date
+    subject: bytes | None = attribute(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRecord:
+    """A record as it is stored.
+
+    sealed: AES-256-SIV of the original (UTF-8), bound to key and subject; equal records are sealed alike
+    subject: 16 bytes, or empty where nobody is named
+    mark: 32 bytes, the blind index by which records of an original are found; empty where `subject` is not
+    """
+
+    key: RecordKey
+    subject: bytes
+    sealed: bytes = attribute(repr=False)
+    mark: bytes = attribute(repr=False)
+    first_seen: date
+    last_seen: date
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What a data subject consented to last in a stream: levels, at the time of the event that said so.
+
+    `cumulative`: a level covers those below it; otherwise each is a purpose of its own.
+    """
+
+    subject: bytes = attribute(repr=False)
+    stream: str
+    levels: frozenset[int]
+    cumulative: bool
+    at: datetime
+
+    def covers(self, wanted: frozenset[int]) -> bool:
+        """Whether it covers all `wanted` levels. No consent covers nothing, and nothing wanted is no wish."""
+        if not wanted:
+            return False
+        if self.cumulative:
+            return max(self.levels, default=-1) >= max(wanted)
+        return wanted <= self.levels
+
+
+class Withheld(StrEnum):
+    """Why the originals of a pseudonym that is in the vault are not told."""
+
+    NO_CONSENT = "no consent"
+    FORGOTTEN = "forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All originals of a pseudonym, oldest first; none and not `withheld`: the vault does not know it."""
+
+    key: RecordKey
+    originals: tuple[str, ...] = attribute(default=(), repr=False)
+    withheld: Withheld | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What came of records that were put: `new` ones, and those that were there (`known`)."""
+
+    new: int
+    known: int

@@ -1,0 +1,97 @@
+"""What the vault asks of a database: one narrow interface over SQLite, PostgreSQL and DynamoDB.
+
+Stores know nothing of keys, policies or originals: what they are given is sealed. They are safe across
+threads and processes, and raise `VaultUnavailable` when the database does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+
+
+class Entry(NamedTuple):
+    """One entry of the audit log as it is stored; what its parts are, `audit` says."""
+
+    sequence: int
+    text: str
+    hash: bytes
+    seal: bytes
+
+
+class Allowance(NamedTuple):
+    """At most `most` records for `principal` in the window of time named so, such as "2026-11-26T10:31"."""
+
+    principal: str
+    window: str
+    most: int
+
+
+class VaultStore(Protocol):
+    """Records, consents, the audit log and what was spent of limits. One test suite holds for all of them."""
+
+    def put(self, records: Sequence[SealedRecord]) -> Stored:
+        """Enters records, durably. One that is there (same key, subject and sealed original) gets the earlier
+        first and the later last day of both; others of the same key stay beside it. May be called twice."""
+        ...
+
+    def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
+        """The records of each key, in the order of the keys; of a key by first day, then sealed original."""
+        ...
+
+    def delete(self, keys: Sequence[RecordKey]) -> int:
+        """Deletes all records of these keys; how many there were."""
+        ...
+
+    def delete_subjects(self, subjects: Sequence[bytes]) -> int:
+        """Deletes all records and consents of these data subjects; how many records there were."""
+        ...
+
+    def delete_marked(self, marks: Sequence[bytes]) -> int:
+        """Deletes all records with these blind indexes; how many there were."""
+        ...
+
+    def put_consents(self, consents: Sequence[Consent]) -> None:
+        """Remembers the latest consent of each subject and stream: a later `at` wins; of equal ones that of
+        fewer levels, then of lower ones, whatever the order they come in."""
+        ...
+
+    def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
+        """The latest known consent of these subjects; whoever never said anything is missing."""
+        ...
+
+    def records(self) -> int:
+        """How many records there are (for display; may be a little behind)."""
+        ...
+
+    def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
+        """Takes `amount` from all allowances, or from none: then one that does not have it is returned."""
+        ...
+
+    def append(self, entries: Sequence[Entry]) -> bool:
+        """Appends entries with consecutive numbers, durably and all or none. False if one of these numbers is
+        taken, or the one before the first is not: somebody else appended meanwhile, or the log was cut."""
+        ...
+
+    def last_entry(self) -> Entry | None:
+        """None in an empty log."""
+        ...
+
+    def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+        """Entries by number, in flat memory. What is missing is missing: who verifies, notices."""
+        ...
+
+    def anchored(self) -> tuple[int, datetime] | None:
+        """Number of the last entry that was anchored, and when."""
+        ...
+
+    def remember_anchor(self, sequence: int, at: datetime) -> None:
+        """After an anchor was written."""
+        ...
+
+    def close(self) -> None:
+        """Gives its connections back."""
+        ...

@@ -1,0 +1,211 @@
+"""The vault: originals by pseudonym, told to whom the policy allows, each look on record before the answer.
+
+The functional core of the service: no network, no Dagster, no key store. What seals and opens is handed in.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import NoReturn, Protocol
+
+from pii_pipeline.vault.audit import Action, AuditLog, Event
+from pii_pipeline.vault.errors import VaultRefused, Why
+from pii_pipeline.vault.model import (
+    NAME,
+    PIINGUIN_FIELD,
+    PIINGUIN_STREAM,
+    PSEUDONYM,
+    Consent,
+    Found,
+    LawfulBasis,
+    NewRecord,
+    Reason,
+    RecordKey,
+    SealedRecord,
+    Stored,
+    Withheld,
+)
+from pii_pipeline.vault.policy import Policy
+from pii_pipeline.vault.stores import VaultStore
+
+MAX_BATCH = 10_000
+"""Records in one call. Who has more makes more calls: each is one entry in the audit log."""
+MAX_ORIGINAL_BYTES = 65_536
+"""Of an original as UTF-8."""
+MAX_PSEUDONYM_BYTES = 1_024
+"""Of what comes over Piinguin's wire; it is part of a key in every store."""
+
+
+class Seals(Protocol):
+    """What the vault asks of the key hierarchy. Deterministic: equal records are sealed alike."""
+
+    def seal(self, records: Sequence[NewRecord]) -> list[SealedRecord]:
+        """Raises `VaultRefused` ("invalid") where the data subject of one was forgotten."""
+        ...
+
+    def open(self, records: Sequence[SealedRecord]) -> list[str | None]:
+        """The original of each; None where the data subject was forgotten. Raises `TamperedRecord`."""
+        ...
+
+    def marks(self, originals: Sequence[str]) -> list[bytes]:
+        """The blind index of each original (32 bytes)."""
+        ...
+
+
+class Vault:
+    """Every method names the `principal` who asks, whom the caller has authenticated.
+
+    All raise `VaultRefused` for what the policy does not allow, which is recorded, and `VaultUnavailable`. A
+    change is in the audit log before it is made, so that none is made that is not there; a read, with what it
+    found, before it returns.
+    """
+
+    def __init__(
+        self,
+        store: VaultStore,
+        seals: Seals,
+        policy: Policy,
+        audit: AuditLog,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._seals = seals
+        self._policy = policy
+        self._audit = audit
+        self._clock = clock
+
+    def create(self, principal: str, records: Sequence[NewRecord]) -> Stored:
+        """Keeps originals; what is there already is kept once. Durable when it returns."""
+        keys = [record.key for record in records]
+        self._check(principal, Action.CREATE, keys)
+        if any(_size(record.original) > MAX_ORIGINAL_BYTES for record in records):
+            self.refuse(
+                principal, Action.CREATE, "invalid", f"an original is longer than {MAX_ORIGINAL_BYTES} bytes"
+            )
+        sealed = self._seals.seal(records)
+        self._audit.record(Event(Action.CREATE, principal, keys=keys, counts={"asked": len(keys)}))
+        return self._store.put(sealed)
+
+    def read(self, principal: str, reason: Reason, keys: Sequence[RecordKey]) -> list[Found]:
+        """What the vault has of each key, in order."""
+        self._check(principal, Action.READ, keys, reason)
+        stored = self._store.find(keys)
+        withheld = self._without_consent(reason, stored)
+        opened = iter(self._seals.open([record for records in stored for record in records]))
+        found = [
+            _found(key, [(record, next(opened)) for record in records], withheld)
+            for key, records in zip(keys, stored, strict=True)
+        ]
+        counts = {
+            "asked": len(keys),
+            "found": sum(bool(answer.originals) for answer in found),
+            "withheld": sum(answer.withheld is not None for answer in found),
+        }
+        self._audit.record(Event(Action.READ, principal, reason, keys, counts))
+        return found
+
+    def delete(self, principal: str, keys: Sequence[RecordKey]) -> int:
+        """Deletes all originals of these keys; how many there were. What is not there is no error."""
+        self._check(principal, Action.DELETE, keys)
+        self._audit.record(Event(Action.DELETE, principal, keys=keys, counts={"asked": len(keys)}))
+        return self._store.delete(keys)
+
+    def erase(self, principal: str, subjects: Sequence[bytes], originals: Sequence[str]) -> int:
+        """Deletes all records of data subjects (refs, 16 bytes each), and those without one that are of these
+        originals; how many there were. The audit log says how many of each, and of whom it says nothing."""
+        self._check(principal, Action.ERASE, [])
+        counts = {"subjects": len(subjects), "originals": len(originals)}
+        self._audit.record(Event(Action.ERASE, principal, counts=counts))
+        gone = self._store.delete_subjects(subjects)
+        return gone + self._store.delete_marked(self._seals.marks(originals))
+
+    def load(
+        self,
+        principal: str,
+        batch: str,
+        records: Iterable[Sequence[SealedRecord]],
+        consents: Iterable[Sequence[Consent]],
+    ) -> Stored:
+        """What a batch of the main job brings, sealed there. May be done again: then all of it is known."""
+        self._check(principal, Action.LOAD, [])
+        self._audit.record(Event(Action.LOAD, principal, detail={"batch": batch}))
+        new = known = 0
+        for chunk in records:
+            stored = self._store.put(chunk)
+            new, known = new + stored.new, known + stored.known
+        for said in consents:
+            self._store.put_consents(said)
+        return Stored(new, known)
+
+    def refuse(self, principal: str, action: Action, why: Why, problem: str) -> NoReturn:
+        """Records a refusal and raises it; also what was refused before the vault was asked."""
+        self._audit.record(Event(Action.REFUSED, principal, refused=(action, why)))
+        raise VaultRefused(why, problem)
+
+    def _check(
+        self, principal: str, action: Action, keys: Sequence[RecordKey], reason: Reason | None = None
+    ) -> None:
+        if len(keys) > MAX_BATCH:
+            self.refuse(principal, action, "invalid", f"more than {MAX_BATCH} records at once")
+        if not all(map(_well_formed, keys)):
+            self.refuse(principal, action, "invalid", "a stream, field or pseudonym is not written as one")
+        if reason is not None and reason.basis is None:
+            self.refuse(principal, action, "no basis", "a read names its lawful basis")
+        problem = self._policy.refusal(principal, action, keys, reason)
+        if problem is not None:
+            self.refuse(principal, action, "denied", problem)
+        allowances = self._policy.allowances(principal, action, self._clock())
+        short = self._store.spend(allowances, len(keys)) if allowances else None
+        if short is not None:
+            limit = f"no more than {short.most} records in this window of time ({short.window})"
+            self.refuse(principal, action, "limit", limit)
+
+    def _without_consent(self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]) -> set[SealedRecord]:
+        """The records that a consent-based read must not tell: whose subject's latest consent does not cover
+        it, or who name nobody who could have consented."""
+        if reason.basis != LawfulBasis.CONSENT:
+            return set()
+        wanted = self._policy.wanted_consent(reason)
+        by_stream: dict[str, list[SealedRecord]] = defaultdict(list)
+        for record in chain.from_iterable(stored):
+            by_stream[record.key.stream].append(record)
+        refused: set[SealedRecord] = set()
+        for stream, records in by_stream.items():
+            subjects = {record.subject for record in records if record.subject}
+            said = self._store.consents(stream, list(subjects))
+            refused.update(
+                record
+                for record in records
+                if record.subject not in said or not said[record.subject].covers(wanted)
+            )
+        return refused
+
+
+def _found(
+    key: RecordKey, opened: Sequence[tuple[SealedRecord, str | None]], refused: set[SealedRecord]
+) -> Found:
+    told = dict.fromkeys(
+        original for record, original in opened if original is not None and record not in refused
+    )
+    withheld = None
+    if opened and not told:
+        consented = any(record not in refused for record, _ in opened)
+        withheld = Withheld.FORGOTTEN if consented else Withheld.NO_CONSENT
+    return Found(key, tuple(told), withheld)
+
+
+def _well_formed(key: RecordKey) -> bool:
+    if key.stream == PIINGUIN_STREAM:
+        return key.field == PIINGUIN_FIELD and 0 < _size(key.pseudonym) <= MAX_PSEUDONYM_BYTES
+    return all(map(NAME.fullmatch, (key.stream, key.field))) and bool(PSEUDONYM.fullmatch(key.pseudonym))
+
+
+def _size(text: str) -> int:
+    """In UTF-8; what it cannot write is too long for everything."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 2**31
