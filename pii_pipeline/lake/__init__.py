@@ -28,6 +28,7 @@ from pii_pipeline.lake.layout import (
     landing_path,
     landing_prefix,
     landing_prefixes,
+    named_by_content,
     object_name,
     parse_hour,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "landing_prefix",
     "landing_prefixes",
     "list_objects",
+    "named_by_content",
     "object_name",
     "open_input",
     "open_versions",

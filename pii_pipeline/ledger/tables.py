@@ -100,6 +100,7 @@ unheld_files = sa.Table(
     sa.Column("layer", sa.String, nullable=False),
     sa.Column("dataset", sa.String, nullable=False),
     sa.Column("delete_after", UtcDateTime, nullable=False),
+    sa.Column("deleted_by", sa.String, nullable=True),
     sa.Index("ledger_unheld_files_hour", "stream", "hour"),
     comment="Files that are there, or may be, and that no commit holds",
 )

@@ -1,0 +1,11 @@
+"""Who deletes a file that no commit holds says so before: it is nobody's name any more."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.add_column("ledger_unheld_files", sa.Column("deleted_by", sa.String, nullable=True))
