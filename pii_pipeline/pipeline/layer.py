@@ -26,7 +26,7 @@ from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.memory import batch_memory
 from pii_pipeline.pipeline.shared_files import take_apart
-from pii_pipeline.pipeline.workers import Key, Task
+from pii_pipeline.pipeline.workers import Key, Task, WorkerFailed
 from pii_pipeline.streams.model import Stream
 
 LEASE_PATIENCE = 600.0
@@ -157,6 +157,7 @@ def _make_layer(
 
     with ExitStack() as stack:
         lease = _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
+        stack.enter_context(_unless_overtaken(lease))
         ledger.remove_unheld(stream.name, hour, lease, installation.delete)  # of who was killed or overtaken
         commits: dict[str, Commit | None] = {}
         jobs: list[_Job] = []
@@ -434,6 +435,16 @@ def _published(
                 return False
             published.add(path)
     return True
+
+
+@contextmanager
+def _unless_overtaken(lease: Lease) -> Iterator[None]:
+    """Raises `LeaseLost` where a file is gone because another has this lease, and has made it anew."""
+    try:
+        yield
+    except (FileNotFoundError, WorkerFailed):
+        lease.renew()
+        raise
 
 
 @contextmanager
