@@ -49,7 +49,7 @@ class WrongKey(UnreadableFile):
 
 class ParquetWriter:
     """Takes the tables of one file, which lies at `hidden`. `rows` so far; when it is whole, its `size` in
-    bytes and the `digest` of them, 16 hex digits."""
+    bytes and the `digest` of them, 16 hex digits. `columns`: a digest of the schema."""
 
     def __init__(self, open_file: Callable[[pa.Table], Any], schema: pa.Schema, hidden: str) -> None:
         self._open_file = open_file
@@ -60,6 +60,8 @@ class ParquetWriter:
         self.rows = 0
         self.size = 0
         self.digest = ""
+        described = repr([(field.name, str(field.type), field.nullable) for field in schema])
+        self.columns = xxhash.xxh3_64_hexdigest(described.encode())
         self.hidden = hidden
 
     def write(self, table: pa.Table | pa.RecordBatch) -> None:

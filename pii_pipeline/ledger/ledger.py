@@ -268,7 +268,8 @@ class Ledger:
 
     @again_if_lost
     def fragments(self, stream: str, until: str, small_bytes: int) -> list[tuple[str, str]]:
-        """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that."""
+        """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that, with
+        the same columns."""
         with reading(self._engine) as connection:
             return shared_files.fragments(connection, stream, until, small_bytes)
 

@@ -100,7 +100,8 @@ class CommittedFile:
     """A file that readers may see, and which of its rows are the commit's.
 
     `path` is relative to its zone; `bytes` as stored, of the whole file. The commit's `rows` begin with row
-    number `first_row`: before and after them the file may hold those of other batches (compaction).
+    number `first_row`: before and after them the file may hold those of other batches (compaction). `columns`
+    is the same for files whose columns are alike; empty if that is not known.
     """
 
     dataset: str
@@ -108,6 +109,7 @@ class CommittedFile:
     bytes: int
     rows: int
     first_row: int = 0
+    columns: str = ""
 
     @property
     def span(self) -> range:

@@ -25,13 +25,15 @@ _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def fragments(connection: sa.Connection, stream: str, until: str, small_bytes: int) -> list[tuple[str, str]]:
-    """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that."""
+    """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that, with the
+    same columns."""
     place = (batches.c.hour, files.c.dataset)
     found = connection.execute(
         sa.select(*place)
+        .distinct()
         .join(batches, batches.c.id == files.c.batch_id)
         .where(batches.c.stream == stream, batches.c.hour <= until, files.c.bytes < small_bytes)
-        .group_by(*place)
+        .group_by(*place, files.c.columns)
         .having(sa.func.count(files.c.path.distinct()) > 1)
         .order_by(*place)
     )
@@ -55,7 +57,7 @@ def parts(connection: sa.Connection, stream: str, hour: str) -> list[Part]:
             row.layer,
             row.position,
             row.fingerprint,
-            CommittedFile(row.dataset, row.path, row.bytes, row.rows, row.first_row),
+            CommittedFile(row.dataset, row.path, row.bytes, row.rows, row.first_row, row.columns),
         )
         for row in found
     ]

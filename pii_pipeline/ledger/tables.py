@@ -87,6 +87,7 @@ files = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("first_row", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("columns", sa.String, nullable=False, server_default=""),
     sa.ForeignKeyConstraint(["batch_id", "layer"], [commits.c.batch_id, commits.c.layer]),
     sa.Index("ledger_files_path", "path"),
 )

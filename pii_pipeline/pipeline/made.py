@@ -19,7 +19,7 @@ class MadeFile:
     def of(cls, dataset: str, path: str, out: ParquetWriter) -> MadeFile:
         """What `out` has written for `path`, a `data_file`."""
         named = named_by_content(path, out.digest)
-        return cls(out.hidden, CommittedFile(dataset, named, out.size, out.rows))
+        return cls(out.hidden, CommittedFile(dataset, named, out.size, out.rows, columns=out.columns))
 
 
 @dataclass(frozen=True)

@@ -192,8 +192,9 @@ def _exchange(
 
 
 def _moved(part: Part, file: CommittedFile, first_row: int) -> Part:
-    """`part` with its rows in another file."""
-    return replace(part, file=replace(file, rows=part.file.rows, first_row=first_row))
+    """`part` with its rows in another file, of the same columns."""
+    columns = part.file.columns
+    return replace(part, file=replace(file, rows=part.file.rows, first_row=first_row, columns=columns))
 
 
 def _digest(files: Sequence[HeldFile]) -> str:

@@ -234,7 +234,9 @@ def test_an_announced_file_goes_unless_it_comes_to_an_exchange(
     assert removed(ledger) == []
 
 
-def test_fragments_are_several_small_files_of_an_hour_that_is_over(ledger: Ledger, lake: list[Part]) -> None:
+def test_fragments_are_several_small_files_of_an_hour_that_is_over(
+    engine: sa.Engine, ledger: Ledger, lake: list[Part]
+) -> None:
     both = [(HOUR, name) for name in ("bad_events", PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS)]
     assert ledger.fragments("logins", HOUR, 101) == both
     assert ledger.fragments("logins", NEXT_HOUR, 101) == both
@@ -243,6 +245,14 @@ def test_fragments_are_several_small_files_of_an_hour_that_is_over(ledger: Ledge
     assert ledger.fragments("webshop", HOUR, 101) == []
     exchange(ledger, lake, together(lake))
     assert ledger.fragments("logins", HOUR, 1000) == [both[0], both[2]], "one file, of three batches"
+    other = [replace(part, file=replace(part.file, columns=part.batch_id)) for part in lake]
+    exchange(ledger, together(lake), lake)
+    with engine.begin() as connection:
+        for part in other:
+            here = tables.files.c.path == part.file.path
+            connection.execute(sa.update(tables.files).where(here).values(columns=part.file.columns))
+    assert in_lake(ledger) == other
+    assert ledger.fragments("logins", HOUR, 1000) == [both[0], both[2]], "with columns of its own each"
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────────
