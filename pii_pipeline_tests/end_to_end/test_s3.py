@@ -116,7 +116,7 @@ def test_a_bucket_that_cannot_be_used_is_said_in_one_line(tmp_path, aws, aws_end
     faulty_aws.fail("expired", method="GET")
     deployment.pii("query", "SELECT count(*) FROM webshop.pseudonymized_events", code=2)
     assert deployment.said == (
-        "pii: s3://acme-lake: GetObject: the AWS credentials have expired — renew them"
+        "pii: s3://acme-lake: ListObjectsV2: the AWS credentials have expired — renew them"
         " (aws sso login, or a new session token)\n"
     )
     deployment.pii("run", "webshop", "--force", code=2)
