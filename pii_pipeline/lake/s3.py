@@ -290,7 +290,8 @@ class S3Prefix:
     def _filesystem(self) -> fs.FileSystem:
         session, client = self._connected
         where = urlsplit(client.meta.endpoint_url)
-        credentials = _credentials(session)
+        with typed_errors(self.bucket, "connecting"):
+            credentials = _credentials(session)
         return fs.S3FileSystem(
             access_key=credentials["access_key_id"],
             secret_key=credentials["secret_access_key"],

@@ -40,7 +40,7 @@ def typed_errors(bucket: str, operation: str, path: str = "") -> Iterator[None]:
     except UnauthenticatedError as error:  # when boto3 does not renew them
         failure = _failure(bucket, operation, path, aws.no_credentials(type(error).__name__))
     except (BaseError, FileNotFoundError) as error:
-        failure = _failure(bucket, operation, path, _of_obstore(str(error)))
+        failure = _failure(bucket, operation, path, _of_obstore(error))
     except aws.AwsError as error:
         failure = _failure(bucket, operation, path, error)
     else:
@@ -48,10 +48,11 @@ def typed_errors(bucket: str, operation: str, path: str = "") -> Iterator[None]:
     raise failure from None
 
 
-def _of_obstore(said: str) -> aws.AwsError:
+def _of_obstore(error: Exception) -> aws.AwsError:
+    said = str(error)
     code, status = _CODE.search(said), _STATUS.search(said)
     if not (code or status):
-        return aws.no_answer("no answer")
+        return aws.no_answer(type(error).__name__)
     return aws.refusal(code[1] if code else "", int(status[1]) if status else 0, said)
 
 
