@@ -38,7 +38,7 @@ from pii_pipeline_tests.warehouses import ask
 
 LANDED, SENT = 60, 60
 BAD = ["no json", '{"user_id": "half', "\t"]
-EXPIRED = "the credentials have expired"
+EXPIRED = "the AWS credentials have expired"
 
 # `pii`, killed with SIGKILL when it is about to make its COMMITth commit, if that is not 0: its files are
 # there by then. What it takes from a queue is hidden from others for two seconds after it has died.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,16 +15,17 @@ import dagster as dg
 import pytest
 
 from pii_pipeline.definitions import build
-from pii_pipeline.lake import put
+from pii_pipeline.lake import ObjectInfo, put
 from pii_pipeline.pipeline import notifications
 from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
-from pii_pipeline.queues import QueueRefused
+from pii_pipeline.queues import QueueRefused, QueueUnavailable
 from pii_pipeline.runs import prepare_dagster_home
 from pii_pipeline.settings import project_root, read_settings
+from pii_pipeline.streams.model import Stream
 from pii_pipeline_tests.aws import make_bucket
 from pii_pipeline_tests.integration.small_streams import GOOD, HOUR, PARTITION, assets_of, environment
 from pii_pipeline_tests.queues import Queue, one_call_at_a_time
@@ -183,15 +185,59 @@ def test_what_cannot_be_entered_is_told_again(
     assert (hours(installation), queue.left()) == ({HOUR: 12}, 0)
 
 
+def many(number: int) -> list[str]:
+    return [direct(f"in/alpha/{FOLDER}/{n}.json", 3, f"{n}", "2026-11-22T10:01:00Z") for n in range(number)]
+
+
+def test_what_waits_is_taken_in_chunks(
+    installation: Installation, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "_MESSAGES_AT_ONCE", 40)
+    entered, chunks = notifications.enter, []
+
+    def noted(installation: Installation, stream: Stream, found: Sequence[ObjectInfo]) -> int:
+        chunks.append(len(found))
+        return entered(installation, stream, found)
+
+    monkeypatch.setattr(notifications, "enter", noted)
+    queue.send(many(100))
+    assert read(installation) == Told(100, 100, 0)
+    assert max(chunks) == 40 and sum(chunks) == 100
+    assert (hours(installation), queue.left()) == ({HOUR: 100}, 0)
+
+
 def test_it_looks_for_as_long_as_it_is_told_to(
     installation: Installation, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = [direct(f"in/alpha/{FOLDER}/{n}.json", 3, f"{n}", "2026-11-22T10:01:00Z") for n in range(25)]
-    queue.send(told)
-    clock = iter(range(100))
-    monkeypatch.setattr(notifications.time, "monotonic", lambda: next(clock))
-    assert enter_told(installation, open_notifications("told"), 2).messages == 10
+    monkeypatch.setattr(notifications, "_MESSAGES_AT_ONCE", 10)
+    entered = notifications.enter
+
+    def slow(installation: Installation, stream: Stream, found: Sequence[ObjectInfo]) -> int:
+        time.sleep(1)
+        return entered(installation, stream, found)
+
+    monkeypatch.setattr(notifications, "enter", slow)
+    queue.send(many(25))
+    assert enter_told(installation, open_notifications("told"), 0.9).messages == 10
     assert queue.left() == 15
+
+
+def test_what_was_received_before_a_call_failed_is_entered(
+    installation: Installation, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.send(many(30))
+    receive, calls = notifications.Queue.receive, []
+
+    def failing(self: notifications.Queue, *settings: int) -> object:
+        calls.append(settings)
+        if len(calls) > 2:
+            raise QueueUnavailable("queue told: ReceiveMessage: AWS does not answer")
+        return receive(self, *settings)
+
+    monkeypatch.setattr(notifications.Queue, "receive", failing)
+    with pytest.raises(QueueUnavailable):
+        read(installation)
+    assert (hours(installation), queue.left()) == ({HOUR: 20}, 10)
 
 
 # ── the sensor ───────────────────────────────────────────────────────────────────────────────────────────
