@@ -27,6 +27,7 @@ from pii_pipeline.ledger.model import (
     Earlier,
     Known,
     LandingObject,
+    Listing,
     Part,
     StaleHead,
     UnknownBatch,
@@ -111,6 +112,26 @@ class Ledger:
             Waiting.of(hour, [(row.uri, row.etag) for row in group])
             for hour, group in groupby(found, key=lambda row: row.hour)
         ]
+
+    @again_if_lost
+    def listing(self, stream: str) -> Listing:
+        """How far the stream's objects were looked at when `keep_listing` last said so; the start, if never."""
+        chosen = sa.select(tables.listings).where(tables.listings.c.stream == stream)
+        with reading(self._engine) as connection:
+            found = connection.execute(chosen).one_or_none()
+        return Listing(found.after, found.began, found.complete) if found else Listing()
+
+    @again_if_lost
+    def keep_listing(self, stream: str, listing: Listing) -> None:
+        """Remembers how far the stream's objects have been looked at. Here and not in Dagster's cursor: an
+        object's name may hold personal data, and what was noticed is here too, of one moment."""
+        with self._engine.begin() as connection:
+            tables.insert_new(connection, tables.listings, [{"stream": stream}], tables.listings.c.stream)
+            connection.execute(
+                sa.update(tables.listings)
+                .where(tables.listings.c.stream == stream)
+                .values(after=listing.after, began=listing.began, complete=listing.complete)
+            )
 
     @again_if_lost
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:

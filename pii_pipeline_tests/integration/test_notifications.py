@@ -15,8 +15,9 @@ import pytest
 
 from pii_pipeline.definitions import build
 from pii_pipeline.lake import put
+from pii_pipeline.ledger import Listing
 from pii_pipeline.pipeline import notifications
-from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
+from pii_pipeline.pipeline.arrivals import notice, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
 from pii_pipeline.pipeline.seal import seal_hour
