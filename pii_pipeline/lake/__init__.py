@@ -32,6 +32,7 @@ from pii_pipeline.lake.layout import (
     parse_hour,
 )
 from pii_pipeline.lake.local import content_tag
+from pii_pipeline.lake.naming import path_of_key
 from pii_pipeline.lake.parquet import (
     ParquetWriter,
     UnreadableFile,
@@ -79,6 +80,7 @@ __all__ = [
     "open_versions",
     "parquet_schema",
     "parse_hour",
+    "path_of_key",
     "plain_schema",
     "publish",
     "put",

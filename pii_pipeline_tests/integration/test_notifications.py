@@ -126,7 +126,7 @@ def test_what_is_none_of_ours_is_let_go_and_what_is_none_of_s3s_stays(
         TEST_EVENT,
         json.dumps(of_event_bridge("Object Deleted")),
     ]
-    foreign = ['{"user_id": "a"}', "no json", "[" * 9_000, direct("in/alpha/a\0b.json", 3, *told)]
+    foreign = ['{"user_id": "a"}', "no json", "[" * 9_000, direct("in/alpha/a.json", 3, "a\0b", told[1])]
     queue.send([*others, *foreign])
     assert read(installation) == Told(len(others) + len(foreign), 0, len(foreign))
     assert queue.left() == len(foreign)
@@ -139,6 +139,7 @@ def test_any_key_is_entered_as_listing_enters_it(
     """S3 knows no folders: nothing of a key leads anywhere."""
     s3 = aws.client("s3")
     keys = ["../beta/a.json", "..", "./a.json", "a//b.json", f"{FOLDER}/../11/a.json", "folder/", "x/é +%41"]
+    keys += ["a\0b.json", "a␀0b.json", "a\x01b.json", "%00", "z" * (1024 - len("in/alpha/"))]
     for key in keys:
         s3.put_object(Bucket="acme", Key=f"in/alpha/{key}", Body=LINES)
     listed = s3.list_objects_v2(Bucket="acme", Prefix="in/alpha/")["Contents"]
