@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-MODIFIED = "Sun, 22 Nov 2026 10:30:00 GMT"
-_MODIFIED_IN_LISTINGS = "2026-11-22T10:30:00.000Z"
+MODIFIED = "Tue, 10 Nov 2026 10:30:00 GMT"
+_MODIFIED_IN_LISTINGS = "2026-11-10T10:30:00.000Z"
 _PAGE = 5
 
 
