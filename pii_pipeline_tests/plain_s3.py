@@ -16,7 +16,7 @@ _PAGE = 5
 
 @contextmanager
 def plain_bucket(objects: dict[str, bytes]) -> Iterator[str]:
-    """The endpoint of an S3 of one bucket, of whatever name, that has these objects: they are listed, read and
+    """The endpoint of an S3 of one bucket, of whatever name, with these objects: they are listed, read and
     deleted, and `objects` is what is left."""
     lock = Lock()
 
@@ -65,16 +65,16 @@ def plain_bucket(objects: dict[str, bytes]) -> Iterator[str]:
             )
             left = [key for key in chosen if key.encode() > after]
             listed = "".join(
-                f"<Contents><Key>{quote(key, safe='/')}</Key><LastModified>{_MODIFIED_IN_LISTINGS}</LastModified>"
-                f"<ETag>{_etag(objects[key])}</ETag><Size>{len(objects[key])}</Size></Contents>"
+                f"<Contents><Key>{quote(key, safe='/')}</Key>"
+                f"<LastModified>{_MODIFIED_IN_LISTINGS}</LastModified><ETag>{_etag(objects[key])}</ETag><Size>{len(objects[key])}</Size></Contents>"
                 for key in left[:_PAGE]
             )
             more = len(left) > _PAGE
-            token = f"<NextContinuationToken>{left[_PAGE - 1].encode().hex()}</NextContinuationToken>" if more else ""
+            last = left[_PAGE - 1].encode().hex() if more else ""
             self._answer(
                 200,
                 f"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>"
-                f"{token}{listed}</ListBucketResult>".encode(),
+                f"<NextContinuationToken>{last}</NextContinuationToken>{listed}</ListBucketResult>".encode(),
             )
 
         def _key(self) -> str:

@@ -17,6 +17,7 @@ from pii_pipeline.lake.files import (
     publish,
     put,
     sweep_temporaries,
+    tag_now,
     tag_of,
     walk_objects,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "put",
     "read_parquet",
     "sweep_temporaries",
+    "tag_now",
     "tag_of",
     "walk_objects",
     "write_parquet",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,9 +21,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from examples.live.processes import free_port
+from pii_pipeline.keys import tables as keys
 from pii_pipeline.ledger import VALIDATED_EVENTS, add_counts
+from pii_pipeline.ledger import tables as ledger
 from pii_pipeline.pipeline.arrivals import layers_of
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.landing import land
@@ -32,12 +36,14 @@ from pii_pipeline_tests.aws import aws_environment
 from pii_pipeline_tests.integration.small_streams import environment
 
 STREAM = "alpha"
+WHO = "Mustermann"
+"""Whom the landing objects are called after."""
 HOURS = ("2026-11-22T09", "2026-11-22T10")
-OBJECTS, EVENTS = 10, 5
+OBJECTS, EVENTS = 8, 5
 """Of each hour; of each object."""
 LOOKED = f"Checking for new runs for sensor: {STREAM}_landing_objects"
-_PAUSE = 0.7
-_PATIENCE = 150.0
+_PAUSE = 0.8
+_PATIENCE = 300.0
 """Seconds."""
 
 
@@ -59,17 +65,14 @@ class Daemons:
         self._started: list[subprocess.Popen[bytes]] = []
         definitions = ["--module-name", "pii_pipeline.definitions", "--attribute", "defs"]
         address = ["--host", "127.0.0.1", "--port", str(port)]
-        self._start("code", "dagster", "api", "grpc", *address, *definitions)
-        subprocess.run(
-            [sys.executable, "-m", "dagster", "instance", "migrate"],
-            env=self._environment,
-            check=True,
-            capture_output=True,
-        )
+        code = self._start("code", "dagster", "api", "grpc", *address, *definitions)
+        dg.DagsterInstance.from_config(str(home)).dispose()  # makes its tables, before two want to at once
+        self._wait_for_port(port)
         self.said = [
             self._start(f"daemon-{number}", "dagster._daemon", "run", "--workspace", str(workspace))
             for number in (1, 2)
         ]
+        self.logs = [code, *self.said]
 
     def _start(self, name: str, *command: str) -> Path:
         log = self._folder / f"{name}.log"
@@ -84,6 +87,15 @@ class Daemons:
                 )
             )
         return log
+
+    def _wait_for_port(self, port: int) -> None:
+        give_up = time.monotonic() + _PATIENCE
+        while True:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            assert self._started[0].poll() is None and time.monotonic() < give_up
+            time.sleep(0.2)
 
     def check(self) -> None:
         """Fails if one has ended."""
@@ -106,7 +118,8 @@ class Daemons:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, postgres_database_url: str) -> dict[str, str]:
+def settings(tmp_path: Path, postgres_database_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres_database_url)
     return {
         **environment(tmp_path),
         **aws_environment("http://127.0.0.1:9"),
@@ -142,24 +155,35 @@ def is_made(installation: Installation) -> bool:
     )
 
 
+def kept_by_dagster(database: str) -> str:
+    """Every row of every table that is not the ledger's or the key store's."""
+    ours = {*ledger.metadata.tables, *keys.metadata.tables}
+    engine = sa.create_engine(database, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return "\n".join(
+            row
+            for table in set(sa.inspect(connection).get_table_names()) - ours
+            for row in connection.exec_driver_sql(f'SELECT found::text FROM "{table}" found').scalars()
+        )
+
+
 def batches_made(instance: dg.DagsterInstance, layer: str) -> int:
     """In all runs together; what a run finds made is not among it."""
     asked = dg.AssetRecordsFilter(asset_key=dg.AssetKey([STREAM, layer]))
-    events = [record.asset_materialization for record in instance.fetch_materializations(asked, 1_000).records]
+    events = [
+        record.asset_materialization for record in instance.fetch_materializations(asked, 1_000).records
+    ]
     return sum(event.metadata["batches_made"].value for event in events if event)  # type: ignore[misc]
 
 
-def test_two_daemons_make_what_one_makes(
-    daemons: Daemons, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", settings["DAGSTER_POSTGRES_URL"])
+def test_two_daemons_make_what_one_makes(daemons: Daemons, settings: dict[str, str]) -> None:
     installation = Installation(read_settings(settings, project=project_root()))
     sent = []
     for number in range(OBJECTS):
         for hour in HOURS:
             events = lines(hour, number)
             data = "".join(json.dumps(event) + "\n" for event in events).encode()
-            land(installation.zones.landing, STREAM, hour, f"{number}.json", BytesIO(data))
+            land(installation.zones.landing, STREAM, hour, f"{WHO}-{number}.json", BytesIO(data))
             sent += [event["page"] for event in events]
         time.sleep(_PAUSE)
     with dg.DagsterInstance.from_config(settings["DAGSTER_HOME"]) as instance:
@@ -170,6 +194,9 @@ def test_two_daemons_make_what_one_makes(
         batches = [batch for hour in HOURS for batch in installation.ledger.batches(STREAM, hour)]
         for layer in ("validated_events", "pseudonymized_events", "report"):
             assert batches_made(instance, layer) == len(batches), "each by one run, and once"
+    stored = kept_by_dagster(settings["DAGSTER_POSTGRES_URL"])
+    assert f"{STREAM}__validated_events" in stored and WHO not in stored
+    assert not [file for file in daemons.logs if WHO in file.read_text()]
     reports = installation.ledger.status(STREAM)
     assert [wrong for report in reports for wrong in report.violations()] == []
     total = add_counts([report.layers[VALIDATED_EVENTS].counts for report in reports])

@@ -13,8 +13,8 @@ import pytest
 
 from pii_pipeline.definitions import build
 from pii_pipeline.jobs import PROCESS_EVENTS
-from pii_pipeline.pipeline import arrivals
 from pii_pipeline.ledger import Listing
+from pii_pipeline.pipeline import arrivals
 from pii_pipeline.pipeline.arrivals import OVERLAP, notice, notice_more, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.seal import seal_hour

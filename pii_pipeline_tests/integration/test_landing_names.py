@@ -1,5 +1,4 @@
-"""Objects called as S3 allows it, and after people: each is noticed, made and deleted, and Dagster never hears
-its name."""
+"""Objects called as S3 allows it, and after people: each is made and deleted, and Dagster not told its name."""
 
 from __future__ import annotations
 
@@ -101,13 +100,11 @@ def test_every_name_is_taken_and_none_is_told(
     monkeypatch.setattr(arrivals, "OBJECTS_AT_ONCE", 3)
     monkeypatch.setattr("pii_pipeline.sensors.landing_objects.LOOKING_SECONDS", 0)
     definitions = build(installation)
-    for ticks in range(1, 99):
+    looked = 0
+    while installation.ledger.listing("alpha").complete is None:
         tick(installation, definitions, instance)
-        if installation.ledger.listing("alpha").complete:
-            break
-        after = installation.ledger.listing("alpha").after
-        assert after is not None and WHO in after, "the position is where the names are anyway"
-    assert ticks > len(objects) / 3
+        looked += WHO in str(installation.ledger.listing("alpha").after)
+    assert looked > len(objects) / 3 - 1, "many times amid the listing, after an object of that name"
     del objects[GONE]
     job = definitions.resolve_job_def(PROCESS_EVENTS)
     for request in tick(installation, definitions, instance):

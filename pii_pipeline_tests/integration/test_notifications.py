@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
@@ -106,6 +107,35 @@ def test_told_twice_it_is_entered_once(installation: Installation, queue: Queue)
     queue.send([direct(*again)])
     assert read(installation) == Told(1, 1, 0), "another version is another object"
     assert (hours(installation), queue.left()) == ({HOUR: 2}, 0)
+
+
+@pytest.mark.parametrize("folder", [FOLDER, "2026/11/22", "in"], ids=["an hour's", "a day's", "any"])
+def test_of_an_object_that_was_overwritten_before_it_was_sealed_the_last_version_counts(
+    installation: Installation, queue: Queue, folder: str
+) -> None:
+    """As if nobody had looked in between; whatever order S3 tells of it in, and how often."""
+    path = f"alpha/{folder}/a.json"
+    versions = [stored(installation, path, LINES * number) for number in (1, 2, 3)]
+    queue.send([direct(*versions[0])])
+    assert read(installation).new == 1
+    queue.send([direct(*versions[2]), direct(*versions[1])])
+    assert read(installation).new == 2
+    stream = installation.streams["alpha"]
+    (hour,) = hours(installation)
+
+    def made() -> tuple[Any, ...]:
+        sealed = seal_hour(installation, stream, hour)
+        counts = validate_hour(installation, stream, hour).counts
+        return sealed.objects, counts["records"], counts["validated"], counts["bad"], hours(installation)
+
+    last = 1, 3 * len(GOOD), 3 * len(GOOD), 0, {}
+    assert made() == last
+    queue.send([direct(*versions[1])])
+    assert read(installation).new == 1, "told again, of a version that is no more"
+    assert made() == last
+    queue.send([direct(*stored(installation, path))])
+    assert read(installation).new == 1
+    assert made() == (2, 4 * len(GOOD), 4 * len(GOOD), 0, {}), "what was sealed had been there"
 
 
 def test_what_is_none_of_ours_is_let_go_and_what_is_none_of_s3s_stays(

@@ -56,7 +56,18 @@ def test_a_key_that_no_database_takes_has_a_path_that_one_takes(
 
 @pytest.mark.parametrize(
     "key",
-    ["s//a.json", "/s/a.json", "s/./a", "s/../a", "s/a\x07", "s/ü %41#?+&.json", "s/a/", "s/%00", "s/␀0", "s/␀"],
+    [
+        "s//a.json",
+        "/s/a.json",
+        "s/./a",
+        "s/../a",
+        "s/a\x07",
+        "s/ü %41#?+&.json",
+        "s/a/",
+        "s/%00",
+        "s/␀0",
+        "s/␀",
+    ],
 )
 def test_whatever_a_producer_calls_an_object_it_is_listed_read_and_deleted(client, key):
     zone = Zone.at("landing", f"s3://{BUCKET}/of")
