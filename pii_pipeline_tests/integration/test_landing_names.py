@@ -1,4 +1,4 @@
-"""Objects called as S3 allows it, and after people: each is made and deleted, and Dagster not told its name."""
+"""Objects called as S3 allows, and after people: each is made and deleted, and Dagster not told its name."""
 
 from __future__ import annotations
 
