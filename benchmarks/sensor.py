@@ -71,7 +71,6 @@ def ticks(database: str | None) -> list[float]:
     import dagster as dg
 
     from pii_pipeline.definitions import build
-    from pii_pipeline.pipeline.arrivals import Listing
     from pii_pipeline.pipeline.installation import Installation
     from pii_pipeline.settings import read_settings
 
@@ -85,11 +84,9 @@ def ticks(database: str | None) -> list[float]:
         installation = Installation(read_settings(settings))
         definitions = build(installation)
         sensor = definitions.resolve_sensor_def(f"{_STREAM}_landing_objects")
-        cursor = None
-        while Listing.from_text(cursor).complete is None:
+        while installation.ledger.listing(_STREAM).complete is None:
             with dg.build_sensor_context(
                 instance=instance,
-                cursor=cursor,
                 resources={"installation": installation},
                 definitions=definitions,
             ) as context:
@@ -97,7 +94,6 @@ def ticks(database: str | None) -> list[float]:
                 tick = sensor.evaluate_tick(context)
                 found.append(time.perf_counter() - started)
             assert tick.run_requests
-            cursor = tick.cursor
         installation.close()
     return found
 

@@ -17,6 +17,7 @@ from pii_pipeline.lake.files import (
     publish,
     put,
     sweep_temporaries,
+    tag_now,
     tag_of,
     walk_objects,
 )
@@ -33,6 +34,7 @@ from pii_pipeline.lake.layout import (
     parse_hour,
 )
 from pii_pipeline.lake.local import content_tag
+from pii_pipeline.lake.naming import path_of_key
 from pii_pipeline.lake.parquet import (
     ParquetWriter,
     UnreadableFile,
@@ -81,11 +83,13 @@ __all__ = [
     "open_versions",
     "parquet_schema",
     "parse_hour",
+    "path_of_key",
     "plain_schema",
     "publish",
     "put",
     "read_parquet",
     "sweep_temporaries",
+    "tag_now",
     "tag_of",
     "walk_objects",
     "write_parquet",

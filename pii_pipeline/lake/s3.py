@@ -33,7 +33,7 @@ from pyarrow import fs
 
 from pii_pipeline import aws
 from pii_pipeline.lake.errors import VersionChanged
-from pii_pipeline.lake.naming import hidden_name, is_hidden_name
+from pii_pipeline.lake.naming import hidden_name, is_hidden_name, key_of_path, path_of_key
 from pii_pipeline.lake.s3_errors import typed_errors
 from pii_pipeline.lake.s3_reading import S3Block, S3File, S3Versions
 from pii_pipeline.lake.storage import ObjectInfo, Version
@@ -84,8 +84,8 @@ class S3Prefix:
         return S3Prefix, (self.bucket, self._prefix, self._sse_kms_key_id)
 
     def location(self, path: str) -> str:
-        """``s3://bucket/key``"""
-        key = self._key(path)
+        """``s3://bucket/key``, the key without NULs; see `path_of_key`."""
+        key = path_of_key(self._key(path))
         return f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}"
 
     uri_of = location
@@ -102,7 +102,7 @@ class S3Prefix:
             for page in pages:
                 for found in page.get("Contents", ()):
                     if found["Size"] or not found["Key"].endswith("/"):
-                        path = found["Key"][len(self._key("")) + 1 if self._prefix else 0 :]
+                        path = path_of_key(found["Key"][len(self._key("")) + 1 if self._prefix else 0 :])
                         yield self._info(path, found["Size"], found["LastModified"], found["ETag"])
 
     def info(self, path: str) -> ObjectInfo:
@@ -239,7 +239,8 @@ class S3Prefix:
         return len(left)
 
     def _key(self, path: str) -> str:
-        return f"{self._prefix}/{path}" if self._prefix and path else self._prefix or path
+        key = key_of_path(path)
+        return f"{self._prefix}/{key}" if self._prefix and key else self._prefix or key
 
     def _info(self, path: str, size: int, last_modified: datetime, tag: str) -> ObjectInfo:
         name = path.rpartition("/")[2]

@@ -27,6 +27,7 @@ from pii_pipeline.ledger.model import (
     Earlier,
     Known,
     LandingObject,
+    Listing,
     Part,
     StaleHead,
     UnknownBatch,
@@ -111,6 +112,53 @@ class Ledger:
             Waiting.of(hour, [(row.uri, row.etag) for row in group])
             for hour, group in groupby(found, key=lambda row: row.hour)
         ]
+
+    @again_if_lost
+    def listing(self, stream: str) -> Listing:
+        """How far the stream's objects were looked at, as `keep_listing` last said; the start, if never."""
+        chosen = sa.select(tables.listings).where(tables.listings.c.stream == stream)
+        with reading(self._engine) as connection:
+            found = connection.execute(chosen).one_or_none()
+        return Listing(found.after, found.began, found.complete) if found else Listing()
+
+    @again_if_lost
+    def keep_listing(self, stream: str, listing: Listing) -> None:
+        """Remembers how far the stream's objects have been looked at. Here and not in Dagster's cursor: an
+        object's name may hold personal data, and what was noticed is here too, of one moment."""
+        with self._engine.begin() as connection:
+            tables.insert_new(connection, tables.listings, [{"stream": stream}], tables.listings.c.stream)
+            connection.execute(
+                sa.update(tables.listings)
+                .where(tables.listings.c.stream == stream)
+                .values(after=listing.after, began=listing.began, complete=listing.complete)
+            )
+
+    @again_if_lost
+    def perhaps_overwritten(self, stream: str, hour: str) -> list[LandingObject]:
+        """The objects of the hour that are in no batch, of whose uri the stream knows another version too."""
+        other = objects.alias()
+        another = sa.exists().where(
+            other.c.stream == objects.c.stream, other.c.uri == objects.c.uri, other.c.etag != objects.c.etag
+        )
+        of_hour = (objects.c.stream == stream) & (objects.c.hour == hour)
+        chosen = sa.select(objects).where(of_hour, objects.c.batch_id.is_(None), another)
+        with reading(self._engine) as connection:
+            found = connection.execute(chosen.order_by(objects.c.uri, objects.c.etag)).all()
+        return [LandingObject(row.uri, row.size, row.etag, row.last_modified) for row in found]
+
+    @again_if_lost
+    def withdraw(self, stream: str, overwritten: Sequence[LandingObject]) -> None:
+        """Takes out those of the objects that are still in no batch: they were entered, and are no more."""
+        with self._engine.begin() as connection:
+            for item in overwritten:
+                connection.execute(
+                    sa.delete(objects).where(
+                        objects.c.stream == stream,
+                        objects.c.uri == item.uri,
+                        objects.c.etag == item.etag,
+                        objects.c.batch_id.is_(None),
+                    )
+                )
 
     @again_if_lost
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:

@@ -73,6 +73,20 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """How far a stream's landing objects have been looked at.
+
+    after: uri of the last object of an unfinished listing; None between listings
+    began: when the unfinished listing began
+    complete: when the last finished one began; None before the first
+    """
+
+    after: str | None = None
+    began: datetime | None = None
+    complete: datetime | None = None
+
+
+@dataclass(frozen=True)
 class SealedObject(LandingObject):
     """An object in its batch; `arrival` is `last_modified` clamped into the hour."""
 

@@ -57,6 +57,16 @@ objects = sa.Table(
     sa.Index("ledger_objects_waiting", "stream", "hour", sqlite_where=_OF_NONE, postgresql_where=_OF_NONE),
 )
 
+listings = sa.Table(
+    "ledger_listings",
+    metadata,
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("after", sa.String, nullable=True),
+    sa.Column("began", UtcDateTime, nullable=True),
+    sa.Column("complete", UtcDateTime, nullable=True),
+    comment="How far each stream's landing objects have been listed",
+)
+
 commits = sa.Table(
     "ledger_commits",
     metadata,

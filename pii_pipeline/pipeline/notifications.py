@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from pii_pipeline.lake import ObjectInfo
+from pii_pipeline.lake import ObjectInfo, path_of_key
 from pii_pipeline.pipeline.arrivals import enter
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.receiving import CALLERS, delete_all, gather
@@ -109,10 +109,10 @@ def _created(bucket: str, key: str, size: int, etag: str, moment: str) -> Create
     texts = isinstance(bucket, str) and isinstance(key, str) and isinstance(etag, str)
     if not texts or not isinstance(size, int) or not 0 <= size <= _MOST_BYTES or at.tzinfo is None:
         raise ValueError("no object")
-    if "\0" in key + etag:
+    if "\0" in etag:
         raise ValueError("no text")
     (key + etag).encode()  # half of a surrogate pair is none either
-    return Created(f"s3://{bucket}/{key}", size, etag, at)
+    return Created(f"s3://{bucket}/{path_of_key(key)}", size, etag, at)
 
 
 def _enter(installation: Installation, found: Sequence[Created]) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
@@ -16,8 +17,9 @@ import pytest
 
 from pii_pipeline.definitions import build
 from pii_pipeline.lake import ObjectInfo, put
+from pii_pipeline.ledger import Listing
 from pii_pipeline.pipeline import notifications
-from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
+from pii_pipeline.pipeline.arrivals import notice, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
 from pii_pipeline.pipeline.seal import seal_hour
@@ -109,6 +111,35 @@ def test_told_twice_it_is_entered_once(installation: Installation, queue: Queue)
     assert (hours(installation), queue.left()) == ({HOUR: 2}, 0)
 
 
+@pytest.mark.parametrize("folder", [FOLDER, "2026/11/22", "in"], ids=["an hour's", "a day's", "any"])
+def test_of_an_object_that_was_overwritten_before_it_was_sealed_the_last_version_counts(
+    installation: Installation, queue: Queue, folder: str
+) -> None:
+    """As if nobody had looked in between; whatever order S3 tells of it in, and how often."""
+    path = f"alpha/{folder}/a.json"
+    versions = [stored(installation, path, LINES * number) for number in (1, 2, 3)]
+    queue.send([direct(*versions[0])])
+    assert read(installation).new == 1
+    queue.send([direct(*versions[2]), direct(*versions[1])])
+    assert read(installation).new == 2
+    stream = installation.streams["alpha"]
+    (hour,) = hours(installation)
+
+    def made() -> tuple[Any, ...]:
+        sealed = seal_hour(installation, stream, hour)
+        counts = validate_hour(installation, stream, hour).counts
+        return sealed.objects, counts["records"], counts["validated"], counts["bad"], hours(installation)
+
+    last = 1, 3 * len(GOOD), 3 * len(GOOD), 0, {}
+    assert made() == last
+    queue.send([direct(*versions[1])])
+    assert read(installation).new == 1, "told again, of a version that is no more"
+    assert made() == last
+    queue.send([direct(*stored(installation, path))])
+    assert read(installation).new == 1
+    assert made() == (2, 4 * len(GOOD), 4 * len(GOOD), 0, {}), "what was sealed had been there"
+
+
 def test_what_is_none_of_ours_is_let_go_and_what_is_none_of_s3s_stays(
     installation: Installation, queue: Queue
 ) -> None:
@@ -127,7 +158,7 @@ def test_what_is_none_of_ours_is_let_go_and_what_is_none_of_s3s_stays(
         TEST_EVENT,
         json.dumps(of_event_bridge("Object Deleted")),
     ]
-    foreign = ['{"user_id": "a"}', "no json", "[" * 9_000, direct("in/alpha/a\0b.json", 3, *told)]
+    foreign = ['{"user_id": "a"}', "no json", "[" * 9_000, direct("in/alpha/a.json", 3, "a\0b", told[1])]
     queue.send([*others, *foreign])
     assert read(installation) == Told(len(others) + len(foreign), 0, len(foreign))
     assert queue.left() == len(foreign)
@@ -140,6 +171,7 @@ def test_any_key_is_entered_as_listing_enters_it(
     """S3 knows no folders: nothing of a key leads anywhere."""
     s3 = aws.client("s3")
     keys = ["../beta/a.json", "..", "./a.json", "a//b.json", f"{FOLDER}/../11/a.json", "folder/", "x/é +%41"]
+    keys += ["a\0b.json", "a␀0b.json", "a\x01b.json", "%00", "z" * (1024 - len("in/alpha/"))]
     for key in keys:
         s3.put_object(Bucket="acme", Key=f"in/alpha/{key}", Body=LINES)
     listed = s3.list_objects_v2(Bucket="acme", Prefix="in/alpha/")["Contents"]

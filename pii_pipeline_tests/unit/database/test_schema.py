@@ -86,7 +86,7 @@ def declared(engine: sa.Engine) -> dict[str, dict[str, Any]]:
 
 def test_the_migrations_make_what_the_code_declares(engine: sa.Engine) -> None:
     wanted = declared(engine)
-    assert len(wanted) == 17
+    assert len(wanted) == 18
     assert described(engine) == {}
     upgrade(engine)
     assert described(engine) == wanted
