@@ -37,7 +37,8 @@ _MEANINGS: list[tuple[str, Kind, str]] = [
         "AWS does not accept the credentials ({}) — look at AWS_PROFILE, or AWS_ACCESS_KEY_ID and its like",
     ),
     (
-        "^5|^429|Internal|OverLimit|RequestLimitExceeded|SlowDown|Throttl|Timeout|TooManyRequests|Unavailable",
+        "^5|^429|Internal|OverLimit|RequestLimitExceeded|SlowDown|Throttl|ThroughputExceeded|Timeout"
+        "|TooManyRequests|TransactionConflict|TransactionInProgress|Unavailable",
         "unavailable",
         "AWS does not answer, however often it is asked ({}) — run it again later",
     ),
