@@ -210,6 +210,27 @@ def test_other_changes_whose_answers_were_lost(remote: VaultStore, line: Line) -
     assert remote.spend([limit], 3) is None
 
 
+def test_a_change_that_postgresql_ends_because_two_wait_for_each_other_is_made_again(
+    postgres_database_url: str,
+) -> None:
+    store, other = open_store(postgres_database_url), connect(postgres_database_url)
+    first, second = (record(1, key(1, field=field)) for field in ("a", "b"))
+    store.put([first, second])
+    field, locks = tables.records.c.field, "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with ThreadPoolExecutor() as threads, other.begin() as transaction:
+        transaction.exec_driver_sql("SET LOCAL deadlock_timeout = '1min'")  # it is not this one that is ended
+        transaction.execute(sa.select(tables.records).where(field == "b").with_for_update())
+        deleting = threads.submit(store.delete, [first.key, second.key])
+        while not transaction.exec_driver_sql(locks).scalar():
+            assert not deleting.done()
+        transaction.execute(sa.select(tables.records).where(field == "a").with_for_update())
+        assert not deleting.done()
+        transaction.commit()
+        assert deleting.result(timeout=60) == 2
+    other.dispose()
+    store.close()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
     with own_server() as server:
