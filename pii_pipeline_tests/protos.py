@@ -12,7 +12,7 @@ WIRE = Path("pii_pipeline") / "vault_wire"
 
 
 def generate(out: Path) -> None:
-    """Writes the stubs, with their types, below `out`. Raises `RuntimeError` if protoc does not like a proto."""
+    """Writes the stubs, with their types, below `out`. Raises `RuntimeError` if protoc refuses a proto."""
     protos = sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / WIRE).glob("*.proto"))
     plugin = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
     kinds = ("python_out=", "pyi_out=", "grpc_python_out=", "mypy_grpc_out=quiet:")

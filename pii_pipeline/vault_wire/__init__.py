@@ -1,1 +1,1 @@
-"""What goes over the wire: Piinguin's protocol as it is, and ours. Protos, and what `make protos` makes of them."""
+"""What goes over the wire: Piinguin's protocol and ours, and what `make protos` makes of their protos."""
