@@ -81,7 +81,7 @@ class Vault:
         """Keeps originals; what is there already is kept once. Durable when it returns."""
         keys = [record.key for record in records]
         self._check(principal, Action.CREATE, keys)
-        if any(_size(record.original) > MAX_ORIGINAL_BYTES for record in records):
+        if not all(fits(record.original) for record in records):
             self.refuse(
                 principal, Action.CREATE, "invalid", f"an original is longer than {MAX_ORIGINAL_BYTES} bytes"
             )
@@ -150,7 +150,7 @@ class Vault:
     ) -> None:
         if len(keys) > MAX_BATCH:
             self.refuse(principal, action, "invalid", f"more than {MAX_BATCH} records at once")
-        if not all(map(_well_formed, keys)):
+        if not all(map(well_formed, keys)):
             self.refuse(principal, action, "invalid", "a stream, field or pseudonym is not written as one")
         if reason is not None and reason.basis is None:
             self.refuse(principal, action, "no basis", "a read names its lawful basis")
@@ -184,6 +184,18 @@ class Vault:
         return refused
 
 
+def well_formed(key: RecordKey) -> bool:
+    """Whether its parts are written as such: what else is asked for, the vault refuses."""
+    if key.stream == PIINGUIN_STREAM:
+        return key.field == PIINGUIN_FIELD and 0 < _size(key.pseudonym) <= MAX_PSEUDONYM_BYTES
+    return all(map(NAME.fullmatch, (key.stream, key.field))) and bool(PSEUDONYM.fullmatch(key.pseudonym))
+
+
+def fits(original: str) -> bool:
+    """Whether it is text, and not too long to be kept."""
+    return _size(original) <= MAX_ORIGINAL_BYTES
+
+
 def _found(
     key: RecordKey, opened: Sequence[tuple[SealedRecord, str | None]], refused: set[SealedRecord]
 ) -> Found:
@@ -195,12 +207,6 @@ def _found(
         consented = any(record not in refused for record, _ in opened)
         withheld = Withheld.FORGOTTEN if consented else Withheld.NO_CONSENT
     return Found(key, tuple(told), withheld)
-
-
-def _well_formed(key: RecordKey) -> bool:
-    if key.stream == PIINGUIN_STREAM:
-        return key.field == PIINGUIN_FIELD and 0 < _size(key.pseudonym) <= MAX_PSEUDONYM_BYTES
-    return all(map(NAME.fullmatch, (key.stream, key.field))) and bool(PSEUDONYM.fullmatch(key.pseudonym))
 
 
 def _size(text: str) -> int:
