@@ -17,7 +17,7 @@ class Health(aio.HealthServicer):
         super().__init__()
         self._watchers: set[asyncio.Task[Any]] = set()
 
-    async def Watch(self, request: HealthCheckRequest, context: Any) -> None:  # noqa: N802 gRPC's name
+    async def Watch(self, request: HealthCheckRequest, context: Any) -> None:
         """Tells each change of status."""
         task = asyncio.current_task()
         assert task is not None

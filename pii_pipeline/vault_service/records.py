@@ -56,10 +56,10 @@ def create(backend: Backend, principal: str, creations: Sequence[Creation]) -> S
 
 def create_each(
     backend: Backend, principal: str, creations: Sequence[Creation | VaultRefused]
-) -> list[None | VaultRefused]:
+) -> list[VaultRefused | None]:
     """Keeps each that may be kept; None for those that are."""
 
-    def keep(group: list[Creation]) -> list[None | VaultRefused]:
+    def keep(group: list[Creation]) -> list[VaultRefused | None]:
         try:
             create(backend, principal, group)
         except VaultRefused as refused:
@@ -88,10 +88,10 @@ def read_each(
 
 def delete_each(
     backend: Backend, principal: str, keys: Sequence[RecordKey | VaultRefused]
-) -> list[None | VaultRefused]:
+) -> list[VaultRefused | None]:
     """Deletes each that may be deleted; None for those that are."""
 
-    def remove(group: list[RecordKey]) -> Sequence[None | VaultRefused]:
+    def remove(group: list[RecordKey]) -> Sequence[VaultRefused | None]:
         try:
             backend.vault.delete(principal, group)
         except VaultRefused as refused:
