@@ -33,6 +33,15 @@ from pii_pipeline.warehouse.warehouse import Warehouse, warehouse_at
 EVENT_DIGESTS = "event_digests"
 """The dataset by which redelivered events are told, beside ``validated_events``."""
 
+REVERSIBLE_ORIGINALS = "reversible_originals"
+"""What a batch has for the vault, beside ``pseudonymized_events``: originals, sealed."""
+
+LATEST_CONSENTS = "latest_consents"
+"""What its people consented to last, for the vault."""
+
+BESIDE = (EVENT_DIGESTS, REVERSIBLE_ORIGINALS, LATEST_CONSENTS)
+"""Datasets of the restricted zone that are written beside others, and are no assets."""
+
 
 @dataclass(frozen=True)
 class Quarantine:
@@ -222,4 +231,4 @@ def zone_of(dataset: str) -> str:
     """The zone a dataset's files are in."""
     if dataset in ("bad_events", "pseudonymized_events"):
         return "lake"
-    return "restricted" if dataset in (*LAYERS, EVENT_DIGESTS) else "consented"
+    return "restricted" if dataset in (*LAYERS, *BESIDE) else "consented"

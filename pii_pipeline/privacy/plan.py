@@ -238,6 +238,11 @@ def lake_type(step: Step) -> pa.DataType:
     return arrow_type(step.node) if keeps_type else pa.string()
 
 
+def is_reversible(leaf: Leaf) -> bool:
+    """Whether its originals are kept in the vault."""
+    return isinstance(leaf.treatment, Pseudonymize) and leaf.treatment.reversible
+
+
 def column_leaves(step: Step) -> list[Leaf]:
     """Every leaf below `step`, in order."""
     if isinstance(step, Leaf):
