@@ -1,6 +1,6 @@
-"""The one database of ledger and key store: SQLite embedded, PostgreSQL in production.
+"""The databases of ledger and key store, and of the vault: SQLite embedded, PostgreSQL in production.
 
-What both rely on: `engine.begin()` is a *write* transaction and may read, decide and write without another
+What they rely on: `engine.begin()` is a *write* transaction and may read, decide and write without another
 process changing the answer in between; `reading(engine)` is a transaction that only reads and never waits
 for a writer.
 """
@@ -14,7 +14,7 @@ from pii_pipeline.database.errors import (
     why_no_connection,
 )
 from pii_pipeline.database.files import make_private_directories, private_files
-from pii_pipeline.database.schema import upgrade
+from pii_pipeline.database.schema import Schema, upgrade
 from pii_pipeline.database.transactions import again_if_lost, insert_new, reading, scrub
 from pii_pipeline.database.types import UtcDateTime
 
@@ -22,6 +22,7 @@ __all__ = [
     "ConnectionLost",
     "DatabaseError",
     "DatabaseUnavailable",
+    "Schema",
     "SchemaError",
     "UtcDateTime",
     "again_if_lost",

@@ -53,44 +53,44 @@ _COMING_BACK = ("is starting up", "is shutting down", "in recovery mode")
 """What a server says that will be there in a moment."""
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, setting: str = SETTING) -> Engine:
     """An engine for `sqlite:///PATH` or `postgresql://…`, safe across threads and processes.
 
     SQLite: the file is made on first use with mode 0600 (its -wal and -shm files inherit that), missing
-    parent directories with 0700. Raises `DatabaseError` for anything else. An engine must not cross a fork;
-    every process connects for itself.
+    parent directories with 0700. Raises `DatabaseError` for anything else; messages name `setting`, where
+    `url` is from. An engine must not cross a fork; every process connects for itself.
     """
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise DatabaseError(f"{SETTING}: no URL — {_SUPPORTED}") from None
+        raise DatabaseError(f"{setting}: no URL — {_SUPPORTED}") from None
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
-        return _connect_sqlite(parsed)
+        return _connect_sqlite(parsed, setting)
     if backend == "postgresql":
-        return _connect_postgresql(parsed)
-    raise DatabaseError(f"{SETTING}: no database that is supported — {_SUPPORTED}")
+        return _connect_postgresql(parsed, setting)
+    raise DatabaseError(f"{setting}: no database that is supported — {_SUPPORTED}")
 
 
-def connect_existing(url: str) -> Engine | None:
+def connect_existing(url: str, setting: str = SETTING) -> Engine | None:
     """As `connect`, but None where a SQLite file would have to be made."""
     with suppress(ArgumentError):
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
             return None
-    return connect(url)
+    return connect(url, setting)
 
 
-def _connect_sqlite(url: URL) -> Engine:
+def _connect_sqlite(url: URL, setting: str) -> Engine:
     if url.host or url.username or url.query:
-        raise DatabaseError(f"{SETTING}: SQLite is a file, on no host — write sqlite:////path/to/pii.db")
+        raise DatabaseError(f"{setting}: SQLite is a file, on no host — write sqlite:////path/to/pii.db")
     path = Path(url.database or "").absolute()
     try:
         make_private_directories(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise DatabaseError(
-            f"{SETTING}: {error.filename}: {error.strerror} — name a file that can be written"
+            f"{setting}: {error.filename}: {error.strerror} — name a file that can be written"
         ) from None
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
@@ -125,11 +125,11 @@ def _connect_sqlite(url: URL) -> Engine:
     def explain(context: ExceptionContext) -> DatabaseError | None:
         code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF  # without the extended part
         if code == sqlite3.SQLITE_NOTADB:
-            return DatabaseError(f"{SETTING}: {path} is no SQLite database — name another file")
+            return DatabaseError(f"{setting}: {path} is no SQLite database — name another file")
         if code not in _SQLITE_FAILURES:
             return None
         problem, mend = _SQLITE_FAILURES[code]
-        return DatabaseUnavailable(f"{SETTING}: {path}: {problem} — {mend}")
+        return DatabaseUnavailable(f"{setting}: {path}: {problem} — {mend}")
 
     return engine
 
@@ -147,7 +147,7 @@ def _enter_wal(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.02)
 
 
-def _connect_postgresql(url: URL) -> Engine:
+def _connect_postgresql(url: URL, setting: str) -> Engine:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),
         hide_parameters=True,
@@ -176,7 +176,7 @@ def _connect_postgresql(url: URL) -> Engine:
         why = f"{problem}, {reason}" if reason else problem
         comes_back = was_there or any(text in said for text in _COMING_BACK)
         kind = ConnectionLost if comes_back else DatabaseUnavailable
-        return kind(f"{SETTING}: {place}: {why} — start the database, or mend the URL")
+        return kind(f"{setting}: {place}: {why} — start the database, or mend the URL")
 
     return engine
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from pii_pipeline.database import DatabaseError, SchemaError, connect, upgrade
-from pii_pipeline.database.schema import MIGRATIONS, VERSION_TABLE, migrations, pending, version
+from pii_pipeline.database.schema import LEDGER_AND_KEYS, Schema, migrations, pending, version
 from pii_pipeline.keys import tables as keys
 from pii_pipeline.ledger import Ledger, tables
+from pii_pipeline.vault.stores import tables as vault
+from pii_pipeline.vault.stores.tables import VAULT_SCHEMA
 
+SCHEMAS = {LEDGER_AND_KEYS: (tables.metadata, keys.metadata), VAULT_SCHEMA: (vault.metadata,)}
+"""What the code declares of each line of migrations."""
+VERSION_TABLE = LEDGER_AND_KEYS.version_table
 BEFORE = Path(__file__).parent
 """``before_migrations.*.sql``: what the release before migrations made, written down by it."""
 
@@ -30,6 +37,11 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     engine = connect(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(params=SCHEMAS, ids=lambda schema: schema.setting)
+def schema(request: pytest.FixtureRequest) -> Schema:
+    return request.param
 
 
 def run_sql(engine: sa.Engine, sql: str) -> None:
@@ -48,7 +60,7 @@ def where(index: Any) -> list[str]:
 
 
 def described(engine: sa.Engine) -> dict[str, dict[str, Any]]:
-    """All that the database says of its tables, but for that of the migrations."""
+    """All that the database says of its tables, but for those of the migrations."""
     found = sa.inspect(engine)
     comments = engine.dialect.supports_comments
     return {
@@ -69,27 +81,45 @@ def described(engine: sa.Engine) -> dict[str, dict[str, Any]]:
             "comment": found.get_table_comment(name)["text"] if comments else None,
         }
         for name in found.get_table_names()
-        if name != VERSION_TABLE
+        if name not in {schema.version_table for schema in SCHEMAS}
     }
 
 
-def declared(engine: sa.Engine) -> dict[str, dict[str, Any]]:
+def declared(engine: sa.Engine, schema: Schema = LEDGER_AND_KEYS) -> dict[str, dict[str, Any]]:
     """The same of the tables as the code declares them, made in the same database and dropped again."""
-    for metadata in (tables.metadata, keys.metadata):
+    for metadata in SCHEMAS[schema]:
         metadata.create_all(engine)
     try:
         return described(engine)
     finally:
-        for metadata in (tables.metadata, keys.metadata):
+        for metadata in SCHEMAS[schema]:
             metadata.drop_all(engine)
 
 
-def test_the_migrations_make_what_the_code_declares(engine: sa.Engine) -> None:
-    wanted = declared(engine)
-    assert len(wanted) == 17
+def test_the_migrations_make_what_the_code_declares(engine: sa.Engine, schema: Schema) -> None:
+    wanted = declared(engine, schema)
+    assert len(wanted) == {LEDGER_AND_KEYS: 17, VAULT_SCHEMA: 5}[schema]
     assert described(engine) == {}
-    upgrade(engine)
+    upgrade(engine, schema)
     assert described(engine) == wanted
+
+
+def test_both_lines_of_migrations_have_room_in_one_database(engine: sa.Engine) -> None:
+    wanted = declared(engine) | declared(engine, VAULT_SCHEMA)
+    assert upgrade(engine, VAULT_SCHEMA) == migrations(VAULT_SCHEMA)
+    assert version(engine) is None
+    assert upgrade(engine) == migrations()
+    assert described(engine) == wanted
+    assert (pending(engine), pending(engine, VAULT_SCHEMA)) == ((), ())
+
+
+def test_migrations_are_found_in_a_folder_of_any_name(database_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a b:c, 100%"
+    shutil.copytree(VAULT_SCHEMA.migrations, folder)
+    engine = connect(database_url)
+    upgrade(engine, replace(VAULT_SCHEMA, migrations=folder))
+    assert pending(engine, VAULT_SCHEMA) == ()
+    engine.dispose()
 
 
 def test_a_database_of_before_there_were_migrations_becomes_the_same_and_keeps_its_rows(
@@ -133,15 +163,24 @@ def test_somebody_elses_table_of_that_name_is_refused_and_left_as_it_is(engine: 
     assert version(engine) is None
 
 
-def test_a_database_of_a_later_release_is_refused(engine: sa.Engine) -> None:
-    upgrade(engine)
-    assert version(engine) == migrations()[-1].number
-    run_sql(engine, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+def test_a_vault_table_of_somebody_else_is_refused(engine: sa.Engine) -> None:
+    run_sql(engine, "CREATE TABLE vault_records (email VARCHAR)")
+    with pytest.raises(SchemaError, match=r"PII_VAULT_URL: it has a table vault_records, .* of its own"):
+        upgrade(engine, VAULT_SCHEMA)
+    assert list(described(engine)) == ["vault_records"]
+    assert version(engine, VAULT_SCHEMA) is None
+
+
+def test_a_database_of_a_later_release_is_refused(engine: sa.Engine, schema: Schema) -> None:
+    upgrade(engine, schema)
+    newest = migrations(schema)[-1].number
+    assert version(engine, schema) == newest
+    run_sql(engine, f"UPDATE {schema.version_table} SET version_num = '9999'")
     with pytest.raises(SchemaError) as refused:
-        upgrade(engine)
+        upgrade(engine, schema)
     assert str(refused.value) == (
-        f"PII_DATABASE_URL: its tables are of a later release (version 9999, this one knows "
-        f"{migrations()[-1].number}) — use that release, or a database of its own"
+        f"{schema.setting}: its tables are of a later release (version 9999, this one knows {newest}) — "
+        "use that release, or a database of its own"
     )
     assert isinstance(refused.value, DatabaseError)
 
@@ -200,27 +239,31 @@ def test_alembic_is_imported_only_when_there_is_something_to_do(database_url: st
     assert told == ["True\n", "False\n"]
 
 
-def test_numbers_of_the_files_are_alembics_revisions_one_after_the_other() -> None:
-    known = ScriptDirectory(str(MIGRATIONS)).walk_revisions("base", "heads")
+def test_numbers_of_the_files_are_alembics_revisions_one_after_the_other(schema: Schema) -> None:
+    folder = str(schema.migrations)
+    known = ScriptDirectory(folder, version_locations=[folder]).walk_revisions("base", "heads")
     revisions = [(script.revision, script.down_revision) for script in known][::-1]
-    numbers = [migration.number for migration in migrations()]
+    numbers = [migration.number for migration in migrations(schema)]
     assert revisions == list(zip(numbers, [None, *numbers[:-1]], strict=True))
 
 
-def _upgrade(url: str) -> str | None:
+def _upgrade(url: str) -> tuple[str | None, str | None]:
     engine = connect(url)
     upgrade(engine)
-    return version(engine)
+    upgrade(engine, VAULT_SCHEMA)
+    return version(engine), version(engine, VAULT_SCHEMA)
 
 
 @pytest.mark.parametrize("before", ["nothing", "tables without migrations"])
 def test_many_upgrade_at_once(database_url: str, engine: sa.Engine, before: str) -> None:
     if before != "nothing":
         made_before_migrations(engine)
+    newest = migrations()[-1].number, migrations(VAULT_SCHEMA)[-1].number
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as processes:
-        assert set(processes.map(_upgrade, [database_url] * 8)) == {migrations()[-1].number}
-    wanted = described(engine)
-    run_sql(engine, f"DROP TABLE {VERSION_TABLE}")
-    for metadata in (tables.metadata, keys.metadata):
-        metadata.drop_all(engine)
-    assert wanted == declared(engine)
+        assert set(processes.map(_upgrade, [database_url] * 8)) == {newest}
+    made = described(engine)
+    for schema, declarations in SCHEMAS.items():
+        run_sql(engine, f"DROP TABLE {schema.version_table}")
+        for metadata in declarations:
+            metadata.drop_all(engine)
+    assert made == declared(engine) | declared(engine, VAULT_SCHEMA)

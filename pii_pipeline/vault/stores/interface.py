@@ -1,7 +1,8 @@
 """What the vault asks of a database: one narrow interface over SQLite, PostgreSQL and DynamoDB.
 
 Stores know nothing of keys, policies or originals: what they are given is sealed. They are safe across
-threads and processes, and raise `VaultUnavailable` when the database does not answer.
+threads and processes, and raise `VaultUnavailable` when the database does not answer, after having waited
+for it: a server that restarts, a service that is asked for too much at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+
+SETTING = "PII_VAULT_URL"
+
+MOST_ENTRIES = 99
+"""The most entries of one `append`: what DynamoDB takes in a transaction."""
 
 
 class Entry(NamedTuple):
@@ -35,7 +41,8 @@ class VaultStore(Protocol):
 
     def put(self, records: Sequence[SealedRecord]) -> Stored:
         """Enters records, durably. One that is there (same key, subject and sealed original) gets the earlier
-        first and the later last day of both; others of the same key stay beside it. May be called twice."""
+        first and the later last day of both; others of the same key stay beside it. May be called twice; of
+        a call whose answer was lost on the way, what it put counts as known."""
         ...
 
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
@@ -56,7 +63,7 @@ class VaultStore(Protocol):
 
     def put_consents(self, consents: Sequence[Consent]) -> None:
         """Remembers the latest consent of each subject and stream: a later `at` wins; of equal ones that of
-        fewer levels, then of lower ones, whatever the order they come in."""
+        fewer levels, then of lower ones, then one that is not cumulative, whatever the order they come in."""
         ...
 
     def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
@@ -64,16 +71,26 @@ class VaultStore(Protocol):
         ...
 
     def records(self) -> int:
-        """How many records there are (for display; may be a little behind)."""
+        """How many records there are (for display; may be hours behind)."""
         ...
 
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
-        """Takes `amount` from all allowances, or from none: then one that does not have it is returned."""
+        """Takes `amount` from all allowances, or from none: then one that does not have it is returned.
+
+        If the answer to it was lost on the way it may have been taken twice: a limit that ends too early,
+        never one that ends too late. Windows that began more than two days ago are forgotten.
+        """
         ...
 
     def append(self, entries: Sequence[Entry]) -> bool:
-        """Appends entries with consecutive numbers, durably and all or none. False if one of these numbers is
-        taken, or the one before the first is not: somebody else appended meanwhile, or the log was cut."""
+        """Appends up to `MOST_ENTRIES` entries with consecutive numbers, durably and all or none. False if
+        one of these numbers is taken, or the one before the first is not: somebody else appended meanwhile,
+        or the log was cut.
+
+        A call whose answer was lost on the way is made again, and knows its own entries: each call marks
+        those it writes with random bytes, so that somebody else's are never taken for them, though they may
+        be the same to the letter.
+        """
         ...
 
     def last_entry(self) -> Entry | None:
@@ -89,7 +106,7 @@ class VaultStore(Protocol):
         ...
 
     def remember_anchor(self, sequence: int, at: datetime) -> None:
-        """After an anchor was written."""
+        """After an anchor was written. One of an earlier entry than what is remembered changes nothing."""
         ...
 
     def close(self) -> None:
