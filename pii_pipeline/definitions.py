@@ -29,8 +29,9 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     streams.
     """
     streams, broken = installation.streams.values(), installation.streams.broken
-    warehouse, vault = installation.warehouse.kind, installation.settings.vault_url.partition(":")[0]
     settings = installation.settings
+    warehouse = installation.warehouse.kind
+    vault = settings.vault_url.partition(":")[0].partition("+")[0]
     seconds = settings.sensor_seconds
     job, compaction, retention, ages = process_events(), compact_files(), apply_retention(), report_key_ages()
     drain = drain_queue()

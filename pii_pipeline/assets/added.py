@@ -22,9 +22,7 @@ from pii_pipeline.privacy.plan import (
     KEY_LINK,
     SUBJECT_TOKEN,
     UNLISTED,
-    column_leaves,
     compile_plan,
-    is_reversible,
 )
 from pii_pipeline.streams.model import Stream
 
@@ -141,9 +139,8 @@ def lake_columns(contract: Contract, schema: pa.Schema) -> list[Column]:
 
 def vault_columns(contract: Contract) -> Iterator[Column]:
     """All of a record in the vault."""
-    leaves = column_leaves(compile_plan(contract).root)
-    fields = [row(leaf.path) for leaf in leaves if is_reversible(leaf)]
-    sources = tuple((PSEUDONYMIZED_EVENTS, name) for name in dict.fromkeys(fields))
+    fields = dict.fromkeys(map(row, compile_plan(contract).reversible))
+    sources = tuple((PSEUDONYMIZED_EVENTS, name) for name in fields)
     person = ((PSEUDONYMIZED_EVENTS, SUBJECT_TOKEN),)
     days = ((PSEUDONYMIZED_EVENTS, EVENT_TIME),)
     for name, kind, says, state, made_of in (

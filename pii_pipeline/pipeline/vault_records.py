@@ -7,15 +7,13 @@ loaded and not committed is loaded again, and all of it is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pii_pipeline.contracts.model import Contract
-from pii_pipeline.contracts.treatments import Pseudonymize
 from pii_pipeline.keys import vault_records
 from pii_pipeline.keys.errors import CannotOpen
 from pii_pipeline.keys.keyring import Keyring
@@ -27,7 +25,7 @@ from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_layer
-from pii_pipeline.privacy.plan import column_leaves, compile_plan
+from pii_pipeline.privacy.plan import Plan, compile_plan
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord
 from pii_pipeline.vault.policy import PIPELINE
@@ -152,7 +150,7 @@ class _Check:
         self._stream = stream
         self._batch = batch
         self._contracts = {contract.contract: contract for contract in stream.versions}
-        self._domains: dict[str, Mapping[str, tuple[Pseudonymize, str]]] = {}
+        self._plans: dict[str, Plan] = {}
 
     def __call__(self, part: pa.RecordBatch) -> tuple[pa.RecordBatch, list[SealedRecord]]:
         keys = self._installation.keys
@@ -198,15 +196,17 @@ class _Check:
         if contract is None:
             why = f"made under {name}, which is not among the stream's contracts any more"
             raise InputsGone(f"batch {self._batch.id}: {why}")
-        if name not in self._domains:
-            self._domains[name] = reversible_fields(contract)
-        if field not in self._domains[name]:
+        if name not in self._plans:
+            self._plans[name] = compile_plan(contract)
+        plan = self._plans[name]
+        treatment = plan.reversible.get(field)
+        if treatment is None:
             raise self._wrong([field], 0, f"{name} does not say that this field is reversible")
-        treatment, domain = self._domains[name][field]
         installation = self._installation
         salt = installation.snowplow_salt.value if contract.hashes else None
         keyring = Keyring(self._stream.name, installation.secret.key, {}, salt)
         values = [originals[position] for position in positions]
+        domain = treatment.domain or plan.domain(field)
         if treatment.hash is not None:
             return keyring.snowplow_hashes(treatment.hash, values)
         if treatment.outlives_erasure:
@@ -219,16 +219,6 @@ class _Check:
 
     def _wrong(self, fields: Sequence[str], position: int, problem: str) -> WrongRecord:
         return WrongRecord(self._batch.id, fields[position], position, problem)
-
-
-def reversible_fields(contract: Contract) -> dict[str, tuple[Pseudonymize, str]]:
-    """The treatment and the domain of each field whose originals are kept, by its path."""
-    plan = compile_plan(contract)
-    return {
-        leaf.path: (leaf.treatment, leaf.treatment.domain or plan.domain(leaf.path))
-        for leaf in column_leaves(plan.root)
-        if isinstance(leaf.treatment, Pseudonymize) and leaf.treatment.reversible
-    }
 
 
 def _groups(contracts: Sequence[str], fields: Sequence[str]) -> dict[tuple[str, str], list[int]]:
