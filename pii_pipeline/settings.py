@@ -12,6 +12,9 @@
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
+| ``PII_VAULT_URL`` | where the vault's records are: SQLite file, PostgreSQL, DynamoDB | SQLite, ``var/vault.db`` |
+| ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
+| ``PII_VAULT_ANCHORS`` | where the audit log is anchored, ``s3://…`` or ``file:///…`` | ``var/vault-anchors`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
@@ -55,6 +58,9 @@ class Settings:
     pseudonym_secret: str | None = field(repr=False)
     snowplow_salt: str | None = field(repr=False)
     warehouse_url: str = field(repr=False)
+    vault_url: str = field(repr=False)
+    vault_policy: Path
+    vault_anchors: str
     streams: tuple[Path, ...]
     workers: int
     dagster_home: Path
@@ -88,6 +94,9 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
+        vault_url=env.get("PII_VAULT_URL", f"sqlite:///{var / 'vault.db'}"),
+        vault_policy=Path(env.get("PII_VAULT_POLICY", root / "vault-policy.yaml")),
+        vault_anchors=env.get("PII_VAULT_ANCHORS", (var / "vault-anchors").absolute().as_uri()),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
         workers=_number("PII_WORKERS", env.get("PII_WORKERS"), os.cpu_count() or 1, "how many cores to use"),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),

@@ -9,6 +9,7 @@ from pii_pipeline.ledger.ledger import DEFAULT_MAX_BATCH_BYTES, Ledger
 from pii_pipeline.ledger.model import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
+    VAULT_RECORDS,
     ActiveContract,
     Batch,
     Commit,
@@ -39,6 +40,7 @@ __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
     "PSEUDONYMIZED_EVENTS",
     "VALIDATED_EVENTS",
+    "VAULT_RECORDS",
     "ActiveContract",
     "Batch",
     "Commit",
