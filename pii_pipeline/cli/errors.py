@@ -34,6 +34,8 @@ _CONFIGURATION = (
     "pii_pipeline.queues.errors.QueueRefused",
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",
+    "pii_pipeline.vault.errors.VaultSettingError",
+    "pii_pipeline.vault_service.errors.CannotServe",
 )
 
 

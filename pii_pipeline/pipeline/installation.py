@@ -24,7 +24,7 @@ from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, Ledger, hour_start
 from pii_pipeline.pipeline.contract_lock import refuse_changed
 from pii_pipeline.pipeline.made import MadeAhead
-from pii_pipeline.pipeline.vault import KeyStoreSeals
+from pii_pipeline.pipeline.vault import KeyStoreSeals, KeyStoreSubjects
 from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.privacy.plan import compile_plan
 from pii_pipeline.settings import Settings
@@ -168,6 +168,12 @@ class Installation:
         """The vault, each look on record. Raises the typed errors of what it opens."""
         seals = KeyStoreSeals(lambda: self.keys)
         return Vault(self.vault_store, seals, self.vault_policy, self.vault_audit)
+
+    @cached_property
+    def vault_subjects(self) -> KeyStoreSubjects:
+        """The data subjects whom the vault's callers may name."""
+        subjects = [contract.data_subject for stream in self.streams.values() for contract in stream.versions]
+        return KeyStoreSubjects(lambda: self.keys, {subject.namespace for subject in subjects if subject})
 
     def secret_version(self, stream: Stream) -> int | str:
         """What of its secrets the stream's pseudonyms depend on. Raises what is wrong with them."""

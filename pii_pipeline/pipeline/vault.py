@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
 from pii_pipeline.keys import vault_records
-from pii_pipeline.keys.derivation import encode
+from pii_pipeline.keys.derivation import canonical_id, encode, subject_tags
 from pii_pipeline.keys.errors import CannotOpen
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.vault_records import Whose
 from pii_pipeline.vault.errors import TamperedRecord, VaultRefused
-from pii_pipeline.vault.model import NewRecord, RecordKey, SealedRecord
+from pii_pipeline.vault.model import DataSubject, NewRecord, RecordKey, SealedRecord
 
 
 class KeyStoreSeals:
@@ -60,6 +60,36 @@ class KeyStoreSeals:
         """See `Seals`."""
         texts = [original.encode() for original in originals]
         return vault_records.marks(self._keys().index_key(), texts)
+
+
+class KeyStoreSubjects:
+    """Implements `vault_service.backend.Subjects` over a key store, which `keys` gives each time.
+
+    `namespaces`: those of the contracts. A person of any other is nobody that an erasure would name.
+    """
+
+    def __init__(self, keys: Callable[[], KeyStore], namespaces: Collection[str]) -> None:
+        self._keys = keys
+        self._namespaces = frozenset(namespaces)
+
+    def enter(self, subjects: Sequence[DataSubject]) -> list[bytes]:
+        """See `Subjects`."""
+        keys = self._keys()
+        tags = [self._tag(keys, subject) for subject in subjects]
+        return [subject.ref for subject in keys.subjects(tags)]
+
+    def find(self, subject: DataSubject) -> bytes | None:
+        """See `Subjects`."""
+        keys = self._keys()
+        known = keys.known([self._tag(keys, subject)])
+        return next((subject.ref for subject in known.values()), None)
+
+    def _tag(self, keys: KeyStore, subject: DataSubject) -> bytes:
+        if subject.namespace not in self._namespaces:
+            raise VaultRefused("invalid", "no contract has a data subject of this namespace")
+        if not subject.id:
+            raise VaultRefused("invalid", "a data subject without an id is nobody")
+        return subject_tags(keys.index_key(), subject.namespace, [canonical_id(subject.id)])[0]
 
 
 def _salts(keys: KeyStore, refs: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -52,6 +52,14 @@ class RecordKey:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSubject:
+    """A person as callers know one: by an id, and the namespace (of a contract's data subject) it is of."""
+
+    namespace: str
+    id: str = attribute(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class NewRecord:
     """An original to be kept. `subject`: the ref (16 bytes) of whom it is about, where that is known.
 

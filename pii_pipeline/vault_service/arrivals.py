@@ -1,4 +1,4 @@
-"""What has arrived in a stream and waits to be done: read while the batch before is at work, and not far ahead."""
+"""What has arrived in a stream and waits to be done: read while a batch is at work, and not far ahead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
+from grpc.aio import EOF  # pyright: ignore[reportAttributeAccessIssue] its stubs lack it
 
 MOST_REQUESTS = 1_000
 MOST_BYTES = 1024 * 1024
@@ -43,7 +43,7 @@ class Arrivals:
 
     async def _fill(self, read: Callable[[], Awaitable[Any]]) -> None:
         try:
-            while (request := await read()) is not grpc.aio.EOF:
+            while (request := await read()) is not EOF:
                 self._waiting.append(request)
                 self._size += len(request)
                 self._news.set()

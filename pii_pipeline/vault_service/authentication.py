@@ -1,4 +1,4 @@
-"""Who makes a call: by bearer token or client certificate, or as Piinguin's wire on loopback, which has neither."""
+"""Who makes a call: by bearer token or client certificate; on loopback Piinguin's wire needs neither."""
 
 from __future__ import annotations
 

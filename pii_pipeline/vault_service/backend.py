@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from pii_pipeline.vault.model import DataSubject
 from pii_pipeline.vault.policy import Policy
 from pii_pipeline.vault.vault import Vault
-
-
-class DataSubject(NamedTuple):
-    """A person: an id, and the namespace that it is of."""
-
-    namespace: str
-    id: str
-
-    def __repr__(self) -> str:
-        return "DataSubject(…)"
 
 
 class Subjects(Protocol):
@@ -36,15 +27,16 @@ class Subjects(Protocol):
 class Backend:
     """The vault behind the service.
 
+    vault: gives it each time: it is opened anew when its keys have been held for long enough
     tokens: digests of tokens that are in no policy, by principal
     tick: to be called every few seconds
     """
 
-    vault: Vault
+    vault: Callable[[], Vault]
     policy: Policy
     subjects: Subjects
-    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
-    tick: Callable[[], None] = lambda: None
+    tokens: Mapping[str, str] = field(repr=False)
+    tick: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""What every call goes through: whether there is room, who asks, how long it may take, and what is said if it fails.
+"""What every call goes through: is there room, who asks, is there time left, and what is said if it fails.
 
-The event loop reads and writes; the vault is asked in threads, as many as are worth while, one job of a call at
-a time. A call whose time is over, or that nobody waits for any more, begins no further job.
+The event loop reads and writes; the vault is asked in threads, one job of a call at a time. A call whose time
+is over, or that nobody waits for any more, begins no further job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pii_pipeline.vault_service.statuses import status_of
 MOST_CALLS = 128
 """At once, over all connections. Who comes then is told to try again."""
 _SECONDS_BETWEEN_UNKNOWN = 1.0
-"""Of refusals of the unknown at most one in this time is an entry of the audit log, which anybody could fill."""
+"""Between entries of the audit log about callers who are nobody: anybody could fill it."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Result = TypeVar("Result")
@@ -119,7 +119,7 @@ class Calls:
                 raise
             self._last_unknown = now
             problem = str(refused)
-        refuse = self._backend.vault.refuse
+        refuse = self._backend.vault().refuse
         return await self._asked(context, partial(refuse, "unknown", Action.READ, "unauthenticated", problem))
 
     async def _asked(self, context: Context, job: Callable[[], Result]) -> Result:

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import grpc
-from grpc_health.v1.health import aio
+from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 
-class Health(aio.HealthServicer):
+class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAccessIssue]
     """Its watchers are told that the service ends, and then let go: they would stay for ever."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the service listens, and with what certificate: checked before it does, with what is wrong and the mend."""
+"""Where the service listens, and with what certificate: checked before it does, with the mend."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from pathlib import Path
 
 import grpc
 
+from pii_pipeline.settings import VaultTls
 from pii_pipeline.vault_service.errors import CannotServe
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files: the server's certificate (with its chain) and key; whose client certificates are wanted."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +21,7 @@ class Listen:
 
     host: str
     port: int
-    tls: Tls | None = None
+    tls: VaultTls | None = None
 
     @property
     def loopback(self) -> bool:
@@ -83,7 +75,7 @@ def _look(listen: Listen) -> None:
                 ) from None
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
+def _credentials(tls: VaultTls) -> grpc.ServerCredentials:
     certificate = _read("PII_VAULT_TLS_CERTIFICATE", tls.certificate)
     key = _read("PII_VAULT_TLS_KEY", tls.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -91,8 +83,8 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
     except (ssl.SSLError, ValueError):
         raise CannotServe(
-            f"PII_VAULT_TLS_CERTIFICATE, PII_VAULT_TLS_KEY: {tls.certificate} and {tls.key} are no certificate "
-            "and its key — name two PEM files, the key without a password"
+            f"PII_VAULT_TLS_CERTIFICATE, PII_VAULT_TLS_KEY: {tls.certificate} and {tls.key} are no "
+            "certificate and its key — name two PEM files, the key without a password"
         ) from None
     if tls.client_ca is None:
         return grpc.ssl_server_credentials([(key, certificate)])
@@ -101,8 +93,8 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         context.load_verify_locations(tls.client_ca)
     except ssl.SSLError:
         raise CannotServe(
-            f"PII_VAULT_TLS_CLIENT_CA: {tls.client_ca} holds no certificate — name a PEM file of those by whom "
-            "client certificates are signed"
+            f"PII_VAULT_TLS_CLIENT_CA: {tls.client_ca} holds no certificate — name a PEM file of those by "
+            "whom client certificates are signed"
         ) from None
     return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
 

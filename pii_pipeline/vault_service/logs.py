@@ -1,4 +1,4 @@
-"""The service's log on standard error: what we say as we say it, of what libraries say no more than the type."""
+"""The service's log on standard error: our own words, and of what libraries say no more than the type."""
 
 from __future__ import annotations
 

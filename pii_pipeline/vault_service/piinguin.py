@@ -1,9 +1,10 @@
 """Piinguin's wire protocol over the vault: its six calls, its statuses, none of its holes.
 
 All it names is on the stream `piinguin`. A status never holds an original: what a create finds there already
-stays beside the new one, and a read tells the latest. Metadata says what the messages cannot:
+stays beside the new one; of several, a read tells one that was last seen on the latest day. Metadata says
+what the messages cannot:
 
-    x-lawful-basis  what a read whose basis is CONSENT, which is also an unset one, rests on: `legal_obligation`
+    x-lawful-basis  what a read rests on whose basis is CONSENT, which is also what an unset one is
     x-purpose       a purpose's code from the policy, instead of `piinguin`
     x-ticket        a ticket, as the policy wants it written
 """

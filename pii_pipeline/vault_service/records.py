@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 
 from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused
-from pii_pipeline.vault.model import Found, NewRecord, Reason, RecordKey, Stored
+from pii_pipeline.vault.model import DataSubject, Found, NewRecord, Reason, RecordKey, Stored
 from pii_pipeline.vault.vault import fits, well_formed
-from pii_pipeline.vault_service.backend import Backend, DataSubject
+from pii_pipeline.vault_service.backend import Backend
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +51,7 @@ def create(backend: Backend, principal: str, creations: Sequence[Creation]) -> S
         NewRecord(one.key, one.original, today, refs.get(one.subject) if one.subject else None)
         for one in creations
     ]
-    return backend.vault.create(principal, records)
+    return backend.vault().create(principal, records)
 
 
 def create_each(
@@ -79,7 +79,7 @@ def read_each(
 
     def read(group: list[Look]) -> Sequence[Found | VaultRefused]:
         try:
-            return backend.vault.read(principal, group[0].reason, [look.key for look in group])
+            return backend.vault().read(principal, group[0].reason, [look.key for look in group])
         except VaultRefused as refused:
             return [refused] * len(group)
 
@@ -93,7 +93,7 @@ def delete_each(
 
     def remove(group: list[RecordKey]) -> Sequence[VaultRefused | None]:
         try:
-            backend.vault.delete(principal, group)
+            backend.vault().delete(principal, group)
         except VaultRefused as refused:
             return [refused] * len(group)
         return [None] * len(group)
@@ -114,7 +114,7 @@ def _in_groups(
     kind: Callable[[Item], Hashable],
     work: Callable[[list[Item]], Sequence[Result | VaultRefused]],
 ) -> list[Result | VaultRefused]:
-    """`work` on the items of each kind; the results in the order of the items. Refused ones stay as they are."""
+    """`work` on the items of each kind; results in the order of the items. Refused ones stay as they are."""
     groups: defaultdict[Hashable, list[tuple[int, Item]]] = defaultdict(list)
     results: dict[int, Result | VaultRefused] = {}
     for position, item in enumerate(items):

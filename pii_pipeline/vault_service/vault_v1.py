@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pii_pipeline.vault.errors import VaultRefused
-from pii_pipeline.vault.model import Found, LawfulBasis, Reason, RecordKey, Stored, Withheld
-from pii_pipeline.vault_service.backend import Backend, Caller, DataSubject
+from pii_pipeline.vault.model import DataSubject, Found, LawfulBasis, Reason, RecordKey, Stored, Withheld
+from pii_pipeline.vault_service.backend import Backend, Caller
 from pii_pipeline.vault_service.methods import Each, Method, Unary
 from pii_pipeline.vault_service.records import Creation, Look, create, create_each, delete_each, read_each
 from pii_pipeline.vault_service.statuses import code_number, status_of
@@ -45,14 +45,14 @@ def _read_record(
     backend: Backend, caller: Caller, request: wire.ReadRecordRequest
 ) -> wire.ReadRecordResponse:
     reason, key = _look(backend, caller, request)
-    return wire.ReadRecordResponse(found=_found(backend.vault.read(caller.principal, reason, [key])[0]))
+    return wire.ReadRecordResponse(found=_found(backend.vault().read(caller.principal, reason, [key])[0]))
 
 
 def _read_records(
     backend: Backend, caller: Caller, request: wire.ReadRecordsRequest
 ) -> wire.ReadRecordsResponse:
     keys = [_key(key) for key in request.keys]
-    found = backend.vault.read(caller.principal, _reason(request.reason), keys)
+    found = backend.vault().read(caller.principal, _reason(request.reason), keys)
     return wire.ReadRecordsResponse(found=map(_found, found))
 
 
@@ -60,14 +60,14 @@ def _delete_record(
     backend: Backend, caller: Caller, request: wire.DeleteRecordRequest
 ) -> wire.DeleteRecordResponse:
     key = _deletion(backend, caller, request)
-    return wire.DeleteRecordResponse(deleted=backend.vault.delete(caller.principal, [key]))
+    return wire.DeleteRecordResponse(deleted=backend.vault().delete(caller.principal, [key]))
 
 
 def _delete_records(
     backend: Backend, caller: Caller, request: wire.DeleteRecordsRequest
 ) -> wire.DeleteRecordsResponse:
     keys = [_key(key) for key in request.keys]
-    return wire.DeleteRecordsResponse(deleted=backend.vault.delete(caller.principal, keys))
+    return wire.DeleteRecordsResponse(deleted=backend.vault().delete(caller.principal, keys))
 
 
 def _erase_subject(
@@ -76,7 +76,7 @@ def _erase_subject(
     if not request.HasField("subject"):
         raise VaultRefused("invalid", "no data subject in the request")
     ref = backend.subjects.find(DataSubject(request.subject.namespace, request.subject.id))
-    deleted = backend.vault.erase(caller.principal, [ref] if ref else [], list(request.originals))
+    deleted = backend.vault().erase(caller.principal, [ref] if ref else [], list(request.originals))
     return wire.EraseSubjectResponse(deleted=deleted)
 
 
