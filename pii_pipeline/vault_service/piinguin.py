@@ -1,8 +1,8 @@
 """Piinguin's wire protocol over the vault: its six calls, its statuses, none of its holes.
 
 All it names is on the stream `piinguin`. A status never holds an original: what a create finds there already
-stays beside the new one; of several, a read tells one that was last seen on the latest day. Metadata says
-what the messages cannot:
+stays beside the new one; of several, a read tells one that came last, to the day. Metadata says what the
+messages cannot:
 
     x-lawful-basis  what a read rests on whose basis is CONSENT, which is also what an unset one is
     x-purpose       a purpose's code from the policy, instead of `piinguin`

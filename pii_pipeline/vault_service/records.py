@@ -69,7 +69,7 @@ def create_each(
             return keep(group[:half]) + keep(group[half:])
         return [None] * len(group)
 
-    return _in_groups(creations, lambda one: (one.key.stream, one.key.field, _can_be_meant(one)), keep)
+    return _in_groups(creations, lambda one: (*_place(one.key), fits(one.original)), keep)
 
 
 def read_each(
