@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import time
 
 import grpc
 import pytest
 
-from pii_pipeline_tests.vault_server import PROJECT, Calls, Protocol, VaultServer, vault_server
+from pii_pipeline_tests.vault_client import CONSENT, Client, code_of, entries
+from pii_pipeline_tests.vault_server import VaultServer, vault_server
 
 LIMITED = "limited-token-for-tests"
 POLICY = f"""
@@ -30,45 +30,6 @@ principals:
     read: [{{streams: [logins], fields: [ip], bases: [legal_obligation], purposes: [fraud]}}]
     limits: {{records_per_day: 3}}
 """
-PROTO = (PROJECT / "pii_pipeline" / "vault_wire" / "vault.proto").read_text()
-OBLIGATION, CONSENT = 3, 1
-
-
-def pseudonym(of: object) -> str:
-    return hashlib.sha256(str(of).encode()).hexdigest()
-
-
-class Client:
-    """Messages of our protocol, and its calls as some principal."""
-
-    def __init__(self, channel: grpc.Channel, token: str | None) -> None:
-        self.protocol = Protocol(PROTO, "pii.vault.v1.Vault")
-        self.calls: Calls = self.protocol.calls(channel)
-        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
-
-    def __call__(self, method: str, request, **options):
-        return getattr(self.calls, method)(request, metadata=self.metadata, **options)
-
-    def key(self, of: object, stream: str = "logins", field: str = "ip"):
-        return self.protocol.RecordKey(stream=stream, field=field, pseudonym=pseudonym(of))
-
-    def record(self, of: object, original: str, subject: tuple[str, str] | None = None, **place: str):
-        record = self.protocol.Record(key=self.key(of, **place), original=original)
-        if subject:
-            record.subject.namespace, record.subject.id = subject
-        return record
-
-    def creation(self, *arguments, **options):
-        return self.protocol.CreateRecordRequest(record=self.record(*arguments, **options))
-
-    def reason(self, basis: int = OBLIGATION, purpose: str = "fraud", ticket: str = "FR-1"):
-        return self.protocol.Reason(basis=basis, purpose=purpose, ticket=ticket)
-
-    def look(self, of: object, **reason):
-        return self.protocol.ReadRecordRequest(reason=self.reason(**reason), key=self.key(of))
-
-    def read(self, of: object, **reason) -> list[str]:
-        return list(self("ReadRecord", self.look(of, **reason)).found.originals)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +47,6 @@ def channel(server: VaultServer):
 @pytest.fixture(scope="module")
 def client(server: VaultServer, channel: grpc.Channel) -> Client:
     return Client(channel, server.token)
-
-
-def code_of(call) -> tuple[str, str]:
-    with pytest.raises(grpc.RpcError) as raised:
-        call()
-    return raised.value.code().name, raised.value.details()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_a_record_is_created_read_and_deleted(client: Client):
@@ -350,14 +305,6 @@ def test_nothing_of_it_is_in_the_log_or_a_file(client: Client, server: VaultServ
             data = path.read_bytes()
             assert b"planted.example" not in data and b"203.0.113" not in data, path.name
     assert "Traceback" not in server.log
-
-
-def entries(server: VaultServer) -> list[dict]:
-    """Those of the audit log, as they are in the database."""
-    with sqlite3.connect(server.folder / "vault.db") as database:
-        return [
-            json.loads(row[0]) for row in database.execute("SELECT text FROM vault_audit ORDER BY sequence")
-        ]
 
 
 def reflected(channel: grpc.Channel) -> list[str] | None:
