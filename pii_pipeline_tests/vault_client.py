@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -67,11 +66,6 @@ def code_of(call: Any) -> tuple[str, str]:
 
 def entries(server: VaultServer) -> list[dict[str, Any]]:
     """Those of the audit log, as they are in the database."""
-    return [
-        json.loads(row[0]) for row in _ask(server.folder, "SELECT text FROM vault_audit ORDER BY sequence")
-    ]
-
-
-def _ask(folder: Path, query: str) -> list[Any]:
-    with sqlite3.connect(folder / "vault.db", timeout=60) as database:
-        return database.execute(query).fetchall()
+    with sqlite3.connect(server.folder / "vault.db", timeout=60) as database:
+        rows = database.execute("SELECT text FROM vault_audit ORDER BY sequence").fetchall()
+    return [json.loads(text) for (text,) in rows]

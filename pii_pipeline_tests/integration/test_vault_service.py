@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import time
 
 import grpc
 import pytest
 
-from pii_pipeline_tests.vault_client import CONSENT, Client, code_of, entries
+from pii_pipeline_tests.vault_client import CONSENT, Client, code_of, entries, pseudonym
 from pii_pipeline_tests.vault_server import VaultServer, vault_server
 
 LIMITED = "limited-token-for-tests"
@@ -295,6 +296,27 @@ def test_reflection_is_there_when_it_is_asked_for(tmp_path):
         with grpc.insecure_channel(server.address) as channel:
             assert "pii.vault.v1.Vault" in (reflected(channel) or [])
         assert server.end() == 0
+
+
+def test_a_record_that_was_altered_is_an_error_of_the_service_and_is_not_told(
+    client: Client, server: VaultServer
+):
+    client(
+        "CreateRecords",
+        client.protocol.CreateRecordsRequest(
+            records=[
+                client.record("whole", "a.planted.example"),
+                client.record("altered", "b.planted.example"),
+            ]
+        ),
+    )
+    with sqlite3.connect(server.folder / "vault.db", timeout=60) as database:
+        change = "UPDATE vault_records SET pseudonym = ? WHERE CAST(pseudonym AS TEXT) = ?"
+        changed = database.execute(change, (pseudonym("elsewhere").encode(), pseudonym("altered")))
+        assert changed.rowcount == 1
+    assert code_of(lambda: client.read("elsewhere")) == ("INTERNAL", "unexpected TamperedRecord")
+    assert "a call failed: unexpected TamperedRecord" in server.log
+    assert client.read("whole") == ["a.planted.example"]
 
 
 def test_nothing_of_it_is_in_the_log_or_a_file(client: Client, server: VaultServer):

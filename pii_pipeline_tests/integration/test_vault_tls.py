@@ -63,9 +63,8 @@ def server(tmp_path_factory, authority: Authority):
 def mutual(tmp_path_factory, authority: Authority):
     folder = tmp_path_factory.mktemp("mtls")
     with vault_server(folder, POLICY, tls_variables(folder, authority, mutual=True)) as running:
-        Client(secure(running, authority, authority.signed("operator-host")), running.token).create(
-            "one", "o"
-        )
+        with secure(running, authority, authority.signed("operator's host")) as channel:
+            Client(channel, running.token).create("one", "o")
         yield running
         assert running.end() == 0
 
