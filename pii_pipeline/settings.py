@@ -12,9 +12,9 @@
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
-| ``PII_VAULT_URL`` | where the vault's records are: SQLite file, PostgreSQL, DynamoDB | SQLite, ``var/vault.db`` |
+| ``PII_VAULT_URL`` | the vault's database: SQLite file, PostgreSQL, DynamoDB | SQLite, ``var/vault.db`` |
 | ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
-| ``PII_VAULT_ANCHORS`` | where the audit log is anchored, ``s3://…`` or ``file:///…`` | ``var/vault-anchors`` |
+| ``PII_VAULT_ANCHORS`` | where its log is anchored: ``s3://…``, ``file:///…`` | ``var/vault-anchors`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |

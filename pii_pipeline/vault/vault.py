@@ -14,10 +14,11 @@ from typing import NoReturn, Protocol
 from pii_pipeline.vault.audit import Action, AuditLog, Event
 from pii_pipeline.vault.errors import VaultRefused, Why
 from pii_pipeline.vault.model import (
-    NAME,
+    FIELD,
     PIINGUIN_FIELD,
     PIINGUIN_STREAM,
     PSEUDONYM,
+    STREAM,
     Consent,
     Found,
     LawfulBasis,
@@ -200,7 +201,8 @@ def _found(
 def _well_formed(key: RecordKey) -> bool:
     if key.stream == PIINGUIN_STREAM:
         return key.field == PIINGUIN_FIELD and 0 < _size(key.pseudonym) <= MAX_PSEUDONYM_BYTES
-    return all(map(NAME.fullmatch, (key.stream, key.field))) and bool(PSEUDONYM.fullmatch(key.pseudonym))
+    parts = ((STREAM, key.stream), (FIELD, key.field), (PSEUDONYM, key.pseudonym))
+    return all(pattern.fullmatch(part) for pattern, part in parts)
 
 
 def _size(text: str) -> int:
