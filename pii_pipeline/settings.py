@@ -12,7 +12,8 @@
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
-| ``PII_VAULT_URL`` | the vault's database: SQLite file, PostgreSQL, DynamoDB | SQLite, ``var/vault.db`` |
+| ``PII_VAULT_URL`` | the vault: SQLite, PostgreSQL or ``dynamodb://TABLE`` | SQLite, ``var/vault.db`` |
+| ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
 | ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
 | ``PII_VAULT_ANCHORS`` | where its log is anchored: ``s3://…``, ``file:///…`` | ``var/vault-anchors`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
@@ -94,7 +95,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
-        vault_url=env.get("PII_VAULT_URL", f"sqlite:///{var / 'vault.db'}"),
+        vault_url=_vault(env, f"sqlite:///{var / 'vault.db'}"),
         vault_policy=Path(env.get("PII_VAULT_POLICY", root / "vault-policy.yaml")),
         vault_anchors=env.get("PII_VAULT_ANCHORS", (var / "vault-anchors").absolute().as_uri()),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
@@ -114,6 +115,20 @@ def _warehouse(value: str | None, default: str) -> str:
     if not re.match(r"duckdb:///.|postgresql://.", value):
         raise SettingError("PII_WAREHOUSE_URL", "no warehouse that is supported", mend)
     return value
+
+
+def _vault(env: Mapping[str, str], default: str) -> str:
+    url, table = env.get("PII_VAULT_URL"), env.get("PIINGUIN_DYNAMODB_TABLE")
+    if url is None and table is None:
+        return default
+    given = f"dynamodb://{table}" if url is None else url
+    if re.fullmatch(r"sqlite:///.+|postgresql(\+psycopg2)?://.+|dynamodb://[A-Za-z0-9_.-]{3,249}", given):
+        return given
+    if url is None:
+        mend = "write its name, or set PII_VAULT_URL"
+        raise SettingError("PIINGUIN_DYNAMODB_TABLE", "no name of a table", mend)
+    mend = "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
+    raise SettingError("PII_VAULT_URL", "no store that is supported", mend)
 
 
 def _queue(value: str | None, landing: str) -> str | None:

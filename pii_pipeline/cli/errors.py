@@ -34,6 +34,7 @@ _CONFIGURATION = (
     "pii_pipeline.queues.errors.QueueRefused",
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",
+    "pii_pipeline.vault.errors.VaultSettingError",
 )
 
 
