@@ -17,6 +17,7 @@ Kind = Literal["denied", "credentials", "region", "unavailable", "refused"]
 
 ATTEMPTS = 10
 """Per call. With boto3's growing pauses that is about a minute of throttling, or twelve seconds of faults."""
+CONNECTIONS = 10
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
 _PAUSE = 0.1
@@ -41,11 +42,14 @@ _BUSY = {
     "InternalServiceError",
     "KMSInternalException",
     "KeyUnavailableException",
+    "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "SlowDown",
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionConflictException",
+    "TransactionInProgressException",
 }
 _NO_CREDENTIALS = re.compile("Credential|Token|SSO|Login|Profile|MFA|Metadata|Config")
 _FORBIDDEN = 403
@@ -64,8 +68,9 @@ class AwsError(Exception):
         return self.args[2]
 
 
-def client(service: str, resource: str = "") -> Any:
-    """A client of `service`, safe across threads; in the region of `resource` if that is an ARN.
+def client(service: str, resource: str = "", connections: int = CONNECTIONS) -> Any:
+    """A client of `service`, safe across threads, of which `connections` can be served at once; in the region
+    of `resource` if that is an ARN.
 
     Raises `AwsError` where boto3 knows no region, a profile is not there, or an endpoint is no URL.
     """
@@ -75,6 +80,7 @@ def client(service: str, resource: str = "") -> Any:
     # At DEBUG it logs whole answers: keys and secrets.
     logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     config = Config(
+        max_pool_connections=connections,
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},

@@ -1,7 +1,8 @@
 """Between the product and the AWS server: what was asked, and answers as AWS gives them on bad days.
 
 moto lets a disabled key decrypt, throttles nobody and never has a fault: errors are put in here, in the form
-of the services' JSON protocol.
+of the services' JSON protocol. Nor does it do a write as a whole when there are many at once, as DynamoDB
+does: here one request after the other gets through.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pytest
 NOT_TO_BE_QUOTED = "arn:aws:iam::111122223333:user/canary is told so"
 """Part of every error's text, as AWS names who asked."""
 HALF = "half of the answer, then the end"
+LEFT = "half of what was asked for, and the rest is left"
 
 
 @dataclass
@@ -41,6 +43,7 @@ class AwsProxy:
         self._server = urlsplit(endpoint).netloc
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
+        self.one_by_one = threading.Lock()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.url = ""
 
@@ -55,7 +58,8 @@ class AwsProxy:
         seconds: float = 0,
     ) -> None:
         """From now on: requests of `operation` ("" for any), but for the first `spared`, get error `code`,
-        `times` of them, after `seconds`. `HALF` is no error but half of the right answer."""
+        `times` of them, after `seconds`. No errors, but answers are `HALF`, half of the right one, and `LEFT`:
+        of DynamoDB's items, half are left for another time."""
         self._faults = [_Fault(operation, code, status, spared, times, seconds)]
 
     def heal(self) -> None:
@@ -102,6 +106,9 @@ def _handler(proxy: AwsProxy, address: str) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
             fault = proxy.fault_for(operation, body)
+            if fault is not None and fault.code == LEFT:
+                self._answer(200, self._half_done(operation, json.loads(body)))
+                return
             if fault is None or fault.code == HALF:
                 self._answer(*self._forwarded(body), half=fault is not None)
                 return
@@ -109,12 +116,29 @@ def _handler(proxy: AwsProxy, address: str) -> type[BaseHTTPRequestHandler]:
             said = {"__type": fault.code, "message": NOT_TO_BE_QUOTED}
             self._answer(fault.status, json.dumps(said).encode())
 
+        def _half_done(self, operation: str, asked: dict[str, Any]) -> bytes:
+            """BatchGetItem or BatchWriteItem, for one table."""
+            ((table, requests),) = asked["RequestItems"].items()
+            reads = operation == "BatchGetItem"
+            items = requests["Keys"] if reads else requests
+            half = len(items) // 2
+            done, left = (
+                requests | {"Keys": some} if reads else some for some in (items[:half], items[half:])
+            )
+            answer: dict[str, Any] = {"Responses": {}} if reads else {}
+            if half:
+                answer = json.loads(self._forwarded(json.dumps({"RequestItems": {table: done}}).encode())[1])
+            answer["UnprocessedKeys" if reads else "UnprocessedItems"] = {table: left}
+            return json.dumps(answer).encode()
+
         def _forwarded(self, body: bytes) -> tuple[int, bytes]:
-            connection = http.client.HTTPConnection(address)
-            connection.request("POST", self.path, body, dict(self.headers.items()))
-            answer = connection.getresponse()
-            content = answer.read()
-            connection.close()
+            headers = dict(self.headers.items()) | {"Content-Length": str(len(body))}
+            with proxy.one_by_one:
+                connection = http.client.HTTPConnection(address)
+                connection.request("POST", self.path, body, headers)
+                answer = connection.getresponse()
+                content = answer.read()
+                connection.close()
             return answer.status, content
 
         def _answer(self, status: int, content: bytes, half: bool = False) -> None:

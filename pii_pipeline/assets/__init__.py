@@ -14,8 +14,8 @@ from pii_pipeline.streams.model import Stream
 
 
 def stream_assets(stream: Stream, warehouse: str, vault: str) -> list[dg.AssetsDefinition]:
-    """All assets of a stream, in the order in which they are made; `warehouse` and `vault`: the kinds of their
-    databases."""
+    """All assets of a stream, in the order in which they are made; `warehouse` and `vault`: the kinds of
+    their databases."""
     return [
         raw_events_asset(stream),
         validated_events_assets(stream),

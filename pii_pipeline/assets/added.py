@@ -146,7 +146,7 @@ def vault_columns(contract: Contract) -> Iterator[Column]:
     for name, kind, says, state, made_of in (
         ("field", "string", "The field, by its path in the contract.", "no", ()),
         ("pseudonym", "string", "By which it is found; as it is in the lake.", "pseudonymized", sources),
-        ("subject", "binary", "Whom it is about: a random number of the key store's.", "pseudonymized", person),
+        ("subject", "binary", "Whom it is about: random, the key store knows.", "pseudonymized", person),
         ("sealed", "binary", "The original, **encrypted**; the vault opens it.", "encrypted", sources),
         ("first_seen", "date", "The day of the first event that it was in.", "no", days),
         ("last_seen", "date", "The day of the last one so far.", "no", days),

@@ -1,22 +1,56 @@
-"""``pii db``: the tables of ledger and key store."""
+"""``pii db``: the tables of ledger and key store, and of the vault."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
 from pii_pipeline.cli.common import json_option, plural, print_json
-from pii_pipeline.database import connect, connect_existing
-from pii_pipeline.database.schema import Migration, migrations, pending, upgrade
+from pii_pipeline.database import Schema, connect, connect_existing
+from pii_pipeline.database.schema import LEDGER_AND_KEYS, Migration, migrations, pending, upgrade
 from pii_pipeline.settings import read_settings
+from pii_pipeline.vault.stores import DYNAMODB
+from pii_pipeline.vault.stores.tables import VAULT_SCHEMA
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Tables with versions: what they are of, the database that they are in, and their migrations."""
+
+    name: str
+    url: str
+    schema: Schema
+
+    @property
+    def newest(self) -> str:
+        return migrations(self.schema)[-1].number
+
+    def missing(self) -> tuple[Migration, ...]:
+        """The migrations that are still to be done. Makes nothing."""
+        engine = connect_existing(self.url, self.schema.setting)
+        try:
+            return pending(engine, self.schema) if engine else migrations(self.schema)
+        finally:
+            if engine:
+                engine.dispose()
+
+    def upgrade(self) -> tuple[Migration, ...]:
+        """Does them, and returns them."""
+        engine = connect(self.url, self.schema.setting)
+        try:
+            return upgrade(engine, self.schema)
+        finally:
+            engine.dispose()
 
 
 @click.group(name="db")
 def command() -> None:
-    """Look at the version of the database's tables, and bring them up to date.
+    """Look at the version of the databases' tables, and bring them up to date.
 
-    Every command that uses ledger or key store does that by itself. Where its user may not change tables,
+    They are those of ledger and key store, and those of the vault (unless that is in DynamoDB, where nothing
+    has a version). Every command that uses them does that by itself. Where its user may not change tables,
     `pii db upgrade` does it, as a user who may.
 
     \b
@@ -36,20 +70,21 @@ def status(as_json: bool) -> None:
     Example:
       pii db status
     """
-    engine = connect_existing(read_settings().database_url)
-    try:
-        missing = pending(engine) if engine else migrations()
-    finally:
-        if engine:
-            engine.dispose()
-    done = [migration.number for migration in migrations()[: len(migrations()) - len(missing)]]
-    version = done[-1] if done else None
+    missing = {tables: tables.missing() for tables in _all_tables()}
     if as_json:
-        print_json({"version": version, "pending": _as_json(missing)})
+        print_json(
+            {
+                tables.name: {"version": _version(tables, some), "pending": _as_json(some)}
+                for tables, some in missing.items()
+            }
+        )
     else:
-        click.echo(f"version {version}" if version else "no tables of a release that counts its versions yet")
-        _print(missing, "to be done")
-    click.get_current_context().exit(1 if missing else 0)
+        for tables, some in missing.items():
+            version = _version(tables, some)
+            said = f"version {version}" if version else "no tables of a release that counts its versions yet"
+            click.echo(f"{tables.name}: {said}")
+            _print(some, "to be done")
+    click.get_current_context().exit(1 if any(missing.values()) else 0)
 
 
 @command.command(name="upgrade")
@@ -57,22 +92,35 @@ def status(as_json: bool) -> None:
 def upgrade_command(as_json: bool) -> None:
     """Do the migrations that are to be done.
 
-    All of them in one transaction. Any number may do so at once.
+    All of one database in one transaction. Any number may do so at once.
 
     \b
     Example:
       pii db upgrade
     """
-    engine = connect(read_settings().database_url)
-    try:
-        done = upgrade(engine)
-    finally:
-        engine.dispose()
+    done = {tables: tables.upgrade() for tables in _all_tables()}
     if as_json:
-        print_json({"version": migrations()[-1].number, "done": _as_json(done)})
+        print_json(
+            {tables.name: {"version": tables.newest, "done": _as_json(some)} for tables, some in done.items()}
+        )
         return
-    _print(done, "done")
-    click.echo(f"version {migrations()[-1].number}, {plural(len(done), 'migration')} done")
+    for tables, some in done.items():
+        _print(some, "done")
+        click.echo(f"{tables.name}: version {tables.newest}, {plural(len(some), 'migration')} done")
+
+
+def _all_tables() -> list[_Tables]:
+    settings = read_settings()
+    tables = [_Tables("ledger and keys", settings.database_url, LEDGER_AND_KEYS)]
+    if not settings.vault_url.startswith(DYNAMODB):
+        tables.append(_Tables("vault", settings.vault_url, VAULT_SCHEMA))
+    return tables
+
+
+def _version(tables: _Tables, missing: Sequence[Migration]) -> str | None:
+    known = migrations(tables.schema)
+    done = known[: len(known) - len(missing)]
+    return done[-1].number if done else None
 
 
 def _as_json(some: Sequence[Migration]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The vault's ciphers: originals sealed under vault key and subject salt, marks to find those without a person.
+"""The vault's ciphers: originals sealed under vault key and subject salt, and marks to find some by.
 
 A sealed original is ``0x01 ‖ AES-256-SIV(record key, original, associated data = [name, subject ref])``. It
 has no Tink prefix: nobody but the vault opens it. Deriving a key and making an object of it costs several
@@ -40,9 +40,7 @@ def record_names(stream: str, field: str, pseudonyms: Iterable[bytes]) -> list[b
     return [head + len(name).to_bytes(4, "big") + name for name in pseudonyms]
 
 
-def seal(
-    vault_key: bytes, whose: Whose, names: Sequence[bytes], originals: Sequence[bytes]
-) -> list[bytes]:
+def seal(vault_key: bytes, whose: Whose, names: Sequence[bytes], originals: Sequence[bytes]) -> list[bytes]:
     """Each original (UTF-8), bound to its name and subject; equal ones are sealed alike."""
 
     def use(cipher: AESSIV, position: int, ref: bytes) -> bytes:
@@ -51,9 +49,7 @@ def seal(
     return _by_subject(vault_key, whose, use)
 
 
-def unseal(
-    vault_key: bytes, whose: Whose, names: Sequence[bytes], sealed: Sequence[bytes]
-) -> list[bytes]:
+def unseal(vault_key: bytes, whose: Whose, names: Sequence[bytes], sealed: Sequence[bytes]) -> list[bytes]:
     """The reverse. Raises `CannotOpen` with the position of one that does not open."""
 
     def use(cipher: AESSIV, position: int, ref: bytes) -> bytes:

@@ -24,6 +24,10 @@ _ROWS_OF_DERIVED = "admitted"
 
 BAD_BY_REASON = "bad_by_reason"
 
+WITHOUT_ORIGINALS = "without_originals"
+"""Counts the events of a batch that came into the lake before their originals were kept, and whose landing
+objects are gone."""
+
 
 def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> list[str]:
     """What is wrong with a layer's counts, as texts with the numbers; empty if the law holds.

@@ -14,6 +14,7 @@ from threading import Lock
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Engine
 
+from pii_pipeline.contracts.model import Contract
 from pii_pipeline.database import connect, upgrade
 from pii_pipeline.keys.derivation import canonical_id, subject_tags, vault_audit_key
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
@@ -231,6 +232,11 @@ class Installation:
                 known.update(self.keys.window_keys(stream.name, missing))
             salt = self.snowplow_salt.value if stream.hashes else None
             return Keyring(stream.name, self.secret.key, dict(known), salt)
+
+    def pseudonym_keys(self, stream: Stream, contract: Contract) -> Keyring:
+        """The keys of pseudonyms alone, as a version of the stream's contract has them made."""
+        salt = self.snowplow_salt.value if contract.hashes else None
+        return Keyring(stream.name, self.secret.key, {}, salt)
 
     def forget_windows(self) -> None:
         """Has window keys read again: some may have been destroyed."""

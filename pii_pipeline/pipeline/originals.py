@@ -82,13 +82,13 @@ def seal_originals(
     subject = np.concatenate([item.subject for item in fields])
     names: list[bytes] = []
     for item, texts in zip(fields, pseudonyms, strict=True):
-        names += vault_records.record_names(stream, item.field, texts.cast(pa.binary()).to_pylist())
+        names += vault_records.record_names(stream, item.path, texts.cast(pa.binary()).to_pylist())
     refs = [person.ref for person in subjects]
     whose = Whose(subject, refs, [person.salt for person in subjects])
     sealed = vault_records.seal(vault_key, whose, names, [text for item in fields for text in item.texts])
     columns = [
         pa.repeat(contract.contract, len(sealed)),
-        pa.concat_arrays([pa.repeat(item.field, len(item.texts)) for item in fields]),
+        pa.concat_arrays([pa.repeat(item.path, len(item.texts)) for item in fields]),
         pa.concat_arrays(pseudonyms),
         pa.array([refs[number] for number in subject.tolist()], pa.binary()),
         pa.array(sealed, pa.binary()),
@@ -122,7 +122,7 @@ def _short(found: FieldOriginals) -> FieldOriginals:
         return found
     chosen = [number for number, text in enumerate(found.texts) if len(text) <= MAX_ORIGINAL_BYTES]
     return FieldOriginals(
-        found.field,
+        found.path,
         found.subject[chosen],
         [found.pseudonyms[number] for number in chosen],
         [found.texts[number] for number in chosen],
@@ -138,9 +138,7 @@ def _dates(days: Sequence[Index]) -> pa.Array:
 class OriginalsFiles:
     """The files of one batch: ``reversible_originals`` and ``latest_consents``."""
 
-    def __init__(
-        self, paths: Sequence[str], originals: ParquetWriter, consents: ParquetWriter
-    ) -> None:
+    def __init__(self, paths: Sequence[str], originals: ParquetWriter, consents: ParquetWriter) -> None:
         self._paths = paths
         self._originals = originals
         self._consents = consents

@@ -143,12 +143,13 @@ def _pseudonymize_batch(
     ahead = Ahead(installation, stream, datasets, batch, name)
     plans = {contract.contract: compile_plan(contract) for contract in stream.active}
     treat = _Treatment(installation, stream, plans, ahead)
+    kept = originals_files(installation, stream, batch, name) if stream.reversible else nullcontext()
     erased = expired = 0
     try:
         with (
             ahead,
             write_parquet(installation.zones.lake, path, dataset_schema(stream, PSEUDONYMIZED_EVENTS)) as out,
-            originals_files(installation, stream, batch, name) if stream.reversible else nullcontext() as vault,
+            kept as vault,
         ):
             shares = validated_shares(installation, stream, batch, upstream, plans)
             for treated in ordered_map(treat, shares, installation.workers):

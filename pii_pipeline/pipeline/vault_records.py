@@ -19,7 +19,7 @@ from pii_pipeline.keys.errors import CannotOpen
 from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.vault_records import Whose
 from pii_pipeline.lake import read_parquet
-from pii_pipeline.ledger import VAULT_RECORDS, Batch, Commit, fingerprint, hour_start
+from pii_pipeline.ledger import VAULT_RECORDS, WITHOUT_ORIGINALS, Batch, Commit, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
 from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, make_layer, silent
 from pii_pipeline.pipeline.made import Made
@@ -31,10 +31,6 @@ from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord
 from pii_pipeline.vault.policy import PIPELINE
 
 CODE_VERSION = "1"
-
-WITHOUT = "without_originals"
-"""Counts the events of a batch that came into the lake before their originals were kept, and whose landing
-objects are gone: what is not there cannot be loaded."""
 
 _AT_ONCE = 8_192
 """Records in one transaction of the vault."""
@@ -96,7 +92,7 @@ def _load_batch(
     if not _counted(upstream):
         # The lake's step comes first, and makes again what it can: the objects of this batch are gone.
         counts = dict.fromkeys(("originals", "new", "known", "forgotten"), 0)
-        return Made((), {**counts, WITHOUT: upstream.counts["pseudonymized"]})
+        return Made((), {**counts, WITHOUT_ORIGINALS: upstream.counts["pseudonymized"]})
     check = _Check(installation, stream, batch)
     loaded = forgotten = 0
 
@@ -199,26 +195,30 @@ class _Check:
         if name not in self._plans:
             self._plans[name] = compile_plan(contract)
         plan = self._plans[name]
-        treatment = plan.reversible.get(field)
-        if treatment is None:
+        if field not in plan.reversible:
             raise self._wrong([field], 0, f"{name} does not say that this field is reversible")
-        installation = self._installation
-        salt = installation.snowplow_salt.value if contract.hashes else None
-        keyring = Keyring(self._stream.name, installation.secret.key, {}, salt)
         values = [originals[position] for position in positions]
-        domain = treatment.domain or plan.domain(field)
-        if treatment.hash is not None:
-            return keyring.snowplow_hashes(treatment.hash, values)
-        if treatment.outlives_erasure:
-            return keyring.pseudonyms(domain, values)
-        numbers = whose.subject[positions].tolist()
-        roots = dict.fromkeys(numbers, b"")
-        made = keyring.pseudonym_roots([whose.salts[number] for number in roots])
-        roots.update(zip(roots, made, strict=True))
-        return keyring.pseudonyms(domain, values, [roots[number] for number in numbers])
+        salts = [whose.salts[number] for number in whose.subject[positions].tolist()]
+        keyring = self._installation.pseudonym_keys(self._stream, contract)
+        return pseudonyms_again(keyring, plan, field, values, salts)
 
     def _wrong(self, fields: Sequence[str], position: int, problem: str) -> WrongRecord:
         return WrongRecord(self._batch.id, fields[position], position, problem)
+
+
+def pseudonyms_again(
+    keyring: Keyring, plan: Plan, field: str, originals: list[bytes], salts: Sequence[bytes]
+) -> list[bytes]:
+    """What the contract makes of originals of a reversible field, each of the person with that salt."""
+    treatment = plan.reversible[field]
+    domain = treatment.domain or plan.domain(field)
+    if treatment.hash is not None:
+        return keyring.snowplow_hashes(treatment.hash, originals)
+    if treatment.outlives_erasure:
+        return keyring.pseudonyms(domain, originals)
+    distinct = list(dict.fromkeys(salts))
+    roots = dict(zip(distinct, keyring.pseudonym_roots(distinct), strict=True))
+    return keyring.pseudonyms(domain, originals, [roots[salt] for salt in salts])
 
 
 def _groups(contracts: Sequence[str], fields: Sequence[str]) -> dict[tuple[str, str], list[int]]:

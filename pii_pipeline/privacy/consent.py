@@ -85,7 +85,7 @@ def latest_said(consent: pa.Array, subject: Index, at: Index) -> Index:
         return latest
     levels = [tuple(sorted(set(said or ()))) for said in consent.take(pa.array(tied)).to_pylist()]
     ranks = {said: rank for rank, said in enumerate(sorted(set(levels), key=lambda said: (len(said), said)))}
-    order = np.lexsort(([ranks[said] for said in levels], subject[tied]))
+    order = np.lexsort((np.array([ranks[said] for said in levels]), subject[tied]))
     firsts = np.flatnonzero(np.diff(subject[tied][order], prepend=-1))
     return tied[order[firsts]]
 

@@ -19,13 +19,13 @@ _PARTS = ["subject", "pseudonym", "text"]
 
 @dataclass(frozen=True, slots=True)
 class FieldOriginals:
-    """The distinct originals of one field in a chunk.
+    """The distinct originals of the field at `path` in a chunk.
 
     `texts[i]` (canonical, UTF-8) of the person `subject[i]` has the pseudonym `pseudonyms[i]` (bytes), and is
     in events of the days `first[i]` to `last[i]` (since 1970).
     """
 
-    field: str
+    path: str
     subject: Index
     pseudonyms: list[bytes] = field(repr=False)
     texts: list[bytes] = field(repr=False)
@@ -44,7 +44,7 @@ class Originals:
     def add(
         self, path: str, pairs: Distinct, texts: Sequence[bytes], pseudonyms: Sequence[bytes], rows: Index
     ) -> None:
-        """The values of a field, one text and pseudonym for each of `pairs`; `rows`: the row of each value."""
+        """The values of a field: a text and a pseudonym for each of `pairs`; `rows` has the row of each."""
         told = pairs.owned_by(self._subject[rows]) if pairs.owner is None else pairs
         if told.owner is None:  # there is no value
             return
@@ -84,7 +84,7 @@ def _merged(pieces: Sequence[FieldOriginals]) -> FieldOriginals:
     )
     once = table.group_by(_PARTS, use_threads=False).aggregate([("first", "min"), ("last", "max")])
     return FieldOriginals(
-        pieces[0].field,
+        pieces[0].path,
         once["subject"].to_numpy(),
         once["pseudonym"].to_pylist(),
         once["text"].to_pylist(),

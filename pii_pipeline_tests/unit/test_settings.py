@@ -53,6 +53,38 @@ def test_the_warehouse_is_a_file_unless_it_is_said_otherwise(tmp_path: Path) -> 
     assert "s3cret" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, "sqlite:///{root}/var/vault.db"),
+        ({"PII_VAULT_URL": "postgresql://ann:s3cret@host/pii"}, "postgresql://ann:s3cret@host/pii"),
+        ({"PIINGUIN_DYNAMODB_TABLE": "originals"}, "dynamodb://originals"),
+        ({"PIINGUIN_DYNAMODB_TABLE": "originals", "PII_VAULT_URL": "dynamodb://vault"}, "dynamodb://vault"),
+    ],
+)
+def test_where_the_vault_is(environment: dict[str, str], url: str, tmp_path: Path) -> None:
+    settings = read_settings(environment, tmp_path)
+    assert settings.vault_url == url.format(root=tmp_path)
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "value", ["mysql://ann:s3cret@host/x", "s3cret", "dynamodb://", "dynamodb://a/b", "sqlite:///"]
+)
+def test_a_vault_that_cannot_be_meant(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"PII_VAULT_URL": value}, tmp_path)
+    assert str(caught.value) == (
+        "PII_VAULT_URL: no store that is supported — "
+        "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
+    )
+
+
+def test_a_piinguin_table_that_cannot_be_meant(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="PIINGUIN_DYNAMODB_TABLE: no name of a table — write its name"):
+        read_settings({"PIINGUIN_DYNAMODB_TABLE": "a/b"}, tmp_path)
+
+
 @pytest.mark.parametrize("key", ["my key", "alias/", "arn:aws:s3:::bucket", "s3://bucket"])
 def test_a_key_of_kms_that_cannot_be_meant(key: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="PII_S3_SSE_KMS_KEY_ID: no key of AWS KMS — use the id or ARN"):

@@ -21,6 +21,11 @@ def open_store(url: str) -> VaultStore:
         from pii_pipeline.vault.stores.sql import open_sql  # each imports what it alone needs
 
         return open_sql(url)
+    if url.startswith(DYNAMODB):
+        from pii_pipeline.vault.stores.dynamodb import open_dynamodb
+
+        return open_dynamodb(url.removeprefix(DYNAMODB))
     raise VaultSettingError(
-        f"{SETTING}: no store that is supported — use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
+        f"{SETTING}: no store that is supported — "
+        "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
     )

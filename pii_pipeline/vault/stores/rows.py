@@ -24,6 +24,11 @@ def digest(sealed: bytes) -> bytes:
     return hashlib.sha256(sealed).digest()[:16]
 
 
+def encoded(*parts: bytes) -> bytes:
+    """Each part behind its length: injective."""
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+
+
 def merged(records: Iterable[SealedRecord]) -> dict[Identity, SealedRecord]:
     """Each record once, with the days of all that are the same; in the order of their identities, so that
     of two who put the same ones at once, one waits for the other and neither for ever."""

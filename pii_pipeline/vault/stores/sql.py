@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, case, delete, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
@@ -109,8 +109,11 @@ class SqlStore:
     def _put_new(self, connection: Connection, rows: Mapping[Identity, dict[str, Any]]) -> set[Identity]:
         columns = tables.records.primary_key.columns
         insert = insert_new(self._engine, tables.records).returning(*columns)
-        added = connection.execute(insert, list(rows.values()))
-        return {(row[0], row[1], bytes(row[2]), bytes(row[3]), bytes(row[4])) for row in added}
+        added: Any = connection.execute(insert, list(rows.values()))
+        return {
+            (stream, field, bytes(pseudonym), bytes(subject), bytes(digest))
+            for stream, field, pseudonym, subject, digest in added
+        }
 
     def _widen(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         insert, there = self._insert(tables.records), tables.records.c
@@ -255,7 +258,7 @@ class SqlStore:
     def last_entry(self) -> Entry | None:
         with reading(self._engine) as connection:
             row = connection.execute(_ENTRIES.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
-        return row and _entry(row)
+        return _entry(row) if row else None
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         while some := self._some_entries(first, last):
@@ -275,7 +278,7 @@ class SqlStore:
     def anchored(self) -> tuple[int, datetime] | None:
         with reading(self._engine) as connection:
             row = connection.execute(select(tables.anchor.c.sequence, tables.anchor.c.at)).first()
-        return row and (row.sequence, row.at)
+        return (row.sequence, row.at) if row else None
 
     @_answered
     def remember_anchor(self, sequence: int, at: datetime) -> None:
@@ -295,7 +298,7 @@ class SqlStore:
 _ENTRIES = select(tables.audit.c.sequence, tables.audit.c.text, tables.audit.c.hash, tables.audit.c.seal)
 
 
-def _entry(row: Row[tuple[int, str, bytes, bytes]]) -> Entry:
+def _entry(row: Any) -> Entry:
     return Entry(row.sequence, row.text, bytes(row.hash), bytes(row.seal))
 
 
@@ -314,7 +317,7 @@ def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
     }
 
 
-def _record(key: RecordKey, row: Row[Any]) -> SealedRecord:
+def _record(key: RecordKey, row: Any) -> SealedRecord:
     return SealedRecord(
         key, bytes(row.subject), bytes(row.sealed), bytes(row.mark), row.first_seen, row.last_seen
     )

@@ -1,0 +1,338 @@
+"""The vault's store in DynamoDB.
+
+Three tables. TABLE: a record by its key and, in it, by data subject and sealed original; indexes by subject
+and by mark, which lag behind by moments: what somebody puts while it is being erased may stay. TABLE-audit:
+the log by number. TABLE-state: consents by subject, what was spent by principal, the last anchor.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from pii_pipeline.vault.errors import VaultSettingError
+from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+from pii_pipeline.vault.stores.dynamodb_calls import CONDITION_FAILED, DynamoDb, Item
+from pii_pipeline.vault.stores.dynamodb_tables import AUDIT, BY_MARK, BY_SUBJECT, RECORDS, STATE, have_table
+from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
+from pii_pipeline.vault.stores.rows import (
+    Identity,
+    encoded,
+    latest,
+    levels_of,
+    levels_text,
+    merged,
+    oldest_first,
+    rank,
+)
+
+_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,249}")  # 255, with what the others are called after it
+_LOG = {"S": "audit"}
+_WINDOWS_KEPT = timedelta(days=2)
+_NO_LAST = 2**62
+
+
+def open_dynamodb(table: str) -> DynamoDbStore:
+    """As `open_store`, for the name of a table."""
+    if not _NAME.fullmatch(table):
+        raise VaultSettingError(f"{SETTING}: no name of a DynamoDB table — write dynamodb://TABLE")
+    dynamodb = DynamoDb(SETTING)
+    for name, layout in (table, RECORDS), (f"{table}-audit", AUDIT), (f"{table}-state", STATE):
+        have_table(dynamodb, name, layout)
+    return DynamoDbStore(dynamodb, table)
+
+
+class DynamoDbStore:
+    """A `VaultStore` over tables that are there."""
+
+    def __init__(self, dynamodb: DynamoDb, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._records = table
+        self._audit = f"{table}-audit"
+        self._state = f"{table}-state"
+
+    def put(self, records: Sequence[SealedRecord]) -> Stored:
+        new = sum(self._dynamodb.each(self._put, merged(records).items()))
+        return Stored(new, len(records) - new)
+
+    def _put(self, one: tuple[Identity, SealedRecord]) -> bool:
+        """Whether it is new."""
+        identity, record = one
+        answer = self._dynamodb.ask(
+            "put_item",
+            self._records,
+            {CONDITION_FAILED},
+            Item=_item(identity, record),
+            ConditionExpression="attribute_not_exists(#record)",
+            ExpressionAttributeNames={"#record": "record"},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+        if "Error" not in answer:
+            return True
+        there = answer["Item"]
+        if record.first_seen.isoformat() < there["first_seen"]["S"]:
+            self._widen(identity, "first_seen", ">", record.first_seen)
+        if record.last_seen.isoformat() > there["last_seen"]["S"]:
+            self._widen(identity, "last_seen", "<", record.last_seen)
+        return False
+
+    def _widen(self, identity: Identity, name: str, unless: str, day: date) -> None:
+        """The day, where it is still on the other side of what is there; nothing of what is gone by now."""
+        self._dynamodb.ask(
+            "update_item",
+            self._records,
+            {CONDITION_FAILED},
+            Key=_record_key(identity),
+            UpdateExpression="SET #day = :day",
+            ConditionExpression=f"#day {unless} :day",
+            ExpressionAttributeNames={"#day": name},
+            ExpressionAttributeValues={":day": {"S": day.isoformat()}},
+        )
+
+    def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
+        distinct = dict.fromkeys(keys)
+        found = dict(zip(distinct, self._dynamodb.each(self._find, distinct), strict=True))
+        return [list(found[key]) for key in keys]
+
+    def _find(self, key: RecordKey) -> list[SealedRecord]:
+        return oldest_first([_record(key, item) for item in self._of_key(key)])
+
+    def _of_key(self, key: RecordKey) -> Iterator[Item]:
+        return self._dynamodb.query(
+            self._records, ConsistentRead=True, **_equal("record", {"B": _partition(key)})
+        )
+
+    def delete(self, keys: Sequence[RecordKey]) -> int:
+        return self._delete(self._dynamodb.each(lambda key: list(self._of_key(key)), dict.fromkeys(keys)))
+
+    def delete_subjects(self, subjects: Sequence[bytes]) -> int:
+        named = list(dict.fromkeys(filter(None, subjects)))  # the others name nobody
+        said = self._dynamodb.each(self._consents_of, named)
+        self._dynamodb.delete(
+            self._state, [{"of": item["of"], "name": item["name"]} for items in said for item in items]
+        )
+        return self._delete_indexed(BY_SUBJECT, "subject", named)
+
+    def delete_marked(self, marks: Sequence[bytes]) -> int:
+        return self._delete_indexed(BY_MARK, "mark", dict.fromkeys(filter(None, marks)))
+
+    def _delete_indexed(self, index: str, name: str, values: Iterable[bytes]) -> int:
+        def of_value(value: bytes) -> list[Item]:
+            return list(self._dynamodb.query(self._records, IndexName=index, **_equal(name, {"B": value})))
+
+        return self._delete(self._dynamodb.each(of_value, values))
+
+    def _delete(self, found: Iterable[Iterable[Item]]) -> int:
+        keys = [{"record": item["record"], "part": item["part"]} for items in found for item in items]
+        self._dynamodb.delete(self._records, keys)
+        return len(keys)
+
+    def put_consents(self, consents: Sequence[Consent]) -> None:
+        self._dynamodb.each(self._put_consent, latest(consents))
+
+    def _put_consent(self, consent: Consent) -> None:
+        item = {
+            "of": {"B": _consents_of(consent.subject)},
+            "name": {"S": consent.stream},
+            "levels": {"S": levels_text(consent.levels)},
+            "cumulative": {"BOOL": consent.cumulative},
+            "at": {"S": consent.at.astimezone(UTC).isoformat()},
+            "rank": {"B": rank(consent)},
+        }
+        self._put_higher(item, "rank")
+
+    def _put_higher(self, item: Item, by: str) -> None:
+        """Puts an item of the state, unless what is there is higher `by` an attribute."""
+        self._dynamodb.ask(
+            "put_item",
+            self._state,
+            {CONDITION_FAILED},
+            Item=item,
+            ConditionExpression="attribute_not_exists(#by) OR #by <= :by",
+            ExpressionAttributeNames={"#by": by},
+            ExpressionAttributeValues={":by": item[by]},
+        )
+
+    def _consents_of(self, subject: bytes) -> list[Item]:
+        of = {"B": _consents_of(subject)}
+        return list(self._dynamodb.query(self._state, ConsistentRead=True, **_equal("of", of)))
+
+    def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
+        by_partition = {_consents_of(subject): subject for subject in subjects}
+        keys = [{"of": {"B": of}, "name": {"S": stream}} for of in by_partition]
+        said: dict[bytes, Consent] = {}
+        for item in self._dynamodb.get(self._state, keys):
+            subject = by_partition[item["of"]["B"]]
+            said[subject] = Consent(
+                subject,
+                stream,
+                levels_of(item["levels"]["S"]),
+                item["cumulative"]["BOOL"],
+                datetime.fromisoformat(item["at"]["S"]),
+            )
+        return said
+
+    def records(self) -> int:
+        return self._dynamodb.ask("describe_table", self._records)["Table"]["ItemCount"]
+
+    def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
+        for allowance in allowances:
+            if amount > allowance.most:
+                return allowance
+        if not allowances:
+            return None
+        expires = str(int(time.time() + _WINDOWS_KEPT.total_seconds()))
+        updates = [
+            {
+                "Update": {
+                    "TableName": self._state,
+                    "Key": {
+                        "of": {"B": encoded(b"spent", allowance.principal.encode())},
+                        "name": {"S": allowance.window},
+                    },
+                    "UpdateExpression": "SET #expires = if_not_exists(#expires, :expires) ADD #spent :amount",
+                    "ConditionExpression": "attribute_not_exists(#spent) OR #spent <= :most",
+                    "ExpressionAttributeNames": {"#expires": "expires", "#spent": "spent"},
+                    "ExpressionAttributeValues": {
+                        ":expires": {"N": expires},
+                        ":amount": {"N": str(amount)},
+                        ":most": {"N": str(allowance.most - amount)},
+                    },
+                }
+            }
+            for allowance in allowances
+        ]
+        short = self._dynamodb.transact(self._state, updates, str(uuid.uuid4()))
+        return next(
+            (allowance for allowance, is_short in zip(allowances, short, strict=True) if is_short), None
+        )
+
+    def append(self, entries: Sequence[Entry]) -> bool:
+        if not entries:
+            return True
+        writer = secrets.token_bytes(16)
+        writes = [self._new_entry(entry, writer) for entry in entries]
+        if entries[0].sequence > 1:
+            before = self._entry_key(entries[0].sequence - 1)
+            writes.insert(0, {"ConditionCheck": before | _condition("attribute_exists(#log)")})
+        if not any(self._dynamodb.transact(self._audit, writes, str(uuid.uuid4()))):
+            return True
+        # Written by an earlier try, whose answer was lost?
+        key = self._entry_key(entries[0].sequence)["Key"]
+        there = self._dynamodb.ask("get_item", self._audit, Key=key, ConsistentRead=True).get("Item")
+        return there is not None and there["writer"]["B"] == writer
+
+    def _new_entry(self, entry: Entry, writer: bytes) -> dict[str, Any]:
+        key = self._entry_key(entry.sequence)
+        item = {
+            **key.pop("Key"),
+            "text": {"S": entry.text},
+            "hash": {"B": entry.hash},
+            "seal": {"B": entry.seal},
+            "writer": {"B": writer},
+        }
+        return {"Put": key | {"Item": item} | _condition("attribute_not_exists(#log)")}
+
+    def _entry_key(self, sequence: int) -> dict[str, Any]:
+        return {"TableName": self._audit, "Key": {"log": _LOG, "sequence": {"N": str(sequence)}}}
+
+    def last_entry(self) -> Entry | None:
+        answer = self._dynamodb.ask(
+            "query",
+            self._audit,
+            ConsistentRead=True,
+            ScanIndexForward=False,
+            Limit=1,
+            **_equal("log", _LOG),
+        )
+        return next(map(_entry, answer["Items"]), None)
+
+    def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+        if last is not None and last < first:
+            return
+        found = self._dynamodb.query(
+            self._audit,
+            ConsistentRead=True,
+            KeyConditionExpression="#log = :log AND #sequence BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#log": "log", "#sequence": "sequence"},
+            ExpressionAttributeValues={
+                ":log": _LOG,
+                ":first": {"N": str(first)},
+                ":last": {"N": str(_NO_LAST if last is None else last)},
+            },
+        )
+        yield from map(_entry, found)
+
+    def anchored(self) -> tuple[int, datetime] | None:
+        item = self._dynamodb.ask("get_item", self._state, Key=_ANCHOR, ConsistentRead=True).get("Item")
+        return item and (int(item["sequence"]["N"]), datetime.fromisoformat(item["at"]["S"]))
+
+    def remember_anchor(self, sequence: int, at: datetime) -> None:
+        said = {"sequence": {"N": str(sequence)}, "at": {"S": at.astimezone(UTC).isoformat()}}
+        self._put_higher(_ANCHOR | said, "sequence")
+
+    def close(self) -> None:
+        self._dynamodb.close()
+
+
+_ANCHOR: dict[str, Any] = {"of": {"B": encoded(b"anchor")}, "name": {"S": "anchor"}}
+
+
+def _partition(key: RecordKey) -> bytes:
+    return encoded(key.stream.encode(), key.field.encode(), key.pseudonym.encode())
+
+
+def _record_key(identity: Identity) -> dict[str, Any]:
+    stream, field, pseudonym, subject, digest = identity
+    partition = encoded(stream.encode(), field.encode(), pseudonym)
+    return {"record": {"B": partition}, "part": {"B": subject + digest}}
+
+
+def _item(identity: Identity, record: SealedRecord) -> Item:
+    item = _record_key(identity) | {
+        "sealed": {"B": record.sealed},
+        "first_seen": {"S": record.first_seen.isoformat()},
+        "last_seen": {"S": record.last_seen.isoformat()},
+    }
+    if record.subject:  # an index has no room for what is empty
+        item["subject"] = {"B": record.subject}
+    if record.mark:
+        item["mark"] = {"B": record.mark}
+    return item
+
+
+def _record(key: RecordKey, item: Item) -> SealedRecord:
+    return SealedRecord(
+        key,
+        item.get("subject", {"B": b""})["B"],
+        item["sealed"]["B"],
+        item.get("mark", {"B": b""})["B"],
+        date.fromisoformat(item["first_seen"]["S"]),
+        date.fromisoformat(item["last_seen"]["S"]),
+    )
+
+
+def _entry(item: Item) -> Entry:
+    return Entry(int(item["sequence"]["N"]), item["text"]["S"], item["hash"]["B"], item["seal"]["B"])
+
+
+def _consents_of(subject: bytes) -> bytes:
+    return encoded(b"consent", subject)
+
+
+def _equal(name: str, value: Item) -> dict[str, Any]:
+    """The condition of a query for one value of a partition key."""
+    return {
+        "KeyConditionExpression": "#name = :value",
+        "ExpressionAttributeNames": {"#name": name},
+        "ExpressionAttributeValues": {":value": value},
+    }
+
+
+def _condition(expression: str) -> dict[str, Any]:
+    return {"ConditionExpression": expression, "ExpressionAttributeNames": {"#log": "log"}}
