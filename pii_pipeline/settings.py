@@ -12,26 +12,19 @@
 | ``PII_PSEUDONYM_SECRET`` | an existing secret to import, or where it is | none: one is made |
 | ``PII_SNOWPLOW_SALT`` | the salt of Snowplow's hashes, for contracts that use them | none |
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
-<<<<<<< HEAD
-| ``PII_VAULT_URL`` | where the vault's records are: SQLite file, PostgreSQL, DynamoDB | see below |
+| ``PII_VAULT_URL`` | the vault: SQLite, PostgreSQL or ``dynamodb://TABLE`` | SQLite, ``var/vault.db`` |
+| ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
 | ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
-| ``PII_VAULT_ANCHORS`` | where its log is anchored, ``s3://…`` or ``file:///…`` | ``var/vault-anchors`` |
+| ``PII_VAULT_ANCHORS`` | where its log is anchored: ``s3://…``, ``file:///…`` | ``var/vault-anchors`` |
 | ``PII_VAULT_HOST`` | where `pii vault serve` listens; beyond loopback with TLS alone | 127.0.0.1 |
 | ``PII_VAULT_PORT`` | its port; 0: any that is free | ``PIINGUIN_PORT``, or 8080 |
 | ``PII_VAULT_TLS_CERTIFICATE``, ``…_KEY`` | PEM files of its certificate (chain) and key | none: no TLS |
 | ``PII_VAULT_TLS_CLIENT_CA`` | PEM file of who signs client certificates, which it wants then | none |
 | ``PII_VAULT_TOKEN_FILE`` | the token of `operator`, made on first start | ``var/keys/vault-token`` |
-=======
-| ``PII_VAULT_URL`` | the vault: SQLite, PostgreSQL or ``dynamodb://TABLE`` | SQLite, ``var/vault.db`` |
-| ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
-| ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
-| ``PII_VAULT_ANCHORS`` | where its log is anchored: ``s3://…``, ``file:///…`` | ``var/vault-anchors`` |
->>>>>>> 7a9623e30d7d94509bdda843466c37eee0277fc2
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
 
-Without ``PII_VAULT_URL`` the vault is in the table ``PIINGUIN_DYNAMODB_TABLE`` names, or in ``var/vault.db``.
 Secret and salt may be ``aws-secretsmanager://NAME``. What AWS needs besides is boto3's own.
 """
 
@@ -120,11 +113,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         pseudonym_secret=env.get("PII_PSEUDONYM_SECRET"),
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
-<<<<<<< HEAD
-        vault_url=_vault_url(env, f"sqlite:///{var / 'vault.db'}"),
-=======
         vault_url=_vault(env, f"sqlite:///{var / 'vault.db'}"),
->>>>>>> 7a9623e30d7d94509bdda843466c37eee0277fc2
         vault_policy=Path(env.get("PII_VAULT_POLICY", root / "vault-policy.yaml")),
         vault_anchors=env.get("PII_VAULT_ANCHORS", (var / "vault-anchors").absolute().as_uri()),
         vault_host=env.get("PII_VAULT_HOST", "127.0.0.1"),
@@ -150,11 +139,18 @@ def _warehouse(value: str | None, default: str) -> str:
     return value
 
 
-<<<<<<< HEAD
-def _vault_url(env: Mapping[str, str], default: str) -> str:
-    if "PII_VAULT_URL" not in env and (table := env.get("PIINGUIN_DYNAMODB_TABLE")):
-        return f"dynamodb://{table}"
-    return env.get("PII_VAULT_URL", default)
+def _vault(env: Mapping[str, str], default: str) -> str:
+    url, table = env.get("PII_VAULT_URL"), env.get("PIINGUIN_DYNAMODB_TABLE")
+    if url is None and table is None:
+        return default
+    given = f"dynamodb://{table}" if url is None else url
+    if re.fullmatch(r"sqlite:///.+|postgresql(\+psycopg2)?://.+|dynamodb://[A-Za-z0-9_.-]{3,249}", given):
+        return given
+    if url is None:
+        mend = "write its name, or set PII_VAULT_URL"
+        raise SettingError("PIINGUIN_DYNAMODB_TABLE", "no name of a table", mend)
+    mend = "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
+    raise SettingError("PII_VAULT_URL", "no store that is supported", mend)
 
 
 def _port(env: Mapping[str, str]) -> int:
@@ -175,20 +171,6 @@ def _vault_tls(env: Mapping[str, str]) -> VaultTls | None:
         mend = f"set {names[0]} and {names[1]}, or none of these"
         raise SettingError(given[0], "is no TLS by itself", mend)
     return None
-=======
-def _vault(env: Mapping[str, str], default: str) -> str:
-    url, table = env.get("PII_VAULT_URL"), env.get("PIINGUIN_DYNAMODB_TABLE")
-    if url is None and table is None:
-        return default
-    given = f"dynamodb://{table}" if url is None else url
-    if re.fullmatch(r"sqlite:///.+|postgresql(\+psycopg2)?://.+|dynamodb://[A-Za-z0-9_.-]{3,249}", given):
-        return given
-    if url is None:
-        mend = "write its name, or set PII_VAULT_URL"
-        raise SettingError("PIINGUIN_DYNAMODB_TABLE", "no name of a table", mend)
-    mend = "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
-    raise SettingError("PII_VAULT_URL", "no store that is supported", mend)
->>>>>>> 7a9623e30d7d94509bdda843466c37eee0277fc2
 
 
 def _queue(value: str | None, landing: str) -> str | None:

@@ -61,7 +61,8 @@ def code_of(call: Any) -> tuple[str, str]:
     """Status code and message of a call that fails."""
     with pytest.raises(grpc.RpcError) as raised:
         call()
-    return raised.value.code().name, raised.value.details()  # pyright: ignore[reportAttributeAccessIssue]
+    error: Any = raised.value
+    return error.code().name, error.details()
 
 
 def entries(server: VaultServer) -> list[dict[str, Any]]:

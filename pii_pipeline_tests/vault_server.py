@@ -24,6 +24,7 @@ import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2_grpc
 from grpc_tools import protoc
 
 PROJECT = Path(__file__).parents[1]
@@ -108,6 +109,11 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
             return found[1]
         time.sleep(0.05)
     raise AssertionError(f"the service did not start:\n{log.read_text(errors='replace')}")
+
+
+def health_of(channel: grpc.Channel) -> Any:
+    """The calls of gRPC's health checking."""
+    return health_pb2_grpc.HealthStub(channel)
 
 
 class Protocol:

@@ -35,10 +35,7 @@ _CONFIGURATION = (
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",
     "pii_pipeline.vault.errors.VaultSettingError",
-<<<<<<< HEAD
     "pii_pipeline.vault_service.errors.CannotServe",
-=======
->>>>>>> 7a9623e30d7d94509bdda843466c37eee0277fc2
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from pii_pipeline.vault.audit import Action
+from pii_pipeline.vault.audit import UNKNOWN, Action
 from pii_pipeline.vault.errors import VaultRefused
 from pii_pipeline.vault_service.arrivals import Arrivals
 from pii_pipeline.vault_service.authentication import identify
@@ -50,16 +50,16 @@ class Calls:
 
     def handler(self, method: Method, is_piinguin: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
         """What gRPC calls for a method."""
-        name_of_nobody = is_piinguin and self._nobody_is_piinguin
+        identified = partial(self._caller, method.action, is_piinguin and self._nobody_is_piinguin)
         if isinstance(method, Unary):
 
             async def unary(request: bytes, context: Context) -> bytes:
-                return await self._guarded(context, name_of_nobody, partial(self._one, method, request))
+                return await self._guarded(context, identified, partial(self._one, method, request))
 
             return grpc.unary_unary_rpc_method_handler(unary)  # pyright: ignore[reportArgumentType]
 
         async def stream(_: object, context: Context) -> None:
-            await self._guarded(context, name_of_nobody, partial(self._each, method))
+            await self._guarded(context, identified, partial(self._each, method))
 
         return grpc.stream_stream_rpc_method_handler(stream)  # pyright: ignore[reportArgumentType]
 
@@ -89,7 +89,10 @@ class Calls:
             arrivals.stop()
 
     async def _guarded(
-        self, context: Context, nobody_is_piinguin: bool, work: Callable[[Context, Caller], Awaitable[Result]]
+        self,
+        context: Context,
+        identified: Callable[[Context], Awaitable[Caller]],
+        work: Callable[[Context, Caller], Awaitable[Result]],
     ) -> Result:
         """`work`, if it may be done; whatever is raised becomes a status."""
         self._at_work += 1
@@ -98,7 +101,7 @@ class Calls:
                 raise Ending
             if self._at_work > MOST_CALLS:
                 raise Busy
-            return await work(context, await self._caller(context, nobody_is_piinguin))
+            return await work(context, await identified(context))
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
@@ -109,7 +112,7 @@ class Calls:
             self._at_work -= 1
         await context.abort(*status)
 
-    async def _caller(self, context: Context, nobody_is_piinguin: bool) -> Caller:
+    async def _caller(self, action: Action, nobody_is_piinguin: bool, context: Context) -> Caller:
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         try:
             return identify(self._backend, headers, context.auth_context(), nobody_is_piinguin)
@@ -120,7 +123,7 @@ class Calls:
             self._last_unknown = now
             problem = str(refused)
         refuse = self._backend.vault().refuse
-        return await self._asked(context, partial(refuse, "unknown", Action.READ, "unauthenticated", problem))
+        return await self._asked(context, partial(refuse, UNKNOWN, action, "unauthenticated", problem))
 
     async def _asked(self, context: Context, job: Callable[[], Result]) -> Result:
         """`job` in a thread, unless the call's time is over when its turn comes."""

@@ -34,6 +34,6 @@ class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAcces
     async def end(self) -> None:
         """Not serving, from now on."""
         await self.enter_graceful_shutdown()
-        await asyncio.sleep(0)  # those who watch write it first
+        await asyncio.sleep(0.1)  # those who watch write it first
         for watcher in self._watchers:
             watcher.cancel()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused
 from pii_pipeline.vault_service.backend import Backend, Caller
 from pii_pipeline.vault_service.errors import TooLarge
@@ -22,6 +23,7 @@ SomeMessage = TypeVar("SomeMessage", bound=Message)
 class Unary:
     """A method of one request: `call` is its work."""
 
+    action: Action
     request: type[Message]
     call: Callable[[Backend, Caller, Any], Message]
 
@@ -42,6 +44,7 @@ class Each:
     reply: a result as the message for the request at that position
     """
 
+    action: Action
     request: type[Message]
     item: Callable[[Backend, Caller, Any], Any]
     work: Callable[[Backend, str, Sequence[Any]], Sequence[Any]]
@@ -63,7 +66,7 @@ class Each:
                 item = refused
             return self.reply(0, self.work(backend, caller.principal, [item])[0])
 
-        return Unary(self.request, call)
+        return Unary(self.action, self.request, call)
 
     def _item(self, backend: Backend, caller: Caller, request: bytes) -> Any:
         try:

@@ -11,6 +11,7 @@ messages cannot:
 
 from __future__ import annotations
 
+from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused
 from pii_pipeline.vault.model import (
     PIINGUIN_FIELD,
@@ -99,9 +100,9 @@ def _refused(refused: VaultRefused) -> wire.Status:
     return wire.Status(message=str(refused))
 
 
-_CREATE = Each(wire.CreatePiiRecordRequest, _creation, create_each, _changed)
-_READ = Each(wire.ReadPiiRecordRequest, _look, read_each, _told)
-_DELETE = Each(wire.DeletePiiRecordRequest, _deletion, delete_each, _changed)
+_CREATE = Each(Action.CREATE, wire.CreatePiiRecordRequest, _creation, create_each, _changed)
+_READ = Each(Action.READ, wire.ReadPiiRecordRequest, _look, read_each, _told)
+_DELETE = Each(Action.DELETE, wire.DeletePiiRecordRequest, _deletion, delete_each, _changed)
 
 METHODS: dict[str, Method] = {
     "CreatePiiRecord": _CREATE.one(),

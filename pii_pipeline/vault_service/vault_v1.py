@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused
 from pii_pipeline.vault.model import DataSubject, Found, LawfulBasis, Reason, RecordKey, Stored, Withheld
 from pii_pipeline.vault_service.backend import Backend, Caller
@@ -132,14 +133,14 @@ def _status(refused: VaultRefused) -> wire.RecordStatus:
 
 
 METHODS: dict[str, Method] = {
-    "CreateRecord": Unary(wire.CreateRecordRequest, _create_record),
-    "ReadRecord": Unary(wire.ReadRecordRequest, _read_record),
-    "DeleteRecord": Unary(wire.DeleteRecordRequest, _delete_record),
-    "CreateRecords": Unary(wire.CreateRecordsRequest, _create_records),
-    "ReadRecords": Unary(wire.ReadRecordsRequest, _read_records),
-    "DeleteRecords": Unary(wire.DeleteRecordsRequest, _delete_records),
-    "StreamCreates": Each(wire.CreateRecordRequest, _creation, create_each, _changed),
-    "StreamReads": Each(wire.ReadRecordRequest, _look, read_each, _told),
-    "StreamDeletes": Each(wire.DeleteRecordRequest, _deletion, delete_each, _changed),
-    "EraseSubject": Unary(wire.EraseSubjectRequest, _erase_subject),
+    "CreateRecord": Unary(Action.CREATE, wire.CreateRecordRequest, _create_record),
+    "ReadRecord": Unary(Action.READ, wire.ReadRecordRequest, _read_record),
+    "DeleteRecord": Unary(Action.DELETE, wire.DeleteRecordRequest, _delete_record),
+    "CreateRecords": Unary(Action.CREATE, wire.CreateRecordsRequest, _create_records),
+    "ReadRecords": Unary(Action.READ, wire.ReadRecordsRequest, _read_records),
+    "DeleteRecords": Unary(Action.DELETE, wire.DeleteRecordsRequest, _delete_records),
+    "StreamCreates": Each(Action.CREATE, wire.CreateRecordRequest, _creation, create_each, _changed),
+    "StreamReads": Each(Action.READ, wire.ReadRecordRequest, _look, read_each, _told),
+    "StreamDeletes": Each(Action.DELETE, wire.DeleteRecordRequest, _deletion, delete_each, _changed),
+    "EraseSubject": Unary(Action.ERASE, wire.EraseSubjectRequest, _erase_subject),
 }

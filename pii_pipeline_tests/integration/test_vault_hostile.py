@@ -14,9 +14,10 @@ from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from pii_pipeline_tests.vault_client import Client, code_of, entries
-from pii_pipeline_tests.vault_server import Piinguin, VaultServer, vault_server
+from pii_pipeline_tests.vault_server import Piinguin, VaultServer, health_of, vault_server
 
 POLICY = """
 ticket: "[A-Z]{2,10}-[0-9]{1,9}"
@@ -210,8 +211,6 @@ def test_two_hundred_callers_on_one_connection_are_all_served(server: VaultServe
 
 
 def test_callers_beyond_the_bound_are_told_to_try_again_and_nothing_accepted_is_lost(server: VaultServer):
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     with ExitStack() as stack, ThreadPoolExecutor(200) as callers:
         options = [("grpc.use_local_subchannel_pool", 1)]
         channels = [
@@ -227,9 +226,7 @@ def test_callers_beyond_the_bound_are_told_to_try_again_and_nothing_accepted_is_
             end = time.monotonic() + 30
             while sum(answer.done() for answer in answers) < 200 - MOST_CALLS and time.monotonic() < end:
                 time.sleep(0.05)
-            health = health_pb2_grpc.HealthStub(channels[0]).Check(
-                health_pb2.HealthCheckRequest(), timeout=10
-            )
+            health = health_of(channels[0]).Check(health_pb2.HealthCheckRequest(), timeout=10)
             assert health.status == health_pb2.HealthCheckResponse.SERVING
         outcomes = [answer.result() for answer in answers]
         assert Counter(outcomes) == {"OK": MOST_CALLS, "UNAVAILABLE": 200 - MOST_CALLS}

@@ -6,12 +6,15 @@ import hashlib
 import json
 import sqlite3
 import time
+from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from pii_pipeline_tests.vault_client import CONSENT, Client, code_of, entries, pseudonym
-from pii_pipeline_tests.vault_server import VaultServer, vault_server
+from pii_pipeline_tests.vault_server import VaultServer, health_of, vault_server
 
 LIMITED = "limited-token-for-tests"
 POLICY = f"""
@@ -278,9 +281,7 @@ def test_consent_that_nobody_gave_is_withheld_and_said_to_be(client: Client):
 
 
 def test_the_service_is_healthy_and_tells_nobody_what_it_is_made_of(channel: grpc.Channel):
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    health = health_pb2_grpc.HealthStub(channel)
+    health = health_of(channel)
     for service in (
         "",
         "pii.vault.v1.Vault",
@@ -331,10 +332,9 @@ def test_nothing_of_it_is_in_the_log_or_a_file(client: Client, server: VaultServ
 
 def reflected(channel: grpc.Channel) -> list[str] | None:
     """The services that it tells of; None if it does not tell."""
-    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    requests: Any = reflection_pb2
+    request = requests.ServerReflectionRequest(list_services="")
     try:
         (reply,) = stub.ServerReflectionInfo(iter([request]))
     except grpc.RpcError as error:
