@@ -209,10 +209,3 @@ def test_the_vaults_tls_is_a_certificate_and_its_key(tmp_path: Path):
 def test_half_of_tls_is_refused(alone: str, tmp_path: Path):
     with pytest.raises(SettingError, match=f"PII_VAULT_TLS_{alone}: is no TLS by itself — set PII_VAULT"):
         read_settings({f"PII_VAULT_TLS_{alone}": "x.pem"}, tmp_path)
-
-
-def test_piinguins_table_is_the_vaults_unless_it_has_a_url(tmp_path: Path):
-    table = {"PIINGUIN_DYNAMODB_TABLE": "piinguin"}
-    assert read_settings(table, tmp_path).vault_url == "dynamodb://piinguin"
-    both = {**table, "PII_VAULT_URL": "sqlite:///v.db"}
-    assert read_settings(both, tmp_path).vault_url == "sqlite:///v.db"
