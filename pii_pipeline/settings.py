@@ -14,8 +14,8 @@
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
 | ``PII_VAULT_URL`` | the vault: SQLite, PostgreSQL or ``dynamodb://TABLE`` | SQLite, ``var/vault.db`` |
 | ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
-| ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
-| ``PII_VAULT_ANCHORS`` | where its log is anchored: ``s3://…``, ``file:///…`` | ``var/vault-anchors`` |
+| ``PII_VAULT_POLICY`` | who may do what at the vault | ``vault-policy.yaml`` of the project |
+| ``PII_VAULT_ANCHORS`` | of its audit log: ``s3://BUCKET/PREFIX`` or a folder | ``var/vault-anchors`` |
 | ``PII_VAULT_HOST`` | where `pii vault serve` listens; beyond loopback with TLS alone | 127.0.0.1 |
 | ``PII_VAULT_PORT`` | its port; 0: any that is free | ``PIINGUIN_PORT``, or 8080 |
 | ``PII_VAULT_TLS_CERTIFICATE``, ``…_KEY`` | PEM files of its certificate (chain) and key | none: no TLS |
@@ -114,8 +114,8 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
         vault_url=_vault(env, f"sqlite:///{var / 'vault.db'}"),
-        vault_policy=Path(env.get("PII_VAULT_POLICY", root / "vault-policy.yaml")),
-        vault_anchors=env.get("PII_VAULT_ANCHORS", (var / "vault-anchors").absolute().as_uri()),
+        vault_policy=_policy(env.get("PII_VAULT_POLICY"), root / "vault-policy.yaml"),
+        vault_anchors=_anchors(env.get("PII_VAULT_ANCHORS"), (var / "vault-anchors").absolute().as_uri()),
         vault_host=env.get("PII_VAULT_HOST", "127.0.0.1"),
         vault_port=_port(env),
         vault_tls=_vault_tls(env),
@@ -151,6 +151,21 @@ def _vault(env: Mapping[str, str], default: str) -> str:
         raise SettingError("PIINGUIN_DYNAMODB_TABLE", "no name of a table", mend)
     mend = "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
     raise SettingError("PII_VAULT_URL", "no store that is supported", mend)
+
+
+def _policy(value: str | None, default: Path) -> Path:
+    """One that is named has to be there: without its file next to nobody may do anything."""
+    if value is not None and not Path(value).is_file():
+        mend = "name the policy, a YAML file, or unset it"
+        raise SettingError("PII_VAULT_POLICY", f"{value} is no file", mend)
+    return default if value is None else Path(value)
+
+
+def _anchors(value: str | None, default: str) -> str:
+    if value is not None and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/\S*)?|file:///.+", value):
+        mend = "use s3://BUCKET/PREFIX, with Object Lock, or file:///FOLDER"
+        raise SettingError("PII_VAULT_ANCHORS", "no place for anchors", mend)
+    return default if value is None else value
 
 
 def _port(env: Mapping[str, str]) -> int:

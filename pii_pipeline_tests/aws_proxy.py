@@ -58,8 +58,8 @@ class AwsProxy:
         seconds: float = 0,
     ) -> None:
         """From now on: requests of `operation` ("" for any), but for the first `spared`, get error `code`,
-        `times` of them, after `seconds`. No errors, but answers are `HALF`, half of the right one, and `LEFT`:
-        of DynamoDB's items, half are left for another time."""
+        `times` of them, after `seconds`. No errors are `HALF`, half of the right answer, and `LEFT`: half of
+        the items that DynamoDB was asked for."""
         self._faults = [_Fault(operation, code, status, spared, times, seconds)]
 
     def heal(self) -> None:
