@@ -1,7 +1,7 @@
 # The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui live test screenshots lint docs lock clean
+.PHONY: help install run ui live test screenshots lint docs protos lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,6 +28,7 @@ help:
 	@echo "make screenshots  take the documentation's pictures again (needs Chromium)"
 	@echo "make lint     check style, types and the layering of imports"
 	@echo "make docs     make what is generated in docs/ again"
+	@echo "make protos   make the vault's gRPC stubs from their protos again"
 	@echo "make lock     choose the versions that the container image installs again"
 	@echo "make install  make $(VENV) and install the product into it"
 	@echo "make clean    remove $(VENV) and the caches; var/ with data and keys stays"
@@ -102,6 +103,9 @@ lint: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/python -m pii_pipeline_tests.documentation $(ARGS)
+
+protos: $(VENV)/installed-dev
+	@$(BIN)/python -m pii_pipeline_tests.protos
 
 # What deploy/Dockerfile installs: for its Python, on Intel and ARM alike, from wheels alone.
 lock: $(VENV)/installed-dev

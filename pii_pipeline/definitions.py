@@ -29,8 +29,9 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
     streams.
     """
     streams, broken = installation.streams.values(), installation.streams.broken
-    warehouse = installation.warehouse.kind
     settings = installation.settings
+    warehouse = installation.warehouse.kind
+    vault = settings.vault_url.partition(":")[0].partition("+")[0]
     seconds = settings.sensor_seconds
     job, compaction, retention, ages = process_events(), compact_files(), apply_retention(), report_key_ages()
     drain = drain_queue()
@@ -52,7 +53,7 @@ def build(installation: Installation, progress: Progress = silent) -> dg.Definit
         warnings.simplefilter("ignore", dg.BetaWarning)
         definitions = dg.Definitions(
             assets=[
-                *(asset for stream in streams for asset in stream_assets(stream, warehouse)),
+                *(asset for stream in streams for asset in stream_assets(stream, warehouse, vault)),
                 # A folder that cannot be a stream's name was never a stream, and cannot be an asset's name.
                 *(broken_stream_asset(name, broken[name]) for name in broken if not name_problem(name)),
             ],

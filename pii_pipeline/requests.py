@@ -9,7 +9,7 @@ import dagster as dg
 
 from pii_pipeline.ledger import Waiting
 from pii_pipeline.partitions import partition_of_hour
-from pii_pipeline.streams.model import LAYERS, Stream
+from pii_pipeline.streams.model import Stream
 
 STREAM_TAG = "pii/stream"
 """Run tag: the stream that the run is of. The queue limits runs by it."""
@@ -40,7 +40,7 @@ def hour_request(stream: Stream, hour: str, run_key: str | None = None) -> dg.Ru
         partition_key=partition_of_hour(hour),
         tags={STREAM_TAG: stream.name},
         asset_selection=[
-            dg.AssetKey([stream.name, name]) for name in (*LAYERS, *stream.derived, *stream.warehouse)
+            dg.AssetKey([stream.name, name]) for name in (*stream.layers, *stream.derived, *stream.warehouse)
         ],
     )
 

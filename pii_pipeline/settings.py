@@ -16,6 +16,11 @@
 | ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
 | ``PII_VAULT_POLICY`` | who may do what at the vault | ``vault-policy.yaml`` of the project |
 | ``PII_VAULT_ANCHORS`` | of its audit log: ``s3://BUCKET/PREFIX`` or a folder | ``var/vault-anchors`` |
+| ``PII_VAULT_HOST`` | where `pii vault serve` listens; beyond loopback with TLS alone | 127.0.0.1 |
+| ``PII_VAULT_PORT`` | its port; 0: any that is free | ``PIINGUIN_PORT``, or 8080 |
+| ``PII_VAULT_TLS_CERTIFICATE``, ``…_KEY`` | PEM files of its certificate (chain) and key | none: no TLS |
+| ``PII_VAULT_TLS_CLIENT_CA`` | PEM file of who signs client certificates, which it wants then | none |
+| ``PII_VAULT_TOKEN_FILE`` | the token of `operator`, made on first start | ``var/keys/vault-token`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
@@ -64,6 +69,15 @@ class SettingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class VaultTls:
+    """PEM files of the vault's service: its certificate (with its chain) and key, and who signs clients'."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Where everything is; see the module's table."""
 
@@ -80,6 +94,10 @@ class Settings:
     vault_url: str = field(repr=False)
     vault_policy: Path
     vault_anchors: str
+    vault_host: str
+    vault_port: int
+    vault_tls: VaultTls | None
+    vault_token_file: Path
     streams: tuple[Path, ...]
     workers: int
     dagster_home: Path
@@ -117,6 +135,10 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         vault_url=_vault(env, f"sqlite:///{var / 'vault.db'}"),
         vault_policy=_policy(env.get("PII_VAULT_POLICY"), root / "vault-policy.yaml"),
         vault_anchors=_anchors(env.get("PII_VAULT_ANCHORS"), (var / "vault-anchors").absolute().as_uri()),
+        vault_host=env.get("PII_VAULT_HOST", "127.0.0.1"),
+        vault_port=_port(env),
+        vault_tls=_vault_tls(env),
+        vault_token_file=Path(env.get("PII_VAULT_TOKEN_FILE", var / "keys" / "vault-token")),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
         workers=_number("PII_WORKERS", env.get("PII_WORKERS"), os.cpu_count() or 1, "how many cores to use"),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),
@@ -177,6 +199,26 @@ def _anchors(value: str | None, default: str) -> str:
         mend = "use s3://BUCKET/PREFIX, with Object Lock, or file:///FOLDER"
         raise SettingError("PII_VAULT_ANCHORS", "no place for anchors", mend)
     return default if value is None else value
+
+
+def _port(env: Mapping[str, str]) -> int:
+    for variable in ("PII_VAULT_PORT", "PIINGUIN_PORT"):
+        if (value := env.get(variable)) is not None:
+            if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65_535:
+                raise SettingError(variable, "no port", "write a number from 1 to 65535, or unset it")
+            return int(value)
+    return 8080
+
+
+def _vault_tls(env: Mapping[str, str]) -> VaultTls | None:
+    names = [f"PII_VAULT_TLS_{name}" for name in ("CERTIFICATE", "KEY", "CLIENT_CA")]
+    certificate, key, client_ca = (Path(env[name]) if name in env else None for name in names)
+    if certificate and key:
+        return VaultTls(certificate, key, client_ca)
+    if given := [name for name in names if name in env]:
+        mend = f"set {names[0]} and {names[1]}, or none of these"
+        raise SettingError(given[0], "is no TLS by itself", mend)
+    return None
 
 
 def _queue(value: str | None, landing: str) -> str | None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pii_pipeline.assets import words
-from pii_pipeline.assets.rows import Column, type_name
+from pii_pipeline.assets.rows import Column, row, type_name
 from pii_pipeline.contracts.model import ARRIVAL, Consent, Contract
 from pii_pipeline.contracts.treatments import Drop
-from pii_pipeline.ledger import VALIDATED_EVENTS
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
 from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.seal import RAW_EVENTS
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, columns_under
@@ -22,6 +22,7 @@ from pii_pipeline.privacy.plan import (
     KEY_LINK,
     SUBJECT_TOKEN,
     UNLISTED,
+    compile_plan,
 )
 from pii_pipeline.streams.model import Stream
 
@@ -134,6 +135,23 @@ def lake_columns(contract: Contract, schema: pa.Schema) -> list[Column]:
         if item.name in known
         for says, names, state in [known[item.name]]
     ]
+
+
+def vault_columns(contract: Contract) -> Iterator[Column]:
+    """All of a record in the vault."""
+    fields = dict.fromkeys(map(row, compile_plan(contract).reversible))
+    sources = tuple((PSEUDONYMIZED_EVENTS, name) for name in fields)
+    person = ((PSEUDONYMIZED_EVENTS, SUBJECT_TOKEN),)
+    days = ((PSEUDONYMIZED_EVENTS, EVENT_TIME),)
+    for name, kind, says, state, made_of in (
+        ("field", "string", "The field, by its path in the contract.", "no", ()),
+        ("pseudonym", "string", "By which it is found; as it is in the lake.", "pseudonymized", sources),
+        ("subject", "binary", "Whom it is about: random, the key store knows.", "pseudonymized", person),
+        ("sealed", "binary", "The original, **encrypted**; the vault opens it.", "encrypted", sources),
+        ("first_seen", "date", "The day of the first event that it was in.", "no", days),
+        ("last_seen", "date", "The day of the last one so far.", "no", days),
+    ):
+        yield Column(name, kind, says, tags={"personal_data": state}, sources=made_of, nullable=False)
 
 
 def _consent(consent: Consent | None) -> str:

@@ -51,6 +51,11 @@ def derived_columns(stream: Stream, dataset: str) -> list[Column]:
     return _of_all(stream, partial(_derived, stream.derived[dataset]))
 
 
+def vault_columns(stream: Stream) -> list[Column]:
+    """What a record of the vault has."""
+    return _of_all(stream, added.vault_columns)
+
+
 def table_columns(stream: Stream, name: str) -> list[Column]:
     """The columns of a warehouse table: what they say is said of those that they come from."""
     table = warehouse_table(stream, name)

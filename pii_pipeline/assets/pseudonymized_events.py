@@ -6,7 +6,7 @@ from pii_pipeline.assets import columns, summaries
 from pii_pipeline.assets.layer import counts_metadata, derived_among, layer_assets
 from pii_pipeline.assets.specs import asset_spec, cautions, version
 from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS
-from pii_pipeline.pipeline.pseudonymize import CODE_VERSION, pseudonymize_hour
+from pii_pipeline.pipeline.pseudonymize import code_version, pseudonymize_hour
 from pii_pipeline.streams.model import Stream
 
 
@@ -21,7 +21,7 @@ def pseudonymized_events_asset(stream: Stream) -> dg.AssetsDefinition:
         columns.pseudonymized_columns(stream),
         pseudonymize_hour,
         upstream=VALIDATED_EVENTS,
-        code_version=version(stream, CODE_VERSION),
+        code_version=version(stream, code_version(stream)),
         metadata=cautions(stream),
     )
     return layer_assets(

@@ -20,6 +20,7 @@ _READERS = {
     "landing": "Personal data in clear, as sent. Read by the pipeline alone.",
     "restricted": "Personal data in clear, encrypted at rest, for a short time. Read by the pipeline alone.",
     "lake": "No personal data in clear. Read by everybody in the house.",
+    "vault": "Originals, sealed. Told by the vault alone, to whom its policy allows it, each look on record.",
     "consented": "Decrypted personal data. Read by those whom this dataset's own access policy names.",
 }
 

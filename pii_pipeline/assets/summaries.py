@@ -70,6 +70,11 @@ def loaded(dataset: str, counts: Counts) -> str:
     return _parts(counts, rows_count(dataset), ("loaded",))
 
 
+def in_vault(counts: Counts) -> str:
+    """Of ``vault_records``."""
+    return _parts(counts, "originals", ("new", "known", "forgotten"))
+
+
 def _parts(counts: Counts, whole: str, parts: Sequence[str]) -> str:
     known = numbers(counts)
     total = known.get(whole, 0)

@@ -35,6 +35,7 @@ _CONFIGURATION = (
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",
     "pii_pipeline.vault.errors.VaultSettingError",
+    "pii_pipeline.vault_service.errors.CannotServe",
 )
 
 

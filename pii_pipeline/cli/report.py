@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pii_pipeline.cli.common import plural, size_text
 from pii_pipeline.contracts.errors import Problem
 from pii_pipeline.lake import ObjectInfo
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, HourStatus, table_layer
+from pii_pipeline.ledger import (
+    PSEUDONYMIZED_EVENTS,
+    VALIDATED_EVENTS,
+    VAULT_RECORDS,
+    WITHOUT_ORIGINALS,
+    HourStatus,
+    table_layer,
+)
 from pii_pipeline.pipeline.arrivals import layers_of
 from pii_pipeline.pipeline.installation import Installation, zone_of
 from pii_pipeline.streams.model import Stream
@@ -24,12 +31,14 @@ _READABLE = ("bad_events", PSEUDONYMIZED_EVENTS)
 class HourReport:
     """One stream and hour as the ledger knows it.
 
-    `derived`: the derived datasets, `tables`: the layers of the warehouse tables, by their names.
+    `vault`: whether the stream keeps originals. `derived`: its derived datasets, `tables`: the layers of its
+    warehouse tables, by their names.
     `files`: uris of the committed files by dataset. `problems`: what failed, what breaks conservation, and
     what is not made yet. `outcome`: what a run that just ended did, None if there was none.
     """
 
     status: HourStatus
+    vault: bool
     derived: tuple[str, ...]
     tables: Mapping[str, str]
     files: dict[str, list[str]]
@@ -49,6 +58,16 @@ class HourReport:
         reasons = known.counts.get("bad_by_reason", {}) if known else {}
         found = dict(reasons) if isinstance(reasons, Mapping) else {}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def in_vault(self) -> dict[str, int | None] | None:
+        """The counts of originals; None in a stream that keeps none. Only where events came into the lake
+        before originals were kept, and cannot be made again, there is a count of those."""
+        if not self.vault:
+            return None
+        found = {name: self.count(VAULT_RECORDS, name) for name in ("new", "known", "forgotten")}
+        without = self.count(VAULT_RECORDS, WITHOUT_ORIGINALS)
+        return found | {WITHOUT_ORIGINALS: without} if without else found
 
     @property
     def seconds(self) -> float:
@@ -78,6 +97,7 @@ class HourReport:
             "pseudonymized": self.count(lake, "pseudonymized"),
             "erased": self.count(lake, "erased"),
             "expired": self.count(lake, "expired"),
+            "vault": self.in_vault,
             "derived": {
                 name: {part: self.count(name, part) for part in ("admitted", "withheld")}
                 for name in self.derived
@@ -116,7 +136,7 @@ def broken_as_json(stream: str, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def _of_no_hour(status: HourStatus, problems: list[str]) -> dict[str, Any]:
-    return HourReport(status, (), {}, {}, problems).as_json() | {"hour": None}
+    return HourReport(status, False, (), {}, {}, problems).as_json() | {"hour": None}
 
 
 def hour_reports(
@@ -133,7 +153,11 @@ def hour_reports(
         tables = {name: table_layer(table.dataset, name) for name, table in stream.warehouse.items()}
         for status in known:
             mine = {name: found.get(status.hour, []) for name, found in files.items()}
-            reports.append(HourReport(status, derived, tables, mine, _problems(status, layers_of(stream))))
+            reports.append(
+                HourReport(
+                    status, stream.reversible, derived, tables, mine, _problems(status, layers_of(stream))
+                )
+            )
     return reports
 
 
@@ -212,10 +236,17 @@ def _bad(report: HourReport) -> str:
 def _derived(report: HourReport) -> str:
     counts = {name: [(name, part) for part in ("admitted", "withheld")] for name in report.derived}
     counts |= {name: [(layer, "loaded")] for name, layer in report.tables.items()}
-    return "\n".join(
-        f"{name}:\n{_lines([(report.count(layer, part), part) for layer, part in of_name])}"
+    vault = [
+        (number, name.replace("_", " "))
+        for name, number in (report.in_vault or {}).items()
+        if number != 0 or name in ("new", "known")
+    ]
+    texts = {VAULT_RECORDS: vault} if vault else {}
+    texts |= {
+        name: [(report.count(layer, part), part) for layer, part in of_name]
         for name, of_name in counts.items()
-    )
+    }
+    return "\n".join(f"{name}:\n{_lines(numbers)}" for name, numbers in texts.items())
 
 
 def _lines(numbers: Sequence[tuple[int | None, str]]) -> str:

@@ -230,6 +230,11 @@ class Contract(Model):
         """Whether any pseudonym has the form of Snowplow's, and so needs its salt."""
         return any(isinstance(item, Pseudonymize) and item.hash is not None for item in self.treatments())
 
+    @property
+    def reversible(self) -> bool:
+        """Whether any original is to be kept in the vault."""
+        return any(isinstance(item, Pseudonymize) and item.reversible for item in self.treatments())
+
     def treatment(self, path: str) -> Treatment:
         """The treatment of the field at `path`: its own, that of the nearest listed parent, the default."""
         return self.fields[listed] if (listed := self.listed(path)) else self.default

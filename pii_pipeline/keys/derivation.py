@@ -15,6 +15,12 @@ data key               HKDF-SHA512(window key, salt = subject salt, info = encod
 pseudonym key          HKDF-SHA256(secret, salt = subject salt, info = encode("subject-bound", domain))
 … joinable             HKDF-SHA256(secret, info = encode("joinable", domain)), 32 bytes both
 dataset keys           HKDF of the secret, info = encode("dataset pseudonym" | "dataset ciphertext", dataset)
+vault record key       HKDF-SHA512(vault key, salt = subject salt, info = encode("vault record")), 64 bytes;
+                       of nobody named: HKDF-SHA512(vault key, info = encode("vault unbound record"))
+vault record           0x01 ‖ AES-256-SIV(vault record key, original as UTF-8, associated data =
+                       [encode(stream, field, pseudonym), subject ref or empty])
+vault mark             HMAC-SHA256(HKDF-SHA256(index key, info = encode("vault mark")), original as UTF-8)
+vault audit key        HKDF-SHA256(vault key, info = encode("vault audit")), 32 bytes
 Snowplow's hash        MD5, SHA-1, SHA-256, SHA-384 or SHA-512 of value ‖ salt: no formula of ours
 =====================  =====================================================================================
 
@@ -253,6 +259,23 @@ def dataset_ciphertext_key(secret: bytes, dataset: str) -> bytes:
 def dataset_key_id(dataset: str) -> int:
     """The id a dataset's ciphertexts carry in Tink's format; it only tells datasets apart."""
     return int.from_bytes(hashlib.sha256(encode(b"dataset", dataset.encode())).digest()[:4], "big")
+
+
+def vault_record_key(vault_key: bytes, salt: bytes) -> bytes:
+    """The AES-SIV key (64 bytes) of a person's records in the vault; without a salt, of those that name
+    nobody. Gone with the salt."""
+    label = b"vault record" if salt else b"vault unbound record"
+    return hkdf("sha512", vault_key, salt, encode(label), SIV_KEY_BYTES)
+
+
+def vault_mark_key(index_key: bytes) -> bytes:
+    """The HMAC key (32 bytes) of the blind index over originals that name nobody."""
+    return hkdf("sha256", index_key, b"", encode(b"vault mark"), 32)
+
+
+def vault_audit_key(vault_key: bytes) -> bytes:
+    """The HMAC key (32 bytes) by which the vault's audit log is sealed."""
+    return hkdf("sha256", vault_key, b"", encode(b"vault audit"), 32)
 
 
 def key_check_value(secret: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The ledger: the one truth about what came and what was made of it. It never holds a value from the data."""
 
 from pii_pipeline.hours import arrival_in, hour_of, hour_start
-from pii_pipeline.ledger.conservation import Counts, add_counts, rows_count, violations
+from pii_pipeline.ledger.conservation import WITHOUT_ORIGINALS, Counts, add_counts, rows_count, violations
 from pii_pipeline.ledger.contents import HourContents
 from pii_pipeline.ledger.fingerprint import fingerprint
 from pii_pipeline.ledger.lease import Lease, process_owner
@@ -9,6 +9,7 @@ from pii_pipeline.ledger.ledger import DEFAULT_MAX_BATCH_BYTES, Ledger
 from pii_pipeline.ledger.model import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
+    VAULT_RECORDS,
     ActiveContract,
     Batch,
     Commit,
@@ -40,6 +41,8 @@ __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
     "PSEUDONYMIZED_EVENTS",
     "VALIDATED_EVENTS",
+    "VAULT_RECORDS",
+    "WITHOUT_ORIGINALS",
     "ActiveContract",
     "Batch",
     "Commit",

@@ -11,9 +11,12 @@ from typing import TypeAlias
 
 Counts: TypeAlias = Mapping[str, int | Mapping[str, int]]
 
+_ORIGINALS = "originals"
+
 _LAWS = {
     "validated_events": ("records", ("validated", "bad", "duplicate")),
     "pseudonymized_events": ("validated", ("pseudonymized", "erased", "expired")),
+    "vault_records": (_ORIGINALS, ("new", "known", "forgotten")),
 }
 _DERIVED = ("pseudonymized", ("admitted", "withheld"))
 _ROWS = {"pseudonymized_events": "pseudonymized"}
@@ -21,14 +24,19 @@ _ROWS_OF_DERIVED = "admitted"
 
 BAD_BY_REASON = "bad_by_reason"
 
+WITHOUT_ORIGINALS = "without_originals"
+"""Counts the events of a batch that came into the lake before their originals were kept, and whose landing
+objects are gone."""
+
 
 def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> list[str]:
     """What is wrong with a layer's counts, as texts with the numbers; empty if the law holds.
 
-    A layer whose name is not one of the two fixed ones is a derived dataset, or a warehouse table: of that,
-    the rows of its dataset are those loaded. With `upstream`, the counts of
-    the layer above for the same batches, what went in must be what came out there. A count that the law
-    names and that is missing or negative is a violation; a missing ``bad_by_reason`` means no bad records.
+    A layer whose name is not one of the fixed ones is a derived dataset, or a warehouse table: of that, the
+    rows of its dataset are those loaded. With `upstream`, the counts of the layer above for the same batches,
+    what went in must be what came out there; where originals were not counted yet, none came out. A count
+    that the law names and that is missing or negative is a violation; a missing ``bad_by_reason`` means no
+    bad records.
     """
     total, parts = _law(layer)
     wrong = [
@@ -48,8 +56,10 @@ def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> li
         by_reason = sum(reasons.values()) if isinstance(reasons, Mapping) else None
         if by_reason != _number(counts, "bad"):
             wrong.append(f"{layer}: {_number(counts, 'bad')} bad ≠ {by_reason} bad by reason")
-    if upstream is not None and went_in != _number(upstream, total):
-        wrong.append(f"{layer}: {went_in} {total} went in, {_number(upstream, total)} came out upstream")
+    if upstream is not None:
+        above = _number({_ORIGINALS: 0, **upstream}, total)
+        if went_in != above:
+            wrong.append(f"{layer}: {went_in} {total} went in, {above} came out upstream")
     return wrong
 
 

@@ -18,6 +18,7 @@ from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
 from pii_pipeline.ledger.lease import Lease, hold
 from pii_pipeline.ledger.model import (
+    PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
     ActiveContract,
     Batch,
@@ -437,11 +438,12 @@ class Ledger:
 
     @again_if_lost
     def restricted_files(
-        self, stream: str, datasets: Sequence[str], hour: str | None = None
+        self, stream: str, layer: str, datasets: Sequence[str], hour: str | None = None
     ) -> list[RestrictedFile]:
-        """The committed files of these datasets of the validation layer, by hour and batch."""
+        """The committed files of these datasets, which a layer writes into the restricted zone, by hour and
+        batch."""
         with reading(self._engine) as connection:
-            return retention.restricted_files(connection, stream, datasets, hour)
+            return retention.restricted_files(connection, stream, layer, datasets, hour)
 
     @again_if_lost
     def expire(self, stream: str, hour: str, going: Sequence[Expiring], lease: Lease) -> None:
@@ -450,7 +452,8 @@ class Ledger:
         `lease`: the hour's; `LeaseLost` if somebody else has it by now.
         """
         with self._engine.begin() as connection:
-            lock(connection, stream, VALIDATED_EVENTS)
+            for layer in (VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS):
+                lock(connection, stream, layer)
             lease.confirm(connection)
             retention.expire(connection, stream, hour, going)
 

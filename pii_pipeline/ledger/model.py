@@ -14,6 +14,7 @@ from pii_pipeline.ledger.conservation import Counts
 
 VALIDATED_EVENTS = "validated_events"
 PSEUDONYMIZED_EVENTS = "pseudonymized_events"
+VAULT_RECORDS = "vault_records"
 
 
 def table_layer(dataset: str, table: str) -> str:
@@ -22,8 +23,8 @@ def table_layer(dataset: str, table: str) -> str:
 
 
 def upstream_of(layer: str) -> str | None:
-    """The layer that `layer` is made from; None for the first. A layer of any other name is a derived
-    dataset, made from the pseudonymized events, or a `table_layer`."""
+    """The layer that `layer` is made from; None for the first. A layer of any other name is made from
+    the pseudonymized events: a derived dataset, the vault's records; or it is a `table_layer`."""
     dataset, of_table, _ = layer.partition("/")
     if of_table:
         return dataset

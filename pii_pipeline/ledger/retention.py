@@ -17,10 +17,14 @@ import sqlalchemy as sa
 from pii_pipeline.ledger.model import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
+    VAULT_RECORDS,
     CommittedFile,
     upstream_of,
 )
 from pii_pipeline.ledger.tables import commits, deletions, expiring, files, insert_new, now, objects
+
+_READERS = {VALIDATED_EVENTS: PSEUDONYMIZED_EVENTS, PSEUDONYMIZED_EVENTS: VAULT_RECORDS}
+"""By layer: the one that reads what it writes into the restricted zone."""
 
 _AT_ONCE = 200
 """SQLite takes no statement with very many parameters."""
@@ -36,9 +40,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class RestrictedFile:
-    """A committed file of the validation layer.
+    """A committed file of a layer in the restricted zone.
 
-    `used_at`: when its batch was committed in the lake, made of what is validated now; None if it is not.
+    `used_at`: when its batch was committed in the layer that reads it, made of what is there now; None if it
+    is not.
     """
 
     hour: str
@@ -104,26 +109,26 @@ def finished(connection: sa.Connection, stream: str, hour: str, layers: Iterable
 
 
 def restricted_files(
-    connection: sa.Connection, stream: str, datasets: Sequence[str], hour: str | None
+    connection: sa.Connection, stream: str, layer: str, datasets: Sequence[str], hour: str | None
 ) -> list[RestrictedFile]:
-    """The committed files of these datasets of the validation layer, by hour and batch."""
-    validated, lake = commits.alias("validated"), commits.alias("lake")
+    """The committed files of these datasets of a layer, by hour and batch."""
+    written, reader = commits.alias("written"), commits.alias("reader")
     made_of_it = (
-        (lake.c.batch_id == validated.c.batch_id)
-        & (lake.c.layer == PSEUDONYMIZED_EVENTS)
-        & (lake.c.upstream == validated.c.fingerprint)
+        (reader.c.batch_id == written.c.batch_id)
+        & (reader.c.layer == _READERS[layer])
+        & (reader.c.upstream == written.c.fingerprint)
     )
     statement = (
-        sa.select(validated.c.hour, files, lake.c.committed_at)
-        .join(validated, (validated.c.batch_id == files.c.batch_id) & (validated.c.layer == files.c.layer))
-        .outerjoin(lake, made_of_it)
+        sa.select(written.c.hour, files, reader.c.committed_at)
+        .join(written, (written.c.batch_id == files.c.batch_id) & (written.c.layer == files.c.layer))
+        .outerjoin(reader, made_of_it)
         .where(
-            validated.c.stream == stream,
-            validated.c.layer == VALIDATED_EVENTS,
+            written.c.stream == stream,
+            written.c.layer == layer,
             files.c.dataset.in_(datasets),
-            sa.true() if hour is None else validated.c.hour == hour,
+            sa.true() if hour is None else written.c.hour == hour,
         )
-        .order_by(validated.c.hour, files.c.batch_id, files.c.position)
+        .order_by(written.c.hour, files.c.batch_id, files.c.position)
     )
     return [
         RestrictedFile(

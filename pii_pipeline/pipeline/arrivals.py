@@ -25,6 +25,7 @@ from pii_pipeline.lake import (
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
+    VAULT_RECORDS,
     Known,
     LandingObject,
     Listing,
@@ -122,7 +123,8 @@ def unfinished(installation: Installation, stream: Stream, since: str, until: st
 def layers_of(stream: Stream) -> tuple[str, ...]:
     """The layers that are committed for every batch of the stream, in the order in which they are made."""
     tables = (table_layer(table.dataset, name) for name, table in stream.warehouse.items())
-    return VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *stream.derived, *tables
+    vault = (VAULT_RECORDS,) if stream.reversible else ()
+    return VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *vault, *stream.derived, *tables
 
 
 def in_folders(landing: Zone, stream: str, hour: str) -> list[ObjectInfo]:

@@ -14,8 +14,9 @@ from threading import Lock
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Engine
 
+from pii_pipeline.contracts.model import Contract
 from pii_pipeline.database import connect, upgrade
-from pii_pipeline.keys.derivation import canonical_id, subject_tags
+from pii_pipeline.keys.derivation import canonical_id, subject_tags, vault_audit_key
 from pii_pipeline.keys.key_encryption import open_key_encryption_key
 from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.secret_values import secret_value
@@ -24,14 +25,30 @@ from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, Ledger, hour_start
 from pii_pipeline.pipeline.contract_lock import refuse_changed
 from pii_pipeline.pipeline.made import MadeAhead
+from pii_pipeline.pipeline.vault import KeyStoreSeals, KeyStoreSubjects
 from pii_pipeline.pipeline.workers import Workers, worth_workers
+from pii_pipeline.privacy.plan import compile_plan
 from pii_pipeline.settings import Settings
 from pii_pipeline.streams.loader import Streams, load_streams
 from pii_pipeline.streams.model import LAYERS, Stream
+from pii_pipeline.vault.anchors import open_anchors
+from pii_pipeline.vault.audit import AuditLog
+from pii_pipeline.vault.policy import Policy, load_policy
+from pii_pipeline.vault.stores import VaultStore, open_store
+from pii_pipeline.vault.vault import Vault
 from pii_pipeline.warehouse.warehouse import Warehouse, warehouse_at
 
 EVENT_DIGESTS = "event_digests"
 """The dataset by which redelivered events are told, beside ``validated_events``."""
+
+REVERSIBLE_ORIGINALS = "reversible_originals"
+"""What a batch has for the vault, beside ``pseudonymized_events``: originals, sealed."""
+
+LATEST_CONSENTS = "latest_consents"
+"""What its people consented to last, for the vault."""
+
+BESIDE = (EVENT_DIGESTS, REVERSIBLE_ORIGINALS, LATEST_CONSENTS)
+"""Datasets of the restricted zone that are written beside others, and are no assets."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,41 @@ class Installation:
         given = self.settings.snowplow_salt
         return self.keys.snowplow_salt(given and secret_value("PII_SNOWPLOW_SALT", given))
 
+    @cached_property
+    def vault_store(self) -> VaultStore:
+        """Where the vault's records are, with the tables of this release."""
+        return open_store(self.settings.vault_url)
+
+    @cached_property
+    def vault_policy(self) -> Policy:
+        """Who may ask the vault what."""
+        reversible = [
+            (stream.name, field)
+            for stream in self.streams.values()
+            for contract in stream.versions
+            for field in compile_plan(contract).reversible
+        ]
+        return load_policy(self.settings.vault_policy, reversible)
+
+    @cached_property
+    def vault_audit(self) -> AuditLog:
+        """The vault's log."""
+        policy = self.vault_policy
+        anchors = open_anchors(self.settings.vault_anchors, policy.anchor_retention)
+        return AuditLog(self.vault_store, vault_audit_key(self.keys.vault_key()), policy, anchors)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The vault, each look on record. Raises the typed errors of what it opens."""
+        seals = KeyStoreSeals(lambda: self.keys)
+        return Vault(self.vault_store, seals, self.vault_policy, self.vault_audit)
+
+    @cached_property
+    def vault_subjects(self) -> KeyStoreSubjects:
+        """The data subjects whom the vault's callers may name."""
+        subjects = [contract.data_subject for stream in self.streams.values() for contract in stream.versions]
+        return KeyStoreSubjects(lambda: self.keys, {subject.namespace for subject in subjects if subject})
+
     def secret_version(self, stream: Stream) -> int | str:
         """What of its secrets the stream's pseudonyms depend on. Raises what is wrong with them."""
         version = self.secret.version
@@ -181,6 +233,11 @@ class Installation:
             salt = self.snowplow_salt.value if stream.hashes else None
             return Keyring(stream.name, self.secret.key, dict(known), salt)
 
+    def pseudonym_keys(self, stream: Stream, contract: Contract) -> Keyring:
+        """The keys of pseudonyms alone, as a version of the stream's contract has them made."""
+        salt = self.snowplow_salt.value if contract.hashes else None
+        return Keyring(stream.name, self.secret.key, {}, salt)
+
     def forget_windows(self) -> None:
         """Has window keys read again: some may have been destroyed."""
         with self._windows_lock:
@@ -192,7 +249,16 @@ class Installation:
         To be called between batches: within one, keys stay the same.
         """
         if "keys" in self.__dict__ and time.monotonic() - self._keys_opened >= self.keys.held_seconds:
-            for name in ("keys", "secret", "snowplow_salt", "index_key", "digest_seed"):
+            self._close_audit()
+            for name in (
+                "keys",
+                "secret",
+                "snowplow_salt",
+                "index_key",
+                "digest_seed",
+                "vault_audit",
+                "vault",
+            ):
                 self.__dict__.pop(name, None)
             self.forget_windows()
 
@@ -211,15 +277,22 @@ class Installation:
         delete(self.zone_holding(dataset), path)
 
     def close(self) -> None:
-        """Ends worker processes and database connections."""
+        """Ends worker processes and database connections; waits for what anchors the vault's log."""
         if "processes" in self.__dict__:
             self.processes.close()
+        self._close_audit()
+        if "vault_store" in self.__dict__:
+            self.vault_store.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
+
+    def _close_audit(self) -> None:
+        if "vault_audit" in self.__dict__:
+            self.vault_audit.close()
 
 
 def zone_of(dataset: str) -> str:
     """The zone a dataset's files are in."""
     if dataset in ("bad_events", "pseudonymized_events"):
         return "lake"
-    return "restricted" if dataset in (*LAYERS, EVENT_DIGESTS) else "consented"
+    return "restricted" if dataset in (*LAYERS, *BESIDE) else "consented"

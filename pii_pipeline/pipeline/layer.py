@@ -216,10 +216,8 @@ def _with_inputs(
     lost = {job.batch.id: job for job in jobs if above and job.upstream and layer.lacks(job.upstream)}
     remade: dict[str, Commit] = {}
     if above and lost:
-        first = [
-            _Job(job.batch, None, above.fingerprint_of(job.batch, None), job.made_before)
-            for job in lost.values()
-        ]
+        first = [_made_again(installation, above, job) for job in lost.values()]
+        first = list(_with_inputs(installation, lease, above, first, progress, keep))
         take_apart(installation, lease, jobs[0].batch.stream, jobs[0].batch.hour, above.name, lost)
         made = _make_all(installation, lease, above, first, progress, keep)
         remade = {job.batch.id: commit for job, commit in made}
@@ -229,6 +227,13 @@ def _with_inputs(
         elif upstream := remade.get(job.batch.id):
             fingerprint = layer.fingerprint_of(job.batch, upstream)
             yield _Job(job.batch, upstream, fingerprint, job.made_before)
+
+
+def _made_again(installation: Installation, above: Layer[Any], job: _Job) -> _Job:
+    """The same of the layer above."""
+    top = upstream_of(above.name)
+    upstream = installation.ledger.commit_of(job.batch.id, top) if top else None
+    return _Job(job.batch, upstream, above.fingerprint_of(job.batch, upstream), job.made_before)
 
 
 def _make_all(

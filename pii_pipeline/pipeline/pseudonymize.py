@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ from pii_pipeline.contracts.columns import differences, widened
 from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import arrow_schema
 from pii_pipeline.keys.keyring import DataKeys, Keyring
+from pii_pipeline.keys.subjects import Subject
 from pii_pipeline.lake import data_file, plain_schema, read_parquet, write_parquet
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
@@ -23,7 +25,7 @@ from pii_pipeline.ledger import (
     fingerprint,
     hour_start,
 )
-from pii_pipeline.pipeline import duplicates
+from pii_pipeline.pipeline import duplicates, originals
 from pii_pipeline.pipeline.ahead import Ahead, Derived
 from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
@@ -37,6 +39,12 @@ from pii_pipeline.pipeline.layer import (
     silent,
 )
 from pii_pipeline.pipeline.made import Made, MadeFile
+from pii_pipeline.pipeline.originals import (
+    SealedOriginals,
+    consents_said,
+    originals_files,
+    seal_originals,
+)
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkSealer, SealedRows
 from pii_pipeline.pipeline.shares import Share, as_share, by_contract
@@ -47,6 +55,7 @@ from pii_pipeline.privacy.distinct import numbered
 from pii_pipeline.privacy.encodings import base64_array, uuid_array
 from pii_pipeline.privacy.leak_gate import LeakError, inspect
 from pii_pipeline.privacy.nested import plain
+from pii_pipeline.privacy.originals import Originals
 from pii_pipeline.privacy.plan import (
     CONSENT,
     CONTRACT,
@@ -76,6 +85,7 @@ class _Treated:
     expired: int
     bytes: int
     derived: Derived | Exception
+    sealed: SealedOriginals | None
 
 
 def pseudonymize_hour(
@@ -101,7 +111,7 @@ def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequen
         etags = [item.etag for item in batch.objects]
         secret = installation.secret_version(stream)
         above = upstream.fingerprint if upstream else None
-        return fingerprint(etags, stream.digest, CODE_VERSION, secret, above)
+        return fingerprint(etags, stream.digest, code_version(stream), secret, above)
 
     return Layer(
         PSEUDONYMIZED_EVENTS,
@@ -112,6 +122,11 @@ def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequen
         above=validation(installation, stream),
         lacks=lambda upstream: VALIDATED_EVENTS not in {file.dataset for file in upstream.files},
     )
+
+
+def code_version(stream: Stream) -> str:
+    """Of the layer: streams without reversible fields do not depend on how originals are kept."""
+    return f"{CODE_VERSION}.{originals.CODE_VERSION}" if stream.reversible else CODE_VERSION
 
 
 def _pseudonymize_batch(
@@ -128,15 +143,19 @@ def _pseudonymize_batch(
     ahead = Ahead(installation, stream, datasets, batch, name)
     plans = {contract.contract: compile_plan(contract) for contract in stream.active}
     treat = _Treatment(installation, stream, plans, ahead)
+    kept = originals_files(installation, stream, batch, name) if stream.reversible else nullcontext()
     erased = expired = 0
     try:
         with (
             ahead,
             write_parquet(installation.zones.lake, path, dataset_schema(stream, PSEUDONYMIZED_EVENTS)) as out,
+            kept as vault,
         ):
             shares = validated_shares(installation, stream, batch, upstream, plans)
             for treated in ordered_map(treat, shares, installation.workers):
                 out.write(treated.table)
+                if vault and treated.sealed:
+                    vault.write(treated.sealed)
                 erased += treated.erased
                 expired += treated.expired
                 progress(PSEUDONYMIZED_EVENTS, treated.table.num_rows, treated.bytes)
@@ -149,7 +168,10 @@ def _pseudonymize_batch(
         "erased": erased,
         "expired": expired,
     }
-    return Made((MadeFile.of(PSEUDONYMIZED_EVENTS, path, out),), counts, ahead=ahead.made())
+    files = (MadeFile.of(PSEUDONYMIZED_EVENTS, path, out),)
+    if vault:
+        files, counts = (*files, *vault.made()), counts | vault.counts()
+    return Made(files, counts, ahead=ahead.made())
 
 
 def validated_shares(
@@ -263,7 +285,8 @@ class _Treatment:
             key_links=keys.links,
         )
         sealer = ChunkSealer(keyring, [subject.salt for subject in subjects], data_keys)
-        columns = pseudonymize_columns(table, plan, RowKeys(who.subject, keys.row), sealer)
+        found = Originals(who.subject, when.since_1970) if contract.reversible else None
+        columns = pseudonymize_columns(table, plan, RowKeys(who.subject, keys.row), sealer, found)
         leaks = inspect(table, columns, plan)
         if leaks:
             raise LeakError(leaks)
@@ -278,7 +301,22 @@ class _Treatment:
         names = plan.lake_schema().names
         lake = pa.table([columns[name] for name in names], names)
         derived = self._ahead.derive(Share(contract, lake), SealedRows(keys.row, sealer))
-        return _Treated(widened(lake, self._schema), erased, expired, size, derived)
+        sealed = None if found is None else self._sealed(contract, found, lake, who.subject, subjects)
+        return _Treated(widened(lake, self._schema), erased, expired, size, derived, sealed)
+
+    def _sealed(
+        self,
+        contract: Contract,
+        found: Originals,
+        lake: pa.Table,
+        subject: np.ndarray,
+        subjects: Sequence[Subject],
+    ) -> SealedOriginals:
+        """What a chunk that has passed the gate has for the vault."""
+        key = self._installation.keys.vault_key()
+        rows, too_long = seal_originals(self._stream.name, contract, found, subjects, key)
+        said, at = plain(lake[CONSENT]), plain(lake[EVENT_TIME])
+        return SealedOriginals(rows, consents_said(contract, said, subject, at, subjects), too_long)
 
     def _erased(self, table: pa.Table, tags: list[bytes], subject: np.ndarray) -> np.ndarray:
         """Rows of people who were erased after them: event or arrival time at or before the erasure."""

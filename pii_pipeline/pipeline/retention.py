@@ -1,9 +1,10 @@
-"""What is old is deleted: landing objects, validated events, event digests. Nothing in the lake or beyond.
+"""What is old is deleted: landing objects, and what is in the restricted zone. Nothing in the lake or beyond.
 
 A landing object goes when it is older than its stream keeps it and its batch is committed in every layer. The
-validated events of a batch go when they are in the lake, and have been for as long as the stream says. Both
-can be made again while the landing object is there (`layer`). Digests go when no batch that can still be made
-would be compared with them. What is not made to its end stays, and is reported.
+validated events of a batch go when they are in the lake, and have been for as long as the stream says; the
+originals on their way into the vault, when it has had them for as long. All can be made again while the
+landing object is there (`layer`). Digests go when no batch that can still be made would be compared with
+them. What is not made to its end stays, and is reported.
 """
 
 from __future__ import annotations
@@ -16,9 +17,22 @@ from itertools import groupby, islice
 
 from pii_pipeline.hours import hour_of, hour_start
 from pii_pipeline.lake import ObjectInfo, Version, delete, delete_versions, tag_of, walk_objects
-from pii_pipeline.ledger import VALIDATED_EVENTS, Expiring, Lease, LeaseHeld, LeaseLost, RestrictedFile
+from pii_pipeline.ledger import (
+    PSEUDONYMIZED_EVENTS,
+    VALIDATED_EVENTS,
+    Expiring,
+    Lease,
+    LeaseHeld,
+    LeaseLost,
+    RestrictedFile,
+)
 from pii_pipeline.pipeline.arrivals import OBJECTS_AT_ONCE, hour_of_object, layers_of
-from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
+from pii_pipeline.pipeline.installation import (
+    EVENT_DIGESTS,
+    LATEST_CONSENTS,
+    REVERSIBLE_ORIGINALS,
+    Installation,
+)
 from pii_pipeline.pipeline.landing import FIRST_HOUR
 from pii_pipeline.pipeline.layer import Progress, silent
 from pii_pipeline.pipeline.seal import RAW_EVENTS
@@ -166,18 +180,40 @@ def _expire_objects(work: _Retention, old: Sequence[ObjectInfo]) -> set[str]:
 
 
 def _expire_restricted(work: _Retention, at: datetime, oldest: str | None) -> None:
-    """Of validated events that are in the lake, and digests with which nothing will be compared: `oldest` is
-    the first hour of which a batch may be made again."""
-    stream, ledger = work.stream, work.installation.ledger
+    """Of validated events that are in the lake, digests with which nothing will be compared (`oldest` is the
+    first hour of which a batch may be made again), and what the vault has."""
+    stream = work.stream
     keep = stream.retention.restricted or timedelta(0)
     since = digests_since(stream, at, oldest)
-    datasets = (VALIDATED_EVENTS, EVENT_DIGESTS)
-    for hour, of_hour in groupby(ledger.restricted_files(stream.name, datasets), lambda found: found.hour):
-        if not any(spent(list(of_hour), at, keep, since)):
+    _expire_files(
+        work,
+        VALIDATED_EVENTS,
+        (VALIDATED_EVENTS, EVENT_DIGESTS),
+        lambda of_hour: spent(of_hour, at, keep, since),
+    )
+    _expire_files(
+        work,
+        PSEUDONYMIZED_EVENTS,
+        (REVERSIBLE_ORIGINALS, LATEST_CONSENTS),
+        lambda of_hour: loaded(of_hour, at, keep, wanted=stream.reversible),
+    )
+
+
+def _expire_files(
+    work: _Retention,
+    layer: str,
+    datasets: Sequence[str],
+    divide: Callable[[Sequence[RestrictedFile]], tuple[list[RestrictedFile], list[RestrictedFile]]],
+) -> None:
+    """Of files that a layer writes into the restricted zone. `divide`: which of an hour's are to go, and
+    which only stay because they are not used yet."""
+    name, ledger = work.stream.name, work.installation.ledger
+    for hour, of_hour in groupby(ledger.restricted_files(name, layer, datasets), lambda found: found.hour):
+        if not any(divide(list(of_hour))):
             continue
 
         def choose(hour: str) -> list[Expiring]:
-            going, staying = spent(ledger.restricted_files(stream.name, datasets, hour), at, keep, since)
+            going, staying = divide(ledger.restricted_files(name, layer, datasets, hour))
             for found in staying:
                 work.result.kept.setdefault((hour, found.file.dataset), Amount()).add(found.file.bytes)
             return [Expiring(found.file.dataset, found.file.path, "", found.file.bytes) for found in going]
@@ -209,3 +245,14 @@ def spent(
         if found.file.dataset == EVENT_DIGESTS and found.hour < since and found.batch_id not in staying
     ]
     return going + digests, waiting
+
+
+def loaded(
+    files: Sequence[RestrictedFile], at: datetime, keep: timedelta, wanted: bool
+) -> tuple[list[RestrictedFile], list[RestrictedFile]]:
+    """Which of an hour's files for the vault are to go, and which only stay because it has not got them; if
+    the stream keeps no originals any more, none is `wanted` there."""
+    if not wanted:
+        return list(files), []
+    going = [found for found in files if found.used_at is not None and found.used_at + keep <= at]
+    return going, [found for found in files if found.used_at is None]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pii_pipeline.lake import hour_folder, sweep_temporaries, tag_now, tag_of
 from pii_pipeline.ledger import LandingObject, Lease, LeaseHeld, LeaseLost, hour_start
 from pii_pipeline.pipeline.arrivals import in_folders
-from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
+from pii_pipeline.pipeline.installation import BESIDE, Installation
 from pii_pipeline.pipeline.landing import has_begun
 from pii_pipeline.pipeline.layer import offer_layer
 from pii_pipeline.pipeline.validate import validation
@@ -104,7 +104,7 @@ def sweep_hour(installation: Installation, stream: Stream, hour: str) -> None:
 def sweep(installation: Installation, stream: Stream, hour: str, lease: Lease) -> int:
     """The same for who has the hour's lease. Gives how many files went that had been committed, or nearly,
     and that no commit holds."""
-    for dataset in (*LAYERS, EVENT_DIGESTS, *stream.derived):
+    for dataset in (*LAYERS, *BESIDE, *stream.derived):
         sweep_temporaries(
             installation.zone_holding(dataset), hour_folder(stream.name, dataset, hour_start(hour))
         )

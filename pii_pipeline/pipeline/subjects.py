@@ -42,6 +42,11 @@ class Windows:
     days: list[date]
     window: np.ndarray
 
+    @property
+    def since_1970(self) -> np.ndarray:
+        """The window of each row as a number of days."""
+        return np.array([(day - _EPOCH).days for day in self.days], np.int64)[self.window]
+
 
 def windows(event_time: pa.Array) -> Windows:
     """The windows of a timestamp column."""

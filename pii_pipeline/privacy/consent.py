@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pii_pipeline.contracts.model import Consent
+from pii_pipeline.privacy.sealer import Index
 
 _LIST = re.compile(r"\s*\[?\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)?\s*\]?\s*")
 LEVELS = pa.list_(pa.int32())
@@ -66,6 +67,27 @@ def consent_column(consent: Consent, values: pa.Array | None, rows: int) -> pa.A
         return levels
     chosen = np.where(values.is_null().to_numpy(zero_copy_only=False), rows, np.arange(rows))
     return pa.concat_arrays([levels, default]).take(pa.array(chosen))
+
+
+def latest_said(consent: pa.Array, subject: Index, at: Index) -> Index:
+    """The row in which each subject said last what it consents to, by ascending subject.
+
+    `consent` is a column of `LEVELS`; row i is about `subject[i]`, at the moment `at[i]`. Of rows of one
+    moment it is one with the fewest levels, and of these with the lowest: whatever the order of the rows.
+    """
+    order = np.lexsort((at, subject))
+    ends = np.append(np.flatnonzero(np.diff(subject[order])), len(order) - 1) if len(order) else order
+    latest = order[ends]
+    moment = np.zeros(int(subject.max(initial=-1)) + 1, at.dtype)
+    moment[subject[latest]] = at[latest]
+    tied = np.flatnonzero(at == moment[subject])
+    if len(tied) == len(latest):
+        return latest
+    levels = [tuple(sorted(set(said or ()))) for said in consent.take(pa.array(tied)).to_pylist()]
+    ranks = {said: rank for rank, said in enumerate(sorted(set(levels), key=lambda said: (len(said), said)))}
+    order = np.lexsort((np.array([ranks[said] for said in levels]), subject[tied]))
+    firsts = np.flatnonzero(np.diff(subject[tied][order], prepend=-1))
+    return tied[order[firsts]]
 
 
 def _by_value(values: pa.Array, meaning: Mapping[str, Sequence[int]]) -> pa.Array:

@@ -134,6 +134,16 @@ class Plan:
         return pa.schema(system + [pa.field(name, lake_type(step)) for name, step in self.root.fields])
 
     @property
+    def reversible(self) -> dict[str, Pseudonymize]:
+        """The fields whose originals are kept in the vault, by path, and how they are pseudonymized."""
+        treatments = {leaf.path: leaf.treatment for leaf in column_leaves(self.root)}
+        return {
+            path: treatment
+            for path, treatment in treatments.items()
+            if isinstance(treatment, Pseudonymize) and treatment.reversible
+        }
+
+    @property
     def documents(self) -> list[str]:
         """The paths of the fields that hold documents; none is in a list."""
         return list(_documents(self.root))

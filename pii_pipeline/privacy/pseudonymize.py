@@ -14,14 +14,18 @@ from pii_pipeline.privacy.distinct import Distinct, distinct
 from pii_pipeline.privacy.documents import Look, to_treat
 from pii_pipeline.privacy.encodings import base64_array, hex_array
 from pii_pipeline.privacy.nested import leaves, plain, transform
+from pii_pipeline.privacy.originals import Originals
 from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan, column_leaves
 from pii_pipeline.privacy.sealer import Index, RowKeys, SealedColumn, Sealer
 
 
-def pseudonymize_columns(table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sealer) -> dict[str, pa.Array]:
+def pseudonymize_columns(
+    table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sealer, originals: Originals | None = None
+) -> dict[str, pa.Array]:
     """The contract's columns of `table` (``validated_events``), treated; dropped ones are left out.
 
-    Treated text comes as dictionary columns. Equal input and keys give equal output, to the byte.
+    Treated text comes as dictionary columns. Equal input and keys give equal output, to the byte. Into
+    `originals` go those of reversible fields.
     """
     rows = np.arange(table.num_rows)
     sealed = _seal_leaves(table, plan, keys, sealer, rows)
@@ -29,6 +33,8 @@ def pseudonymize_columns(table: pa.Table, plan: Plan, keys: RowKeys, sealer: Sea
     def kernel(values: pa.Array, leaf: Leaf, at: Index) -> pa.Array:
         if leaf.path in sealed:
             return next(sealed[leaf.path])
+        if isinstance(leaf.treatment, Pseudonymize):
+            return _pseudonymize(values, leaf, at, plan, keys, sealer, originals)
         return _treat(values, leaf, at, plan, keys, sealer)
 
     look = Look(to_treat, lambda leaf: not isinstance(leaf.treatment, Keep), keys.data_key)
@@ -68,22 +74,34 @@ def _treat(values: pa.Array, leaf: Leaf, rows: Index, plan: Plan, keys: RowKeys,
     treatment = leaf.treatment
     if isinstance(treatment, Keep):
         return values
-    if isinstance(treatment, Pseudonymize) and treatment.hash is not None:
-        pairs = distinct(values)
-        digests = sealer.hashes(treatment.hash, distinct_texts(pairs.dictionary))
-        return pairs.spread(hex_array(digests, treatment.digest_bytes))
-    if isinstance(treatment, Pseudonymize):
-        bound = not treatment.joinable and treatment.domain != "none"
-        pairs = distinct(values, keys.subject[rows] if bound else None)
-        texts = pairs.of(distinct_texts(pairs.dictionary))
-        domain = treatment.domain or plan.domain(leaf.path)
-        return pairs.spread(hex_array(sealer.pseudonyms(domain, texts, pairs.owner)))
     if isinstance(treatment, Generalize):
         return generalize.generalize_column(values, leaf.node, treatment)
     if isinstance(treatment, Url):
         return url.treat_urls(values, treatment, plan.domain(leaf.path), keys.subject[rows], sealer)
     assert isinstance(treatment, Mask)
     return mask.mask_column(values, treatment)
+
+
+def _pseudonymize(
+    values: pa.Array,
+    leaf: Leaf,
+    rows: Index,
+    plan: Plan,
+    keys: RowKeys,
+    sealer: Sealer,
+    originals: Originals | None,
+) -> pa.Array:
+    treatment = leaf.treatment
+    assert isinstance(treatment, Pseudonymize)
+    pairs = distinct(values, None if treatment.outlives_erasure else keys.subject[rows])
+    texts = pairs.of(distinct_texts(pairs.dictionary))
+    if treatment.hash is not None:
+        pseudonyms = sealer.hashes(treatment.hash, texts)
+    else:
+        pseudonyms = sealer.pseudonyms(treatment.domain or plan.domain(leaf.path), texts, pairs.owner)
+    if treatment.reversible and originals is not None:
+        originals.add(leaf.path, pairs, texts, pseudonyms, rows)
+    return pairs.spread(hex_array(pseudonyms, treatment.digest_bytes))
 
 
 def _scalars(values: pa.Array) -> pa.Array:

@@ -1,6 +1,6 @@
-"""What assets and checks are handed: the process's installation, and whom to tell about progress.
+"""What assets and checks are handed: the process's installation, its vault, and whom to tell about progress.
 
-Neither is configurable in Dagster: settings come from the environment, where the CLI reads them too, and a
+None is configurable in Dagster: settings come from the environment, where the CLI reads them too, and a
 resource without fields shows nothing in the UI, in GraphQL or in a run's configuration.
 """
 
@@ -10,8 +10,10 @@ import dagster as dg
 
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress
+from pii_pipeline.resources.vault import VaultResource
 
 INSTALLATION = "installation"
+VAULT = "vault"
 PROGRESS = "progress"
 
 
@@ -24,6 +26,9 @@ def resources(installation: Installation, progress: Progress) -> dict[str, dg.Re
     return {
         INSTALLATION: dg.ResourceDefinition(
             lambda _: installation, description="Ledger, key store and zones, as the environment names them."
+        ),
+        VAULT: dg.ResourceDefinition(
+            lambda _: VaultResource(installation), description="The vault, told to whom its policy allows it."
         ),
         # Assets write their files themselves and hand nothing on. Dagster's default takes time to import.
         "io_manager": dg.mem_io_manager,

@@ -34,8 +34,11 @@ CONTRACT_FILE = "contract.yaml"
 LAYERS = ("raw_events", "validated_events", "bad_events", PSEUDONYMIZED_EVENTS)
 """Names of the layers that every stream has."""
 
-RESERVED = (*LAYERS, "event_digests")
-"""Names of what every stream writes; nothing else may be called so."""
+VAULT_RECORDS = "vault_records"
+"""The layer of streams with reversible fields."""
+
+RESERVED = (*LAYERS, VAULT_RECORDS, "event_digests", "reversible_originals", "latest_consents")
+"""Names of what streams write themselves; nothing else may be called so."""
 
 
 def _owner(value: object) -> object:
@@ -287,6 +290,16 @@ class Stream(StreamSettings):
     def hashes(self) -> bool:
         """Whether any active version needs the salt of Snowplow's hashes."""
         return any(contract.hashes for contract in self.active)
+
+    @property
+    def reversible(self) -> bool:
+        """Whether any active version has originals kept in the vault."""
+        return any(contract.reversible for contract in self.active)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of its layers."""
+        return (*LAYERS, VAULT_RECORDS) if self.reversible else LAYERS
 
     @property
     def digest(self) -> str:

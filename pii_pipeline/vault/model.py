@@ -16,8 +16,9 @@ PIINGUIN_PURPOSE = "piinguin"
 VERIFICATION = "verification"
 """The purpose of the main job, which looks whether what it loaded can be told again."""
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$\[\]/*-]{0,254}")
-"""Streams and fields, as contracts name them."""
+STREAM = re.compile(r"[a-z][a-z0-9_]{0,254}")
+FIELD = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
+"""A field's path in a contract: names of all sorts, and inside documents ``contexts iglu:… user/email``."""
 PSEUDONYM = re.compile(r"[0-9a-f]{32,128}")
 """Hexadecimal digits of a hash or HMAC: what our contracts make. On `PIINGUIN_STREAM` it may be anything."""
 
@@ -49,6 +50,14 @@ class RecordKey:
     stream: str
     field: str
     pseudonym: str = attribute(repr=False)  # over Piinguin's wire it may be anything
+
+
+@dataclass(frozen=True, slots=True)
+class DataSubject:
+    """A person as callers know one: by an id, and the namespace (of a contract's data subject) it is of."""
+
+    namespace: str
+    id: str = attribute(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from typing import Literal, NoReturn, Protocol
 from pii_pipeline.vault.audit import Action, AuditLog, Event
 from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, Why
 from pii_pipeline.vault.model import (
-    NAME,
+    FIELD,
     PIINGUIN_FIELD,
     PIINGUIN_STREAM,
     PSEUDONYM,
+    STREAM,
     Consent,
     Found,
     LawfulBasis,
@@ -236,7 +237,8 @@ def well_formed(key: RecordKey) -> bool:
     """Whether its parts are written as such: what else is asked for, the vault refuses."""
     if key.stream == PIINGUIN_STREAM:
         return key.field == PIINGUIN_FIELD and 0 < _size(key.pseudonym) <= MAX_PSEUDONYM_BYTES
-    return all(map(NAME.fullmatch, (key.stream, key.field))) and bool(PSEUDONYM.fullmatch(key.pseudonym))
+    parts = ((STREAM, key.stream), (FIELD, key.field), (PSEUDONYM, key.pseudonym))
+    return all(pattern.fullmatch(part) for pattern, part in parts)
 
 
 def fits(original: str) -> bool:

@@ -40,6 +40,8 @@ def installation(tmp_path):
     environment = {
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'kek'}",
         "PII_STREAMS_DIR": str(project_root() / "streams"),
         "PII_WORKERS": "1",
@@ -93,7 +95,7 @@ def test_a_forgotten_person_is_noise_in_the_lake_and_gone_from_what_is_made_of_i
     assert emails(installation) == ["bob@example.com"]
 
     lake, marketing = process(installation, stream, force=True)
-    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 1, "expired": 0}
+    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 1, "expired": 0, "originals": 1}
     assert marketing == {"pseudonymized": 1, "admitted": 1, "withheld": 0}
 
 
@@ -126,7 +128,7 @@ def test_an_expired_window_is_never_made_again(installation, stream):
     fresh = Installation(installation.settings)
     lake, marketing = process(fresh, stream, force=True)
     fresh.close()
-    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 0, "expired": 1}
+    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 0, "expired": 1, "originals": 1}
     assert marketing == {"pseudonymized": 1, "admitted": 1, "withheld": 0}
 
 

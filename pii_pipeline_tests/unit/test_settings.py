@@ -233,3 +233,37 @@ def test_a_place_for_anchors_that_cannot_be_meant(value: str, tmp_path: Path) ->
         SettingError, match="PII_VAULT_ANCHORS: no place for anchors — use s3://BUCKET/PREFIX"
     ):
         read_settings({"PII_VAULT_ANCHORS": value}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "port"),
+    [
+        ({}, 8080),
+        ({"PIINGUIN_PORT": "9090"}, 9090),
+        ({"PIINGUIN_PORT": "9090", "PII_VAULT_PORT": "0"}, 0),
+    ],
+)
+def test_the_vault_listens_where_piinguin_did_unless_it_is_said_otherwise(variables, port, tmp_path: Path):
+    settings = read_settings(variables, tmp_path)
+    assert (settings.vault_host, settings.vault_port, settings.vault_tls) == ("127.0.0.1", port, None)
+
+
+@pytest.mark.parametrize("variable", ["PII_VAULT_PORT", "PIINGUIN_PORT"])
+@pytest.mark.parametrize("value", ["-1", "65536", "http", "8_080", "٨٠٨٠", "123456"])
+def test_a_port_that_is_none(variable: str, value: str, tmp_path: Path):
+    with pytest.raises(SettingError, match=f"{variable}: no port — write a number from 1 to 65535, or unset"):
+        read_settings({variable: value}, tmp_path)
+
+
+def test_the_vaults_tls_is_a_certificate_and_its_key(tmp_path: Path):
+    files = {"PII_VAULT_TLS_CERTIFICATE": "c.pem", "PII_VAULT_TLS_KEY": "k.pem"}
+    tls = read_settings(files, tmp_path).vault_tls
+    assert tls and (tls.certificate, tls.key, tls.client_ca) == (Path("c.pem"), Path("k.pem"), None)
+    tls = read_settings({**files, "PII_VAULT_TLS_CLIENT_CA": "a.pem"}, tmp_path).vault_tls
+    assert tls and tls.client_ca == Path("a.pem")
+
+
+@pytest.mark.parametrize("alone", ["CERTIFICATE", "KEY", "CLIENT_CA"])
+def test_half_of_tls_is_refused(alone: str, tmp_path: Path):
+    with pytest.raises(SettingError, match=f"PII_VAULT_TLS_{alone}: is no TLS by itself — set PII_VAULT"):
+        read_settings({f"PII_VAULT_TLS_{alone}": "x.pem"}, tmp_path)

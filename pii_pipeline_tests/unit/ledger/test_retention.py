@@ -66,15 +66,17 @@ def test_validated_files_are_used_when_the_lake_has_what_was_made_of_them(ledger
     for batch in (first, second):
         made[batch.id] = pseudonymize(ledger, batch).commit.committed_at
     validate(ledger, second, "v2")
-    found = ledger.restricted_files("logins", [VALIDATED_EVENTS])
+    found = ledger.restricted_files("logins", VALIDATED_EVENTS, [VALIDATED_EVENTS])
     assert [(item.batch_id, item.used_at) for item in found] == [
         (first.id, made[first.id]),
         (second.id, None),
         (third.id, None),
     ]
     assert found[0].file == file(first, VALIDATED_EVENTS, "v1")
-    assert ledger.restricted_files("logins", [VALIDATED_EVENTS], NEXT_HOUR) == []
-    assert len(ledger.restricted_files("logins", [VALIDATED_EVENTS, "bad_events"], HOUR)) == 6
+    assert ledger.restricted_files("logins", VALIDATED_EVENTS, [VALIDATED_EVENTS], NEXT_HOUR) == []
+    assert (
+        len(ledger.restricted_files("logins", VALIDATED_EVENTS, [VALIDATED_EVENTS, "bad_events"], HOUR)) == 6
+    )
 
 
 def test_what_expires_leaves_its_commit_which_stays(ledger: Ledger) -> None:

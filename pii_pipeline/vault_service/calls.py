@@ -1,0 +1,138 @@
+"""What every call goes through: is there room, who asks, is there time left, and what is said if it fails.
+
+The event loop reads and writes; the vault is asked in threads, one job of a call at a time. A call whose time
+is over, or that nobody waits for any more, begins no further job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc
+
+from pii_pipeline.vault.audit import UNKNOWN, Action
+from pii_pipeline.vault.errors import VaultRefused
+from pii_pipeline.vault_service.arrivals import Arrivals
+from pii_pipeline.vault_service.authentication import identify
+from pii_pipeline.vault_service.backend import Backend, Caller
+from pii_pipeline.vault_service.errors import Busy, Ending, TimeIsOver
+from pii_pipeline.vault_service.methods import Each, Method, Unary
+from pii_pipeline.vault_service.statuses import for_the_log, status_of
+
+MOST_CALLS = 128
+"""At once, over all connections. Who comes then is told to try again."""
+_SECONDS_BETWEEN_UNKNOWN = 1.0
+"""Between entries of the audit log about callers who are nobody: anybody could fill it."""
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+
+
+class Calls:
+    """The calls of a service over `backend`, which is asked in the threads of `executor`."""
+
+    def __init__(self, backend: Backend, executor: Executor, nobody_is_piinguin: bool) -> None:
+        self._backend = backend
+        self._executor = executor
+        self._nobody_is_piinguin = nobody_is_piinguin
+        self._at_work = 0
+        self._ending = False
+        self._streams: set[Arrivals] = set()
+        self._last_unknown = -_SECONDS_BETWEEN_UNKNOWN
+
+    def handler(self, method: Method, is_piinguin: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """What gRPC calls for a method."""
+        identified = partial(self._caller, method.action, is_piinguin and self._nobody_is_piinguin)
+        if isinstance(method, Unary):
+
+            async def unary(request: bytes, context: Context) -> bytes:
+                return await self._guarded(context, identified, partial(self._one, method, request))
+
+            return grpc.unary_unary_rpc_method_handler(unary)  # pyright: ignore[reportArgumentType]
+
+        async def stream(_: object, context: Context) -> None:
+            await self._guarded(context, identified, partial(self._each, method))
+
+        return grpc.stream_stream_rpc_method_handler(stream)  # pyright: ignore[reportArgumentType]
+
+    def end(self) -> None:
+        """Takes no more calls, and reads no more of streams."""
+        self._ending = True
+        for arrivals in self._streams:
+            arrivals.stop()
+
+    async def _one(self, method: Unary, request: bytes, context: Context, caller: Caller) -> bytes:
+        return await self._asked(context, partial(method.answer, self._backend, caller, request))
+
+    async def _each(self, method: Each, context: Context, caller: Caller) -> None:
+        arrivals = Arrivals(context.read)
+        self._streams.add(arrivals)
+        try:
+            done = 0
+            while requests := await arrivals.take():
+                answer = partial(method.answer, self._backend, caller, requests, done)
+                for reply in await self._asked(context, answer):
+                    await context.write(reply)
+                done += len(requests)
+            if arrivals.stopped:
+                raise Ending
+        finally:
+            self._streams.discard(arrivals)
+            arrivals.stop()
+
+    async def _guarded(
+        self,
+        context: Context,
+        identified: Callable[[Context], Awaitable[Caller]],
+        work: Callable[[Context, Caller], Awaitable[Result]],
+    ) -> Result:
+        """`work`, if it may be done; whatever is raised becomes a status."""
+        self._at_work += 1
+        try:
+            if self._ending:
+                raise Ending
+            if self._at_work > MOST_CALLS:
+                raise Busy
+            return await work(context, await identified(context))
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
+            status = status_of(error)
+            if status[0] == grpc.StatusCode.INTERNAL:
+                _log.error("a call failed: %s", for_the_log(error))
+        finally:
+            self._at_work -= 1
+        await context.abort(*status)
+
+    async def _caller(self, action: Action, nobody_is_piinguin: bool, context: Context) -> Caller:
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        try:
+            return identify(self._backend, headers, context.auth_context(), nobody_is_piinguin)
+        except VaultRefused as refused:
+            now = time.monotonic()
+            if now - self._last_unknown < _SECONDS_BETWEEN_UNKNOWN:
+                raise
+            self._last_unknown = now
+            problem = str(refused)
+        refuse = self._backend.vault().refuse
+        return await self._asked(context, partial(refuse, UNKNOWN, action, "unauthenticated", problem))
+
+    async def _asked(self, context: Context, job: Callable[[], Result]) -> Result:
+        """`job` in a thread, unless the call's time is over when its turn comes."""
+        left = context.time_remaining()
+        over = None if left is None else time.monotonic() + left
+
+        def in_time() -> Any:
+            if over is not None and time.monotonic() >= over:
+                raise TimeIsOver
+            return job()
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, in_time)

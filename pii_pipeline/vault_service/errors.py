@@ -1,0 +1,23 @@
+"""What can go wrong before the service serves, and amid a call."""
+
+from __future__ import annotations
+
+
+class CannotServe(Exception):
+    """The service cannot be had as it is set up; names the variable and the mend, never a secret."""
+
+
+class TooLarge(Exception):
+    """A reply is larger than a message may be."""
+
+
+class TimeIsOver(Exception):
+    """Nobody waits for the answer any more; what was asked for was not begun."""
+
+
+class Ending(Exception):
+    """The service ends: what was read is done and answered, and what was not is to be asked again."""
+
+
+class Busy(Exception):
+    """The service has as many calls as it takes."""
