@@ -160,11 +160,12 @@ class S3Anchors:
 
     @cached_property
     def _client(self) -> Any:
-        return self._call("the session", aws.client, "s3")
+        return self._call("the session", lambda: aws.client(aws.session(), "s3"))
 
     def _call(self, operation: str, function: Any, *arguments: Any, **named: Any) -> Any:
         try:
-            return aws.call(function, *arguments, **named)
+            with aws.typed_errors():
+                return function(*arguments, **named)
         except aws.AwsError as error:
             raised = _explained(f"{SETTING}: s3://{self._bucket}: {operation}", error)
         raise raised
