@@ -241,7 +241,7 @@ def _explain(
             yield location, "is missing", f"add `{last}:`"
         elif detail["type"] == "extra_forbidden":
             yield location, "unknown key", suggestion(last, _keys(around))
-        elif detail["type"] == "literal_error":
+        elif detail["type"] in ("literal_error", "enum"):
             known = detail.get("ctx", {})["expected"].replace(" or ", ", ").replace("'", "").split(", ")
             yield location, f"unknown value {detail['input']!r}", suggestion(str(detail["input"]), known)
         elif detail["type"] == "value_error":

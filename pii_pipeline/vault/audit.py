@@ -1,20 +1,54 @@
-"""The audit log: who looked at what, and why; append-only, each entry bound to the one before.
-
-hash(n) = SHA-256(encode(hash(n − 1), n, text)), hash(0) = 32 zero bytes: whoever has an export can follow it.
-seal(n) = HMAC-SHA256(audit key, hash(n)): who can write the database, but has no key, cannot make it anew.
-What neither finds is a log cut at its end: anchors do (`anchors`), up to the stated gap.
+"""The audit log: who looked at what, and why; append-only, each entry bound to the one before (`chain`).
 
 An entry holds principals, codes, names of streams and fields that the policy knows, counts, and pseudonyms:
-nothing of a person, so it survives an erasure.
+nothing of a person and nothing that a caller has made up, so it survives an erasure. In place of what may be
+anything there is a keyed mark. What chain and seals do not find is a log cut at its end: `anchors` do, up to
+the gap behind the last of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any, Protocol
 
-from pii_pipeline.vault.model import Reason, RecordKey
+from pii_pipeline.vault.anchors import Anchor, Anchors
+from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash
+from pii_pipeline.vault.errors import AuditBroken, VaultError, VaultUnavailable
+from pii_pipeline.vault.model import PIINGUIN_STREAM, PSEUDONYM, Reason, RecordKey
+from pii_pipeline.vault.stores import Entry, VaultStore
+from pii_pipeline.vault.verify import Verification, verify
+
+UNKNOWN = "unknown"
+"""Stands for names that the policy does not know."""
+VAULT = "vault"
+"""The principal of what the vault records of itself."""
+
+LISTED = 20
+"""As many records an entry names one by one; the digest is of all."""
+ANCHOR_ENTRIES = 1_000
+ANCHOR_SECONDS = 300
+"""An anchor is due after as many entries, or as long after the last one if there are entries since."""
+
+_AT_ONCE = 64
+"""Entries in one transaction: DynamoDB takes a hundred items."""
+_PATIENCE = 60.0
+"""Seconds to go on trying while other processes append first."""
+_LONGEST_PAUSE = 0.05
+_ANCHOR_PAUSE = 60.0
+"""Seconds until an anchor that could not be written is tried again."""
+
+_log = logging.getLogger(__name__)
 
 
 class Action(StrEnum):
@@ -27,7 +61,7 @@ class Action(StrEnum):
     LOAD = "load"  # by the main job
     IMPORT = "import"
     EXPORT = "export"  # of the audit log
-    POLICY = "policy"  # another policy than at the last entry of this kind
+    POLICY = "policy"  # another policy than that of the entry before
     REFUSED = "refused"
 
 
@@ -48,9 +82,262 @@ class Event:
     """Words of ours only: the digest of a policy, the batch of a load."""
 
 
+class Vocabulary(Protocol):
+    """What of a caller's words may stand in the log: `Policy`. Each gives what it knows, or "unknown"."""
+
+    @property
+    def digest(self) -> str:
+        """Of the policy that holds, 64 hexadecimal digits."""
+        ...
+
+    def known_principal(self, name: str) -> str:
+        """Of a principal's name."""
+        ...
+
+    def known_place(self, stream: str, field: str) -> tuple[str, str]:
+        """Of each of the two."""
+        ...
+
+    def known_reason(self, reason: Reason) -> Reason:
+        """Of its purpose; without a ticket that is not written as one."""
+        ...
+
+
+class _Waiting:
+    """An entry that a thread waits for: its content without a number, then its number or what went wrong."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self.number = 0
+        self.error: VaultError | None = None
+
+    @property
+    def done(self) -> bool:
+        return bool(self.number) or self.error is not None
+
+
 class AuditLog:
     """Over a store; safe across threads and processes."""
 
+    def __init__(
+        self,
+        store: VaultStore,
+        key: bytes,
+        words: Vocabulary,
+        anchors: Anchors,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._key = AuditKey(key)
+        self._words = words
+        self._anchors = anchors
+        self._clock = clock
+        self._queue: list[_Waiting] = []
+        self._queueing = threading.Lock()
+        self._leading = threading.Lock()
+        # The rest is whose turn it is to lead.
+        self._head: Entry | None = None
+        self._policy_noted = False
+        self._anchoring = threading.Lock()
+        self._anchored: tuple[int, datetime] | None = None
+        self._next_try = 0.0
+        self._thread: threading.Thread | None = None
+
     def record(self, event: Event) -> int:
-        """Appends an entry, durably; its number. Entries of threads that wait at once are one transaction."""
-        raise NotImplementedError
+        """Appends an entry, durably; its number. Entries of threads that wait at once are one transaction.
+
+        Raises `VaultUnavailable`, and `AuditBroken` if the log was cut since this process last appended: then
+        the entry may be missing, and what it was to record must not be done, or told.
+        """
+        mine = _Waiting(self._content(event))
+        with self._queueing:
+            self._queue.append(mine)
+        while not mine.done:
+            with self._leading:  # whoever comes in first appends for all; the others find it done
+                if not mine.done:
+                    self._lead()
+        if mine.error is not None:
+            raise mine.error
+        self._anchor_in_background()
+        return mine.number
+
+    def tick(self) -> None:
+        """Writes an anchor if one is due; to be called now and then while nothing is recorded.
+
+        Raises `VaultUnavailable` or `VaultSettingError` where it cannot be written, and `AuditBroken` if the
+        end of the log is not as this process, or one with its key, left it.
+        """
+        with self._anchoring:
+            self._look_for_ours()
+            last = self._store.last_entry()
+            if last is None:
+                return
+            self._anchored = self._store.anchored()
+            if self._due(last.sequence):
+                self._key.check_seal(last)
+                at = self._clock()
+                self._anchors.write(Anchor.of(last, at, self._key))
+                self._store.remember_anchor(last.sequence, at)
+                self._anchored = last.sequence, at
+
+    def verify(self) -> Verification:
+        """Follows the whole log, seals and anchors; see `verify.Verification`. Raises `VaultUnavailable`."""
+        return verify(self._store, self._key, self._anchors)
+
+    def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+        """As they are stored, to be looked at."""
+        return self._store.entries(first, last)
+
+    def export(self, first: int = 1, last: int | None = None) -> Iterator[str]:
+        """Entries as lines that `chain.verify_export` follows; what does not verify is exported as well."""
+        before = next(self._store.entries(first - 1, first - 1), None) if first > 1 else None
+        return export_lines(self._store.entries(first, last), before.hash if before else NOTHING)
+
+    def close(self) -> None:
+        """Waits for an anchor that is being written."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _content(self, event: Event) -> dict[str, Any]:
+        """What its entry says, but for the number; what is not known of it is left out.
+
+        `id` (random) tells an entry from another that says the same. `places`: streams and fields, `records`:
+        the first keys with them. `members`: SHA-256 over the keys, in order, in the form they are listed in.
+        """
+        content: dict[str, Any] = {
+            "action": event.action.value,
+            "at": self._clock().astimezone(UTC).isoformat(timespec="milliseconds"),
+            "id": secrets.token_hex(8),
+            "policy": self._words.digest[:16],
+            "principal": event.principal
+            if event.principal == VAULT
+            else self._words.known_principal(event.principal),
+        }
+        if event.refused is not None:
+            content["refused"], content["why"] = event.refused[0].value, event.refused[1]
+        if event.reason is not None:
+            reason = self._words.known_reason(event.reason)
+            content |= {"basis": reason.basis, "purpose": reason.purpose, "ticket": reason.ticket}
+        if event.keys:
+            digest = hashlib.sha256()
+            records = []
+            for key in event.keys:
+                record = self._as_recorded(key)
+                digest.update(canonical_list(record))
+                if len(records) < LISTED:
+                    records.append(record)
+            places = {
+                self._words.known_place(*place) for place in {(key.stream, key.field) for key in event.keys}
+            }
+            content |= {"members": digest.hexdigest(), "places": sorted(places), "records": records}
+        content |= {"counts": dict(event.counts), "detail": dict(event.detail)}
+        return {name: value for name, value in content.items() if value not in (None, {})}
+
+    def _as_recorded(self, key: RecordKey) -> tuple[str, str, str]:
+        """What only may be a pseudonym, on Piinguin's stream or where it is not written as one, as a mark."""
+        stream, field = self._words.known_place(key.stream, key.field)
+        if key.stream == PIINGUIN_STREAM or not PSEUDONYM.fullmatch(key.pseudonym):
+            return stream, field, f"mark:{self._key.mark(key.pseudonym)}"
+        return stream, field, key.pseudonym
+
+    def _lead(self) -> None:
+        """Appends what waits, up to a transaction of it."""
+        with self._queueing:
+            batch, self._queue = self._queue[:_AT_ONCE], self._queue[_AT_ONCE:]
+        try:
+            numbers = self._append([waiting.content for waiting in batch])
+        except BaseException as error:
+            ours = error if isinstance(error, VaultError) else VaultUnavailable("the audit log took no entry")
+            for waiting in batch:
+                waiting.error = ours
+            if not isinstance(error, VaultError):
+                raise
+        else:
+            for waiting, number in zip(batch, numbers, strict=True):
+                waiting.number = number
+
+    def _append(self, contents: Sequence[dict[str, Any]]) -> range:
+        """Behind what is there now, whoever appended it; their numbers."""
+        head = self._head or self._store.last_entry()
+        give_up = time.monotonic() + _PATIENCE
+        pause = 0.001
+        while True:
+            entries = self._behind(head, contents)
+            if self._store.append(entries) or self._are_there(entries):
+                self._head, self._policy_noted = entries[-1], True
+                return range(entries[-1].sequence - len(contents) + 1, entries[-1].sequence + 1)
+            self._look_for_ours()
+            head = self._store.last_entry()
+            if time.monotonic() > give_up:
+                raise VaultUnavailable("the audit log is too busy: others append all the time")
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _behind(self, head: Entry | None, contents: Sequence[dict[str, Any]]) -> list[Entry]:
+        """The entries with these contents that follow `head`; before our first, one of the policy if the last
+        entry was made under another."""
+        if not self._policy_noted and _policy_of(head) != self._words.digest[:16]:
+            event = Event(Action.POLICY, VAULT, detail={"digest": self._words.digest})
+            contents = [self._content(event), *contents]
+        number, previous = (head.sequence, head.hash) if head else (0, NOTHING)
+        entries = []
+        for content in contents:
+            number += 1
+            text = canonical({**content, "number": number})
+            previous = next_hash(previous, text)
+            entries.append(Entry(number, text, previous, self._key.seal(previous)))
+        return entries
+
+    def _are_there(self, entries: Sequence[Entry]) -> bool:
+        """Whether they are in the store: the answer to a COMMIT may get lost. Each has an id of its own."""
+        found = [entry.hash for entry in self._store.entries(entries[0].sequence, entries[-1].sequence)]
+        return found == [entry.hash for entry in entries]
+
+    def _look_for_ours(self) -> None:
+        """Raises `AuditBroken` if what this process appended last is not there any more."""
+        if (head := self._head) is not None and not self._are_there([head]):
+            problem = "it was appended, and is gone or another now: the log was cut or replaced"
+            raise AuditBroken(head.sequence, problem)
+
+    def _due(self, last: int) -> bool:
+        """Whether an anchor is, where `last` is the last entry's number. What the database says of anchors
+        that are not possible yet is not believed."""
+        number, at = self._anchored or (0, datetime.min.replace(tzinfo=UTC))
+        age = (self._clock() - at).total_seconds()
+        if number > last or age < 0:
+            return True
+        return last > number and (last - number >= ANCHOR_ENTRIES or age >= ANCHOR_SECONDS)
+
+    def _anchor_in_background(self) -> None:
+        """So that nobody who asks the vault waits for the storage of anchors."""
+        head = self._head
+        if head is None or not self._due(head.sequence):
+            return
+        with self._queueing:
+            at_work = self._thread is not None and self._thread.is_alive()
+            if at_work or time.monotonic() < self._next_try:
+                return
+            self._next_try = time.monotonic() + _ANCHOR_PAUSE
+            self._thread = threading.Thread(target=self._try_to_anchor, name="vault-anchor")
+            self._thread.start()
+
+    def _try_to_anchor(self) -> None:
+        try:
+            self.tick()
+        except VaultError as error:
+            _log.error("no anchor of the audit log was written: %s", error)
+        else:
+            self._next_try = 0.0
+
+
+def canonical_list(parts: Sequence[str]) -> bytes:
+    """Names and pseudonyms as one line: JSON, in ASCII."""
+    return json.dumps(parts, separators=(",", ":")).encode() + b"\n"
+
+
+def _policy_of(entry: Entry | None) -> str | None:
+    """The beginning of the digest of the policy that an entry was made under."""
+    if entry is not None:
+        with suppress(ValueError, KeyError, TypeError):
+            return json.loads(entry.text)["policy"]
+    return None

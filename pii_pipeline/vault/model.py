@@ -11,6 +11,10 @@ from enum import StrEnum
 PIINGUIN_STREAM = "piinguin"
 """Reserved for what comes over Piinguin's wire, which names neither stream nor field."""
 PIINGUIN_FIELD = "value"
+PIINGUIN_PURPOSE = "piinguin"
+"""What a read over that wire, which names no purpose, is recorded with."""
+VERIFICATION = "verification"
+"""The purpose of the main job, which looks whether what it loaded can be told again."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$\[\]/*-]{0,254}")
 """Streams and fields, as contracts name them."""

@@ -1,0 +1,110 @@
+"""Whether the audit log is as it was written: its chain, its seals, and what anchors remember of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pii_pipeline.vault.anchors import SETTING, Anchor, Anchors
+from pii_pipeline.vault.chain import AuditKey, check
+from pii_pipeline.vault.errors import AuditBroken
+from pii_pipeline.vault.stores import Entry, VaultStore
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of it.
+
+    entries: how many follow one another from the first on, as they were written
+    broken: the first that is not as it was, and what is wrong with it
+    anchored: number of the last entry that an anchor holds, and when it was written: what is behind it could
+        have been cut off, or made anew by who has the key, and nobody would see it
+    anchors: how many were looked at
+    """
+
+    entries: int
+    broken: AuditBroken | None
+    anchored: tuple[int, datetime] | None
+    anchors: int
+
+    @property
+    def unanchored(self) -> int:
+        """The entries behind the last anchor: the gap."""
+        return max(0, self.entries - (self.anchored[0] if self.anchored else 0))
+
+
+def verify(store: VaultStore, key: AuditKey, anchors: Anchors) -> Verification:
+    """Follows the log from its first entry to the last, in flat memory, beside its anchors.
+
+    Entries may be appended meanwhile. Raises `VaultUnavailable`.
+    """
+    claimed = store.anchored()  # before they are listed: there may be more by then, not fewer
+    following = _Following(key, anchors.all())
+    try:
+        while following.go_on(store.entries(following.count + 1)):
+            pass
+        following.finish(claimed[0] if claimed else 0)
+    except AuditBroken as error:
+        return following.result(error)
+    return following.result(None)
+
+
+class _Following:
+    """How far the log was followed, and its anchors up to there."""
+
+    def __init__(self, key: AuditKey, anchors: Iterator[Anchor]) -> None:
+        self._key = key
+        self._anchors = anchors
+        self._last: Entry | None = None
+        self._held: Anchor | None = None
+        self._looked_at = 0
+        self._next = self._next_anchor()
+
+    @property
+    def count(self) -> int:
+        return self._last.sequence if self._last else 0
+
+    def go_on(self, entries: Iterator[Entry]) -> bool:
+        """Whether there are anchors further on, and there were entries: there may be more by now."""
+        before = self.count
+        for entry in entries:
+            check(entry, self._last, self._key)
+            self._last = entry
+            self._compare(entry)
+        return self._next is not None and self.count > before
+
+    def finish(self, claimed: int) -> None:
+        """`claimed`: the entry that the database says was anchored last."""
+        if self._next is not None:
+            at = f"{self._next.at:%Y-%m-%d %H:%M:%S} UTC"
+            problem = (
+                f"gone: entry {self._next.sequence} was there when it was anchored at {at}, the log was cut"
+            )
+            raise AuditBroken(self.count + 1, problem)
+        if claimed > (held := self._held.sequence if self._held else 0):
+            why = f"its anchor is not there: it was deleted, or {SETTING} was another"
+            raise AuditBroken(held + 1, f"entry {claimed} was anchored, and {why}")
+
+    def result(self, broken: AuditBroken | None) -> Verification:
+        held = (self._held.sequence, self._held.at) if self._held else None
+        return Verification(broken.sequence - 1 if broken else self.count, broken, held, self._looked_at)
+
+    def _compare(self, entry: Entry) -> None:
+        while self._next is not None and self._next.sequence == entry.sequence:
+            if self._next.hash != entry.hash:
+                first = self._held.sequence + 1 if self._held else 1
+                problem = (
+                    f"from it to entry {entry.sequence} the log is another than the one that was anchored"
+                )
+                raise AuditBroken(first, problem)
+            self._held = self._next
+            self._next = self._next_anchor()
+
+    def _next_anchor(self) -> Anchor | None:
+        """The next one that was made with the key; any other is no anchor of this log."""
+        for anchor in self._anchors:
+            self._looked_at += 1
+            if anchor.is_genuine(self._key):
+                return anchor
+        return None
