@@ -26,7 +26,7 @@ from pii_pipeline.vault.anchors import Anchor, Anchors
 from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash
 from pii_pipeline.vault.errors import AuditBroken, VaultError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_STREAM, PSEUDONYM, Reason, RecordKey
-from pii_pipeline.vault.stores import Entry, VaultStore
+from pii_pipeline.vault.stores import MOST_ENTRIES, Entry, VaultStore
 from pii_pipeline.vault.verify import Verification, verify
 
 UNKNOWN = "unknown"
@@ -40,8 +40,8 @@ ANCHOR_ENTRIES = 1_000
 ANCHOR_SECONDS = 300
 """An anchor is due after as many entries, or as long after the last one if there are entries since."""
 
-_AT_ONCE = 64
-"""Entries in one transaction: DynamoDB takes a hundred items."""
+_AT_ONCE = MOST_ENTRIES - 1
+"""Entries in one transaction, beside one of the policy."""
 _PATIENCE = 60.0
 """Seconds to go on trying while other processes append first."""
 _LONGEST_PAUSE = 0.05
@@ -263,7 +263,7 @@ class AuditLog:
         pause = 0.001
         while True:
             entries = self._behind(head, contents)
-            if self._store.append(entries) or self._are_there(entries):
+            if self._store.append(entries):
                 self._head, self._policy_noted = entries[-1], True
                 return range(entries[-1].sequence - len(contents) + 1, entries[-1].sequence + 1)
             self._look_for_ours()
@@ -288,14 +288,12 @@ class AuditLog:
             entries.append(Entry(number, text, previous, self._key.seal(previous)))
         return entries
 
-    def _are_there(self, entries: Sequence[Entry]) -> bool:
-        """Whether they are in the store: the answer to a COMMIT may get lost. Each has an id of its own."""
-        found = [entry.hash for entry in self._store.entries(entries[0].sequence, entries[-1].sequence)]
-        return found == [entry.hash for entry in entries]
-
     def _look_for_ours(self) -> None:
         """Raises `AuditBroken` if what this process appended last is not there any more."""
-        if (head := self._head) is not None and not self._are_there([head]):
+        if (head := self._head) is None:
+            return
+        found = next(self._store.entries(head.sequence, head.sequence), None)
+        if found is None or found.hash != head.hash:
             problem = "it was appended, and is gone or another now: the log was cut or replaced"
             raise AuditBroken(head.sequence, problem)
 

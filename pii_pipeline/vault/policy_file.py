@@ -75,7 +75,13 @@ def _explicit(basis: LawfulBasis) -> LawfulBasis:
     return basis
 
 
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
+def _at_least_one(value: Any) -> Any:
+    if value in ([], ()):
+        raise ValueError("names nothing; name at least one, or remove what it is part of")
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_at_least_one)]
 
 
 class Purpose(Model):
@@ -105,7 +111,7 @@ class Grant(Model):
 class ReadGrant(Grant):
     """Reads of these fields on one of these lawful bases, for one of these purposes."""
 
-    bases: Annotated[tuple[LawfulBasis, ...], Field(min_length=1)]
+    bases: Annotated[tuple[LawfulBasis, ...], BeforeValidator(_at_least_one)]
     purposes: Names
 
 

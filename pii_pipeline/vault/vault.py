@@ -6,13 +6,13 @@ The functional core of the service: no network, no Dagster, no key store. What s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from typing import NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol
 
 from pii_pipeline.vault.audit import Action, AuditLog, Event
-from pii_pipeline.vault.errors import VaultRefused, Why
+from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, Why
 from pii_pipeline.vault.model import (
     NAME,
     PIINGUIN_FIELD,
@@ -58,9 +58,9 @@ class Seals(Protocol):
 class Vault:
     """Every method names the `principal` who asks, whom the caller has authenticated.
 
-    All raise `VaultRefused` for what the policy does not allow, which is recorded, and `VaultUnavailable`. A
-    change is in the audit log before it is made, so that none is made that is not there; a read, with what it
-    found, before it returns.
+    All raise `VaultRefused` for what the policy does not allow, which is recorded; `VaultUnavailable`; and
+    `AuditBroken` once the audit log was cut. A change is in the audit log before it is made, so that none is
+    made that is not there; a read, with what it found, before it returns.
     """
 
     def __init__(
@@ -77,26 +77,38 @@ class Vault:
         self._audit = audit
         self._clock = clock
 
-    def create(self, principal: str, records: Sequence[NewRecord]) -> Stored:
+    def create(
+        self,
+        principal: str,
+        records: Sequence[NewRecord],
+        action: Literal[Action.CREATE, Action.IMPORT] = Action.CREATE,
+    ) -> Stored:
         """Keeps originals; what is there already is kept once. Durable when it returns."""
         keys = [record.key for record in records]
-        self._check(principal, Action.CREATE, keys)
-        if any(_size(record.original) > MAX_ORIGINAL_BYTES for record in records):
-            self.refuse(
-                principal, Action.CREATE, "invalid", f"an original is longer than {MAX_ORIGINAL_BYTES} bytes"
-            )
-        sealed = self._seals.seal(records)
-        self._audit.record(Event(Action.CREATE, principal, keys=keys, counts={"asked": len(keys)}))
+        self._check(principal, action, keys)
+        if not all(fits(record.original) for record in records):
+            problem = f"an original is longer than {MAX_ORIGINAL_BYTES} bytes, or is no text"
+            self.refuse(principal, action, "invalid", problem, keys)
+        try:
+            sealed = self._seals.seal(records)
+        except VaultRefused as refused:
+            self.refuse(principal, action, refused.why, str(refused), keys)
+        self._audit.record(Event(action, principal, keys=keys, counts={"asked": len(keys)}))
         return self._store.put(sealed)
 
     def read(self, principal: str, reason: Reason, keys: Sequence[RecordKey]) -> list[Found]:
-        """What the vault has of each key, in order."""
+        """What the vault has of each key, in order. Raises `TamperedRecord` too, which is recorded."""
         self._check(principal, Action.READ, keys, reason)
         stored = self._store.find(keys)
         withheld = self._without_consent(reason, stored)
-        opened = iter(self._seals.open([record for records in stored for record in records]))
+        told = [record for records in stored for record in records if record not in withheld]
+        try:
+            opened = iter(self._seals.open(told))
+        except TamperedRecord:
+            self._audit.record(_refused(principal, Action.READ, "tampered", keys, reason))
+            raise
         found = [
-            _found(key, [(record, next(opened)) for record in records], withheld)
+            _found(key, [None if record in withheld else (next(opened),) for record in records])
             for key, records in zip(keys, stored, strict=True)
         ]
         counts = {
@@ -116,7 +128,9 @@ class Vault:
     def erase(self, principal: str, subjects: Sequence[bytes], originals: Sequence[str]) -> int:
         """Deletes all records of data subjects (refs, 16 bytes each), and those without one that are of these
         originals; how many there were. The audit log says how many of each, and of whom it says nothing."""
-        self._check(principal, Action.ERASE, [])
+        self._check(principal, Action.ERASE)
+        if not all(map(fits, originals)):
+            self.refuse(principal, Action.ERASE, "invalid", "an original is none that could have been kept")
         counts = {"subjects": len(subjects), "originals": len(originals)}
         self._audit.record(Event(Action.ERASE, principal, counts=counts))
         gone = self._store.delete_subjects(subjects)
@@ -129,39 +143,73 @@ class Vault:
         records: Iterable[Sequence[SealedRecord]],
         consents: Iterable[Sequence[Consent]],
     ) -> Stored:
-        """What a batch of the main job brings, sealed there. May be done again: then all of it is known."""
-        self._check(principal, Action.LOAD, [])
-        self._audit.record(Event(Action.LOAD, principal, detail={"batch": batch}))
+        """What a batch of the main job brings, sealed there. May be done again: then all of it is known.
+
+        Each part of the records is an entry of the audit log, and so is each of the consents, which decide
+        about reads.
+        """
+        self._check(principal, Action.LOAD)
+        detail = {"batch": batch}
         new = known = 0
-        for chunk in records:
-            stored = self._store.put(chunk)
+        for part in records:
+            keys = [record.key for record in part]
+            counts = {"asked": len(keys)}
+            self._audit.record(Event(Action.LOAD, principal, keys=keys, counts=counts, detail=detail))
+            stored = self._store.put(part)
             new, known = new + stored.new, known + stored.known
         for said in consents:
+            counts = {"consents": len(said)}
+            self._audit.record(Event(Action.LOAD, principal, counts=counts, detail=detail))
             self._store.put_consents(said)
         return Stored(new, known)
 
-    def refuse(self, principal: str, action: Action, why: Why, problem: str) -> NoReturn:
+    def export_audit(self, principal: str, first: int = 1, last: int | None = None) -> Iterator[str]:
+        """Lines of the audit log, each an entry with what it takes to follow them (`chain`); the export is an
+        entry itself, and where no `last` is named the last of them."""
+        self._check(principal, Action.EXPORT)
+        counts = {"first": first} | ({} if last is None else {"last": last})
+        number = self._audit.record(Event(Action.EXPORT, principal, counts=counts))
+        return self._audit.export(first, number if last is None else last)
+
+    def refuse(
+        self,
+        principal: str,
+        action: Action,
+        why: Why,
+        problem: str,
+        keys: Sequence[RecordKey] = (),
+        reason: Reason | None = None,
+    ) -> NoReturn:
         """Records a refusal and raises it; also what was refused before the vault was asked."""
-        self._audit.record(Event(Action.REFUSED, principal, refused=(action, why)))
+        self._audit.record(_refused(principal, action, why, keys, reason))
         raise VaultRefused(why, problem)
 
     def _check(
-        self, principal: str, action: Action, keys: Sequence[RecordKey], reason: Reason | None = None
+        self,
+        principal: str,
+        action: Action,
+        keys: Sequence[RecordKey] | None = None,
+        reason: Reason | None = None,
     ) -> None:
-        if len(keys) > MAX_BATCH:
-            self.refuse(principal, action, "invalid", f"more than {MAX_BATCH} records at once")
-        if not all(map(_well_formed, keys)):
-            self.refuse(principal, action, "invalid", "a stream, field or pseudonym is not written as one")
+        """Refuses what is not to be done. Limits come last: what is refused for another reason spends
+        nothing, and who may not ask learns nothing of them."""
+
+        def refuse(why: Why, problem: str) -> NoReturn:
+            self.refuse(principal, action, why, problem, (keys or ())[:MAX_BATCH], reason)
+
+        if keys is not None and not 0 < len(keys) <= MAX_BATCH:
+            refuse("invalid", f"not from 1 to {MAX_BATCH} records at once")
+        if not all(map(well_formed, keys or ())):
+            refuse("invalid", "a stream, field or pseudonym is not written as one")
         if reason is not None and reason.basis is None:
-            self.refuse(principal, action, "no basis", "a read names its lawful basis")
-        problem = self._policy.refusal(principal, action, keys, reason)
+            refuse("no basis", "a read names its lawful basis")
+        problem = self._policy.refusal(principal, action, keys or (), reason)
         if problem is not None:
-            self.refuse(principal, action, "denied", problem)
+            refuse("denied", problem)
         allowances = self._policy.allowances(principal, action, self._clock())
-        short = self._store.spend(allowances, len(keys)) if allowances else None
+        short = self._store.spend(allowances, len(keys or ())) if allowances else None
         if short is not None:
-            limit = f"no more than {short.most} records in this window of time ({short.window})"
-            self.refuse(principal, action, "limit", limit)
+            refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
 
     def _without_consent(self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]) -> set[SealedRecord]:
         """The records that a consent-based read must not tell: whose subject's latest consent does not cover
@@ -184,23 +232,32 @@ class Vault:
         return refused
 
 
-def _found(
-    key: RecordKey, opened: Sequence[tuple[SealedRecord, str | None]], refused: set[SealedRecord]
-) -> Found:
-    told = dict.fromkeys(
-        original for record, original in opened if original is not None and record not in refused
-    )
-    withheld = None
-    if opened and not told:
-        consented = any(record not in refused for record, _ in opened)
-        withheld = Withheld.FORGOTTEN if consented else Withheld.NO_CONSENT
-    return Found(key, tuple(told), withheld)
-
-
-def _well_formed(key: RecordKey) -> bool:
+def well_formed(key: RecordKey) -> bool:
+    """Whether its parts are written as such: what else is asked for, the vault refuses."""
     if key.stream == PIINGUIN_STREAM:
         return key.field == PIINGUIN_FIELD and 0 < _size(key.pseudonym) <= MAX_PSEUDONYM_BYTES
     return all(map(NAME.fullmatch, (key.stream, key.field))) and bool(PSEUDONYM.fullmatch(key.pseudonym))
+
+
+def fits(original: str) -> bool:
+    """Whether it is text, and not too long to be kept."""
+    return _size(original) <= MAX_ORIGINAL_BYTES
+
+
+def _refused(
+    principal: str, action: Action, why: str, keys: Sequence[RecordKey], reason: Reason | None
+) -> Event:
+    counts = {"asked": len(keys)} if keys else {}
+    return Event(Action.REFUSED, principal, reason, keys, counts, refused=(action, why))
+
+
+def _found(key: RecordKey, opened: Sequence[tuple[str | None] | None]) -> Found:
+    """`opened`: of each record its original, (None,) of somebody who was forgotten; None: it is withheld."""
+    told = dict.fromkeys(record[0] for record in opened if record is not None and record[0] is not None)
+    withheld = None
+    if opened and not told:
+        withheld = Withheld.NO_CONSENT if None in opened else Withheld.FORGOTTEN
+    return Found(key, tuple(told), withheld)
 
 
 def _size(text: str) -> int:
