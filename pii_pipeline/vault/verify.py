@@ -20,13 +20,11 @@ class Verification:
     broken: the first that is not as it was, and what is wrong with it
     anchored: number of the last entry that an anchor holds, and when it was written: what is behind it could
         have been cut off, or made anew by who has the key, and nobody would see it
-    anchors: how many were looked at
     """
 
     entries: int
     broken: AuditBroken | None
     anchored: tuple[int, datetime] | None
-    anchors: int
 
     @property
     def unanchored(self) -> int:
@@ -40,7 +38,7 @@ def verify(store: VaultStore, key: AuditKey, anchors: Anchors) -> Verification:
     Entries may be appended meanwhile. Raises `VaultUnavailable`.
     """
     claimed = store.anchored()  # before they are listed: there may be more by then, not fewer
-    following = _Following(key, anchors.all())
+    following = _Following(key, anchors)
     try:
         while following.go_on(store.entries(following.count + 1)):
             pass
@@ -53,13 +51,13 @@ def verify(store: VaultStore, key: AuditKey, anchors: Anchors) -> Verification:
 class _Following:
     """How far the log was followed, and its anchors up to there."""
 
-    def __init__(self, key: AuditKey, anchors: Iterator[Anchor]) -> None:
+    def __init__(self, key: AuditKey, anchors: Anchors) -> None:
         self._key = key
-        self._anchors = anchors
+        self._kept = anchors
+        self._anchors = self._genuine()
         self._last: Entry | None = None
         self._held: Anchor | None = None
-        self._looked_at = 0
-        self._next = self._next_anchor()
+        self._next = next(self._anchors, None)
 
     @property
     def count(self) -> int:
@@ -88,23 +86,24 @@ class _Following:
 
     def result(self, broken: AuditBroken | None) -> Verification:
         held = (self._held.sequence, self._held.at) if self._held else None
-        return Verification(broken.sequence - 1 if broken else self.count, broken, held, self._looked_at)
+        return Verification(broken.sequence - 1 if broken else self.count, broken, held)
 
     def _compare(self, entry: Entry) -> None:
         while self._next is not None and self._next.sequence == entry.sequence:
             if self._next.hash != entry.hash:
-                first = self._held.sequence + 1 if self._held else 1
                 problem = (
                     f"from it to entry {entry.sequence} the log is another than the one that was anchored"
                 )
-                raise AuditBroken(first, problem)
+                raise AuditBroken(self._anchored_before(self._next) + 1, problem)
             self._held = self._next
-            self._next = self._next_anchor()
+            self._next = next(self._anchors, None)
 
-    def _next_anchor(self) -> Anchor | None:
-        """The next one that was made with the key; any other is no anchor of this log."""
-        for anchor in self._anchors:
-            self._looked_at += 1
-            if anchor.is_genuine(self._key):
-                return anchor
-        return None
+    def _anchored_before(self, anchor: Anchor) -> int:
+        """The last entry that was anchored when this anchor was written: a log that was cut, and went on, has
+        later ones too, which say nothing of the time before."""
+        before = (found for found in self._genuine() if found.sequence < anchor.sequence)
+        return max((found.sequence for found in before if found.at <= anchor.at), default=0)
+
+    def _genuine(self) -> Iterator[Anchor]:
+        """Those that were made with the key; any other is no anchor of this log."""
+        return (anchor for anchor in self._kept.all() if anchor.is_genuine(self._key))

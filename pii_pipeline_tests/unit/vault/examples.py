@@ -98,7 +98,11 @@ class SmallSeals:
             return None
         self.opened += 1
         try:
-            return self._cipher(record.subject).decrypt(record.sealed, _bound(record.key, record.subject)).decode()
+            return (
+                self._cipher(record.subject)
+                .decrypt(record.sealed, _bound(record.key, record.subject))
+                .decode()
+            )
         except InvalidTag:
             raise TamperedRecord("a record does not open") from None
 

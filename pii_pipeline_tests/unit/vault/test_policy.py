@@ -42,7 +42,12 @@ def test_a_read_is_allowed_where_field_basis_purpose_and_ticket_all_fit(policy):
         ("auditor", Reason(OBLIGATION, "fraud", "ABC-1"), [ip(1)], "reads of such a field"),
         ("operator", None, [ip(1)], "names its lawful basis"),
         ("operator", Reason(None, "fraud", "ABC-1"), [ip(1)], "names its lawful basis"),
-        ("operator", Reason(OBLIGATION, "fraud", "ABC-1"), [RecordKey("logins", "user_id", "")], "such a field"),
+        (
+            "operator",
+            Reason(OBLIGATION, "fraud", "ABC-1"),
+            [RecordKey("logins", "user_id", "")],
+            "such a field",
+        ),
         ("operator", Reason(OBLIGATION, "fraud", "ABC-1"), [RecordKey("webshop", "ip", "")], "such a field"),
         ("operator", Reason(OBLIGATION, "fraud", "ABC-1"), [ip(1), DEVICE], "on this lawful basis"),
         ("operator", Reason(LawfulBasis.PUBLIC_TASK, "fraud", "ABC-1"), [ip(1)], "on this lawful basis"),
@@ -109,11 +114,19 @@ def test_what_the_file_says_of_them_takes_the_place_of_what_is_built_in_key_by_k
 
 
 def test_consent_is_wanted_in_numbers_and_a_purpose_without_them_cannot_rest_on_it(tmp_path):
-    text = POLICY.replace("ticket: required}", "ticket: required}\n  news: {description: N., consent: [1, 3]}")
-    policy = make_policy(tmp_path, text.replace("bases: [legal_obligation]", "bases: [legal_obligation, consent]"))
+    text = POLICY.replace(
+        "ticket: required}", "ticket: required}\n  news: {description: N., consent: [1, 3]}"
+    )
+    policy = make_policy(
+        tmp_path, text.replace("bases: [legal_obligation]", "bases: [legal_obligation, consent]")
+    )
     assert policy.wanted_consent(Reason(CONSENT, "support")) == {2}
     assert policy.wanted_consent(Reason(CONSENT, "news")) == {1, 3}
-    assert policy.wanted_consent(Reason(CONSENT, "fraud")) == policy.wanted_consent(Reason(CONSENT, "x")) == set()
+    assert (
+        policy.wanted_consent(Reason(CONSENT, "fraud"))
+        == policy.wanted_consent(Reason(CONSENT, "x"))
+        == set()
+    )
     refused = read(policy, "operator", Reason(CONSENT, "fraud", "ABC-1"))
     assert refused == "no consent is for this purpose, so a read for it names another lawful basis"
 
@@ -178,7 +191,9 @@ def test_a_ticket_without_a_pattern_is_refused(tmp_path):
 
 def test_alternatives_in_a_pattern_hold_for_the_whole_ticket(tmp_path):
     policy = make_policy(tmp_path, POLICY.replace("[A-Z]{2,10}-[0-9]{1,9}", "A1|B1"))
-    told = [read(policy, "operator", Reason(OBLIGATION, "fraud", ticket)) for ticket in ("A1", "B1", "A1x", "xB1")]
+    told = [
+        read(policy, "operator", Reason(OBLIGATION, "fraud", ticket)) for ticket in ("A1", "B1", "A1x", "xB1")
+    ]
     assert [said is None for said in told] == [True, True, False, False]
 
 
