@@ -1,4 +1,4 @@
-"""What an entry says and does not say, threads that share a transaction, exports, and when an anchor is due."""
+"""What an entry says and does not say, threads that share a transaction, exports, when an anchor is due."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Processes that record at once, and one that is killed: one unbroken chain, and nothing acknowledged is lost."""
+"""Processes that record at once, and one that is killed: one unbroken chain, nothing acknowledged is lost."""
 
 import subprocess
 import sys

@@ -197,51 +197,153 @@ def test_alternatives_in_a_pattern_hold_for_the_whole_ticket(tmp_path):
     assert [said is None for said in told] == [True, True, False, False]
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        (("ticket: required", "ticket: always"), "3: purposes.fraud.ticket: unknown value 'always' — one of "),
-        (("purposes:\n", "purpose:\n"), "2: purpose: unknown key — did you mean `purposes`?"),
-        (("bases: [consent, contract]", "basis: [contract]"), "9: principals.operator.read[1].basis: unknown key — did "),
-        (("[legal_obligation]", "[legal_obligations]"), "8: principals.operator.read[0].bases[0]: unknown value "
-         "'legal_obligations' — did you mean `legal_obligation`?"),
-        (("purposes: [fraud]", "purposes: [froud]"), "8: principals.operator.read[0].purposes[0]: unknown purpose "
-         "`froud` — did you mean `fraud`?"),
-        (("streams: [logins], fields: [ip], bases", "fields: [ip], bases"), "8: principals.operator.read[0]."
-         "streams: is missing — add `streams:`"),
-        (("fields: [ip], bases", "fields: [], bases"), "8: principals.operator.read[0].fields: names nothing — na"),
-        (("records_per_day: 5", "records_per_day: 0"), "21: principals.slow.limits.records_per_day: is less than 1"),
-        (("records_per_day: 5", "per_day: 5"), "21: principals.slow.limits.per_day: unknown key"),
-        (("consent: 2", "consent: two"), "4: purposes.support.consent"),
-        (("description: Calls., ", 'description: " ", '), "4: purposes.support.description: says nothing"),
-        (('"[A-Z]{2,10}-[0-9]{1,9}"', '"[A-Z"'), "1: ticket: not a regular expression as RE2 has it — write such"),
-        (('"[A-Z]{2,10}-[0-9]{1,9}"', '"A)|(.*"'), "1: ticket: not a regular expression"),
-        (('"[A-Z]{2,10}-[0-9]{1,9}"', r'"(A)\\1"'), "1: ticket: not a regular expression"),
-        (('ticket: "[A-Z]{2,10}-[0-9]{1,9}"\n', ""), "2: purposes.fraud.ticket: nothing says how a ticket is"),
-        (("  auditor:", "  Auditor:"), "15: principals.Auditor: is no name for a principal — use lower-case"),
-        (("  auditor:", "  unknown:"), "15: principals.unknown: is no name for a principal"),
-        (("  fraud: {", "  verification: {"), "3: purposes.verification: is a purpose of the vault's own"),
-        (("bases: [legal_obligation]", "bases: [consent]"), "8: principals.operator.read[0].purposes[0]: no "
-         "consent is for `fraud`"),
-        (("auditor: {audit: true}", "auditor: {token_sha256: abc}"), "15: principals.auditor.token_sha256: not the "
-         "SHA-256 of a token — write what"),
-        (("auditor: {audit: true}", f"auditor: {{token_sha256: {token_sha256('')}}}"), "15: principals.auditor."
-         "token_sha256: is the SHA-256 of nothing"),
-        (("auditor: {audit: true}", "auditor: {unset_basis: consent}"), "15: principals.auditor.unset_basis: "
-         "consent is what the client may not have meant"),
-        (("auditor: {audit: true}", "piinguin: {audit: true}"), "15: principals.piinguin.audit: is nothing that"),
-        (("auditor: {audit: true}", "piinguin: {create: [{streams: [logins], fields: [ip]}]}"), "15: principals."
-         "piinguin.create[0].streams: is more than Piinguin's wire may have"),
-        (("auditor: {audit: true}", 'piinguin: {delete: [{streams: ["*"], fields: [ip]}]}'), "15: principals."
-         "piinguin.delete[0].streams: is more than Piinguin's wire may have"),
-        (("auditor: {audit: true}", "pipeline: {certificate: x}"), "15: principals.pipeline.certificate: is nothi"),
-        (("  auditor: {audit: true}", "  a: {certificate: x}\n  b: {certificate: x}"), "16: principals.b."
-         "certificate: is also that of `a`"),
-        (("auditor: {audit: true}", "slow: {audit: true}"), "19: principals.slow: stands twice"),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_told_with_its_line_field_and_mend(tmp_path, change, problem):
-    before, after = change
+MISTAKES = [
+    (
+        "ticket: required",
+        "ticket: always",
+        "3: purposes.fraud.ticket: unknown value 'always' — one of ",
+    ),
+    (
+        "purposes:\n",
+        "purpose:\n",
+        "2: purpose: unknown key — did you mean `purposes`?",
+    ),
+    (
+        "bases: [consent, contract]",
+        "basis: [contract]",
+        "9: principals.operator.read[1].basis: unknown key — did ",
+    ),
+    (
+        "[legal_obligation]",
+        "[legal_obligations]",
+        "8: principals.operator.read[0].bases[0]: unknown value 'legal_obligations' — did you mean",
+    ),
+    (
+        "purposes: [fraud]",
+        "purposes: [froud]",
+        "8: principals.operator.read[0].purposes[0]: unknown purpose `froud` — did you mean `fraud`?",
+    ),
+    (
+        "streams: [logins], fields: [ip], bases",
+        "fields: [ip], bases",
+        "8: principals.operator.read[0].streams: is missing — add `streams:`",
+    ),
+    (
+        "fields: [ip], bases",
+        "fields: [], bases",
+        "8: principals.operator.read[0].fields: names nothing — na",
+    ),
+    (
+        "records_per_day: 5",
+        "records_per_day: 0",
+        "21: principals.slow.limits.records_per_day: is less than 1",
+    ),
+    (
+        "records_per_day: 5",
+        "per_day: 5",
+        "21: principals.slow.limits.per_day: unknown key",
+    ),
+    (
+        "consent: 2",
+        "consent: two",
+        "4: purposes.support.consent",
+    ),
+    (
+        "description: Calls., ",
+        'description: " ", ',
+        "4: purposes.support.description: says nothing",
+    ),
+    (
+        '"[A-Z]{2,10}-[0-9]{1,9}"',
+        '"[A-Z"',
+        "1: ticket: not a regular expression as RE2 has it — write such",
+    ),
+    (
+        '"[A-Z]{2,10}-[0-9]{1,9}"',
+        '"A)|(.*"',
+        "1: ticket: not a regular expression",
+    ),
+    (
+        '"[A-Z]{2,10}-[0-9]{1,9}"',
+        '"(A)\\\\1"',
+        "1: ticket: not a regular expression",
+    ),
+    (
+        'ticket: "[A-Z]{2,10}-[0-9]{1,9}"\n',
+        "",
+        "2: purposes.fraud.ticket: nothing says how a ticket is",
+    ),
+    (
+        "  auditor:",
+        "  Auditor:",
+        "15: principals.Auditor: is no name for a principal — use lower-case",
+    ),
+    (
+        "  auditor:",
+        "  unknown:",
+        "15: principals.unknown: is no name for a principal",
+    ),
+    (
+        "  fraud: {",
+        "  verification: {",
+        "3: purposes.verification: is a purpose of the vault's own",
+    ),
+    (
+        "bases: [legal_obligation]",
+        "bases: [consent]",
+        "8: principals.operator.read[0].purposes[0]: no consent is for `fraud`",
+    ),
+    (
+        "auditor: {audit: true}",
+        "auditor: {token_sha256: abc}",
+        "15: principals.auditor.token_sha256: not the SHA-256 of a token — write what",
+    ),
+    (
+        "auditor: {audit: true}",
+        f"auditor: {{token_sha256: {token_sha256('')}}}",
+        "15: principals.auditor.token_sha256: is the SHA-256 of nothing",
+    ),
+    (
+        "auditor: {audit: true}",
+        "auditor: {unset_basis: consent}",
+        "15: principals.auditor.unset_basis: consent is what the client may not have meant",
+    ),
+    (
+        "auditor: {audit: true}",
+        "piinguin: {audit: true}",
+        "15: principals.piinguin.audit: is nothing that",
+    ),
+    (
+        "auditor: {audit: true}",
+        "piinguin: {create: [{streams: [logins], fields: [ip]}]}",
+        "15: principals.piinguin.create[0].streams: is more than Piinguin's wire may have",
+    ),
+    (
+        "auditor: {audit: true}",
+        'piinguin: {delete: [{streams: ["*"], fields: [ip]}]}',
+        "15: principals.piinguin.delete[0].streams: is more than Piinguin's wire may have",
+    ),
+    (
+        "auditor: {audit: true}",
+        "pipeline: {certificate: x}",
+        "15: principals.pipeline.certificate: is nothi",
+    ),
+    (
+        "  auditor: {audit: true}",
+        "  a: {certificate: x}\n  b: {certificate: x}",
+        "16: principals.b.certificate: is also that of `a`",
+    ),
+    (
+        "auditor: {audit: true}",
+        "slow: {audit: true}",
+        "19: principals.slow: stands twice",
+    ),
+]
+"""What is written instead of what, and the problem with its line."""
+
+
+@pytest.mark.parametrize(("before", "after", "problem"), MISTAKES)
+def test_a_mistake_is_told_with_its_line_field_and_mend(tmp_path, before, after, problem):
     assert before in POLICY
     with pytest.raises(ConfigurationError) as caught:
         make_policy(tmp_path, POLICY.replace(before, after, 1))
