@@ -14,6 +14,8 @@
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
 | ``PII_VAULT_URL`` | the vault: SQLite, PostgreSQL or ``dynamodb://TABLE`` | SQLite, ``var/vault.db`` |
 | ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
+| ``PII_VAULT_POLICY`` | who may do what at the vault | ``vault-policy.yaml`` of the project |
+| ``PII_VAULT_ANCHORS`` | of its audit log: ``s3://BUCKET/PREFIX`` or a folder | ``var/vault-anchors`` |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
@@ -58,6 +60,8 @@ class Settings:
     snowplow_salt: str | None = field(repr=False)
     warehouse_url: str = field(repr=False)
     vault_url: str = field(repr=False)
+    vault_policy: Path
+    vault_anchors: str
     streams: tuple[Path, ...]
     workers: int
     dagster_home: Path
@@ -92,6 +96,8 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
         vault_url=_vault(env, f"sqlite:///{var / 'vault.db'}"),
+        vault_policy=_policy(env.get("PII_VAULT_POLICY"), root / "vault-policy.yaml"),
+        vault_anchors=_anchors(env.get("PII_VAULT_ANCHORS"), (var / "vault-anchors").absolute().as_uri()),
         streams=_folders(env.get("PII_STREAMS_DIR"), root / "streams"),
         workers=_number("PII_WORKERS", env.get("PII_WORKERS"), os.cpu_count() or 1, "how many cores to use"),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),
@@ -123,6 +129,21 @@ def _vault(env: Mapping[str, str], default: str) -> str:
         raise SettingError("PIINGUIN_DYNAMODB_TABLE", "no name of a table", mend)
     mend = "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
     raise SettingError("PII_VAULT_URL", "no store that is supported", mend)
+
+
+def _policy(value: str | None, default: Path) -> Path:
+    """One that is named has to be there: without its file next to nobody may do anything."""
+    if value is not None and not Path(value).is_file():
+        mend = "name the policy, a YAML file, or unset it"
+        raise SettingError("PII_VAULT_POLICY", f"{value} is no file", mend)
+    return default if value is None else Path(value)
+
+
+def _anchors(value: str | None, default: str) -> str:
+    if value is not None and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/\S*)?|file:///.+", value):
+        mend = "use s3://BUCKET/PREFIX, with Object Lock, or file:///FOLDER"
+        raise SettingError("PII_VAULT_ANCHORS", "no place for anchors", mend)
+    return default if value is None else value
 
 
 def _queue(value: str | None, landing: str) -> str | None:

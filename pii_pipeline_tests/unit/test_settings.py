@@ -175,3 +175,25 @@ def test_a_number_is_whole_and_above_zero(variable: str, value: str) -> None:
 def test_sensors_look_every_half_minute_unless_told_otherwise() -> None:
     assert read_settings({}).sensor_seconds == 30
     assert read_settings({"PII_SENSOR_SECONDS": "5"}).sensor_seconds == 5
+
+
+def test_the_vaults_policy_and_anchors_are_the_projects_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    settings = read_settings({}, tmp_path)
+    assert settings.vault_policy == tmp_path / "vault-policy.yaml"
+    assert settings.vault_anchors == f"file://{tmp_path}/var/vault-anchors"
+    policy = tmp_path / "mine.yaml"
+    policy.touch()
+    environment = {"PII_VAULT_POLICY": str(policy), "PII_VAULT_ANCHORS": "s3://anchors/vault"}
+    settings = read_settings(environment, tmp_path)
+    assert (settings.vault_policy, settings.vault_anchors) == (policy, "s3://anchors/vault")
+
+
+def test_a_policy_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="PII_VAULT_POLICY: .* is no file — name the policy"):
+        read_settings({"PII_VAULT_POLICY": str(tmp_path / "none.yaml")}, tmp_path)
+
+
+@pytest.mark.parametrize("value", ["s3://", "s3://B", "var/anchors", "file://anchors", "https://x/y"])
+def test_a_place_for_anchors_that_cannot_be_meant(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="PII_VAULT_ANCHORS: no place for anchors — use s3://BUCKET/PREFIX"):
+        read_settings({"PII_VAULT_ANCHORS": value}, tmp_path)

@@ -284,6 +284,11 @@ MISTAKES = [
         "15: principals.unknown: is no name for a principal",
     ),
     (
+        "  auditor:",
+        "  vault:",
+        "15: principals.vault: is no name for a principal",
+    ),
+    (
         "  fraud: {",
         "  verification: {",
         "3: purposes.verification: is a purpose of the vault's own",
