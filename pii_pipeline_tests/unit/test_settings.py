@@ -189,7 +189,7 @@ def test_the_vaults_policy_and_anchors_are_the_projects_unless_it_is_said_otherw
 
 
 def test_a_policy_that_is_named_has_to_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="PII_VAULT_POLICY: .* is no file — name the policy"):
+    with pytest.raises(SettingError, match=r"PII_VAULT_POLICY: .* is no file — name the policy"):
         read_settings({"PII_VAULT_POLICY": str(tmp_path / "none.yaml")}, tmp_path)
 
 
