@@ -178,8 +178,8 @@ def _explained(what: str, error: aws.AwsError) -> VaultUnavailable | VaultSettin
     if error.code == "NoSuchBucket":
         return VaultSettingError(f"{what}: there is no such bucket — make it, with Object Lock")
     if error.kind == "denied":
-        mend = "allow s3:PutObject, s3:PutObjectRetention and s3:ListBucketVersions"
-        return VaultSettingError(f"{what} is denied — {mend}")
+        wanted = error.permission or "s3:PutObject, s3:PutObjectRetention and s3:ListBucketVersions"
+        return VaultSettingError(f"{what} is denied — allow {wanted}")
     kind = VaultUnavailable if error.kind == "unavailable" else VaultSettingError
     return kind(f"{what}: {error}")
 
