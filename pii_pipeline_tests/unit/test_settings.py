@@ -195,7 +195,9 @@ def test_a_policy_that_is_named_has_to_be_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["s3://", "s3://B", "var/anchors", "file://anchors", "https://x/y"])
 def test_a_place_for_anchors_that_cannot_be_meant(value: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="PII_VAULT_ANCHORS: no place for anchors — use s3://BUCKET/PREFIX"):
+    with pytest.raises(
+        SettingError, match="PII_VAULT_ANCHORS: no place for anchors — use s3://BUCKET/PREFIX"
+    ):
         read_settings({"PII_VAULT_ANCHORS": value}, tmp_path)
 
 
