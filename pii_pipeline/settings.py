@@ -32,12 +32,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 ZONES = ("landing", "restricted", "lake", "consented")
+
+_NAMES = (
+    "PII_STORAGE_URI",
+    *(f"PII_{zone.upper()}_URI" for zone in ZONES),
+    "PII_S3_SSE_KMS_KEY_ID",
+    "PII_LANDING_NOTIFICATIONS",
+    "PII_SENSOR_SECONDS",
+    "PII_DATABASE_URL",
+    "PII_KEY_ENCRYPTION_KEY",
+    "PII_PSEUDONYM_SECRET",
+    "PII_SNOWPLOW_SALT",
+    "PII_WAREHOUSE_URL",
+    "PII_STREAMS_DIR",
+    "PII_WORKERS",
+)
+_NEAR = 0.85
+"""How alike, of 1, a name has to be to one of these to be that one misspelt."""
 
 
 class SettingError(Exception):
@@ -96,6 +114,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     env = {
         name: value for name, value in (os.environ if environment is None else environment).items() if value
     }
+    _refuse_misspelt(env)
     root = project or project_root()
     var = root / "var"
     storage = env.get("PII_STORAGE_URI", str(var / "storage")).rstrip("/")
@@ -126,6 +145,17 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     )
 
 
+def _refuse_misspelt(names: Iterable[str]) -> None:
+    """What is misspelt would count as not set: personal data and keys would go to places of this machine."""
+    for name in names:
+        if (
+            name.startswith("PII_")
+            and name not in _NAMES
+            and (near := get_close_matches(name, _NAMES, 1, _NEAR))
+        ):
+            raise SettingError(name, "no setting has this name", f"write {near[0]}, or unset it")
+
+
 def _warehouse(value: str | None, default: str) -> str:
     if value is None:
         return default
@@ -136,6 +166,9 @@ def _warehouse(value: str | None, default: str) -> str:
         raise SettingError("PII_WAREHOUSE_URL", "no URL", mend) from None
     if not re.match(r"duckdb:///.|postgresql://.", value):
         raise SettingError("PII_WAREHOUSE_URL", "no warehouse that is supported", mend)
+    # The password ends at the first @, and messages quote what is behind it.
+    if value.startswith("postgresql:") and value.partition("?")[0].count("@") > 1:
+        raise SettingError("PII_WAREHOUSE_URL", "more than one @", "write an @ of the password as %40")
     return value
 
 

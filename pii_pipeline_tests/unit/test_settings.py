@@ -45,6 +45,40 @@ def test_a_warehouse_that_cannot_be_meant(value: str, problem: str, tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://ann:s3@cret@host/shop", "postgresql://ann:1/s3@cret@host/shop"]
+)
+def test_a_password_that_ends_too_early_is_not_taken_for_a_host(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"PII_WAREHOUSE_URL": url}, tmp_path)
+    assert str(caught.value) == "PII_WAREHOUSE_URL: more than one @ — write an @ of the password as %40"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PII_LANDNG_URI", "PII_LANDING_URI"),
+        ("PII_LAKE_URL", "PII_LAKE_URI"),
+        ("PII_KEY_ENCRYPTON_KEY", "PII_KEY_ENCRYPTION_KEY"),
+        ("PII_DATABASE_URI", "PII_DATABASE_URL"),
+        ("PII_STREAM_DIR", "PII_STREAMS_DIR"),
+    ],
+)
+def test_a_misspelt_name_is_not_a_setting_left_out(name: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({name: "s3cret"}, tmp_path)
+    assert str(caught.value) == f"{name}: no setting has this name — write {meant}, or unset it"
+
+
+def test_names_that_others_gave_are_left_alone(tmp_path: Path) -> None:
+    others = {
+        "PII_SERVICE_HOST": "10.0.0.1",
+        "PII_TEST_POSTGRES_URL": "postgresql://host",
+        "pii_lake_url": "x",
+    }
+    assert read_settings(others, tmp_path) == read_settings({}, tmp_path)
+
+
 def test_the_warehouse_is_a_file_unless_it_is_said_otherwise(tmp_path: Path) -> None:
     assert read_settings({}, tmp_path).warehouse_url == f"duckdb:///{tmp_path}/var/warehouse.duckdb"
     url = "postgresql://ann:s3cret@host/shop"

@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 from pii_pipeline.settings import project_root
 from pii_pipeline.vault.audit import Action, Event
-from pii_pipeline_tests.aws_proxy import AwsProxy
-from pii_pipeline_tests.unit.vault.examples import Parts, make
+from pii_pipeline_tests.unit.vault.examples import Parts
 
 THREADS, ENTRIES = 8, 200
 
@@ -77,26 +75,3 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_the_chain_goes_on(eith
     either.audit.record(Event(Action.ERASE, "operator"))
     found = either.audit.verify()
     assert found.broken is None and found.entries == len(either.entries())
-
-
-def test_on_dynamodb_two_logs_of_four_threads_make_one_unbroken_chain(aws_proxy: AwsProxy, tmp_path: Path):
-    parts = make("dynamodb://vault", tmp_path)
-    logs, told = [parts.audit, parts.again()], []
-
-    def record(number: int) -> None:
-        for entry in range(8):
-            batch = {"batch": f"{number}/{entry}"}
-            told.append(logs[number % 2].record(Event(Action.LOAD, "pipeline", detail=batch)))
-
-    threads = [threading.Thread(target=record, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for log in logs:
-        log.close()
-    there = recorded(parts)
-    assert sorted(told) == sorted(number for numbers in there.values() for number in numbers)
-    assert len(there) == 64 and all(len(numbers) == 1 for numbers in there.values())
-    found = parts.audit.verify()
-    assert found.broken is None and found.entries == 64 + len(policies(parts))

@@ -12,7 +12,7 @@ import pytest
 from pii_pipeline import aws as aws_module
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, RecordKey, Stored
-from pii_pipeline.vault.stores import Allowance, VaultStore, dynamodb_calls, open_store
+from pii_pipeline.vault.stores import Allowance, VaultStore, dynamodb_calls, dynamodb_tables, open_store
 from pii_pipeline_tests.aws_proxy import HALF, LEFT, NOT_TO_BE_QUOTED, AwsProxy
 from pii_pipeline_tests.unit.vault.stores.examples import (
     consent,
@@ -78,13 +78,39 @@ def test_three_tables_are_made_on_first_use_and_found_again(aws: boto3.Session, 
     again.close()
 
 
-def test_a_table_that_somebody_else_made_meanwhile_is_used(opened: VaultStore, aws_proxy: AwsProxy) -> None:
+@pytest.mark.parametrize("made_before", [0, 1, 2])
+def test_a_table_that_somebody_else_made_meanwhile_is_used(
+    opened: VaultStore, aws_proxy: AwsProxy, made_before: int
+) -> None:
     opened.put([record(1)])
-    aws_proxy.fail("DescribeTable", "ResourceNotFoundException", times=1)
+    aws_proxy.fail("DescribeTable", "ResourceNotFoundException", spared=made_before, times=1)
     again = open_store(URL)
     assert aws_proxy.count("CreateTable") == 1
     assert again.find([key(1)]) == [[record(1)]]
     again.close()
+
+
+def test_a_table_that_is_being_made_is_waited_for(
+    opened: VaultStore, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto makes tables at once: that it takes time is put into its first answers."""
+    monkeypatch.setattr(dynamodb_tables, "_PAUSE", 0.01)
+    ask, answers = dynamodb_calls.DynamoDb.ask, []
+
+    def in_time(self: Any, operation: str, *arguments: Any, **named: Any) -> Any:
+        answer = ask(self, operation, *arguments, **named)
+        answers.append(operation)
+        if len(answers) <= 4:
+            answer["Table"]["TableStatus"] = "CREATING"
+        return answer
+
+    monkeypatch.setattr(dynamodb_calls.DynamoDb, "ask", in_time)
+    open_store(URL).close()
+    assert answers == ["describe_table"] * 7
+    monkeypatch.setattr(dynamodb_tables, "_PATIENCE", 0)
+    answers.clear()
+    with pytest.raises(VaultUnavailable, match=r"table vault is still being made — try again later"):
+        open_store(URL)
 
 
 def test_a_window_is_to_be_forgotten_after_two_days(aws: boto3.Session, opened: VaultStore) -> None:
