@@ -95,6 +95,8 @@ def whole_job(stream: str, files: Sequence[Path], folder: Path) -> tuple[float, 
         **os.environ,
         "PII_STORAGE_URI": str(folder / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{folder / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (folder / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'kek'}",
         "DAGSTER_HOME": str(folder / "dagster"),
     }

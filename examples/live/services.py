@@ -61,6 +61,7 @@ class Live:
             "AWS_ENDPOINT_URL": self.aws,
             "PII_KEY_ENCRYPTION_KEY": "aws-kms://alias/pii-key-encryption",
             "PII_DATABASE_URL": self.ledger,
+            "PII_VAULT_URL": self.ledger,
             "PII_WAREHOUSE_URL": self.warehouse,
             "PII_SENSOR_SECONDS": str(SENSOR_SECONDS),
         }

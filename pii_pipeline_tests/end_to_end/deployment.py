@@ -40,6 +40,7 @@ class Deployment:
         folder.mkdir(parents=True, exist_ok=True)
         self.storage = folder / "storage"
         self.database = folder / "pii.db"
+        self.vault = folder / "vault.db"
         self.warehouse = folder / "warehouse.duckdb"
         self.home = folder / "dagster"
         self.temporary = folder / "tmp"
@@ -49,6 +50,8 @@ class Deployment:
         } | {
             "PII_STORAGE_URI": str(self.storage),
             "PII_DATABASE_URL": f"sqlite:///{self.database}",
+            "PII_VAULT_URL": f"sqlite:///{self.vault}",
+            "PII_VAULT_ANCHORS": (folder / "vault-anchors").as_uri(),
             "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'keys' / 'kek'}",
             "PII_WAREHOUSE_URL": f"duckdb:///{self.warehouse}",
             "DAGSTER_HOME": str(self.home),

@@ -29,6 +29,8 @@ def pii(tmp_path: Path) -> Pii:
         "PII_STREAMS_DIR": str(PROJECT / "streams"),
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'keys' / 'kek'}",
         "PII_WAREHOUSE_URL": f"duckdb:///{tmp_path / 'warehouse.duckdb'}",
         "DAGSTER_HOME": str(tmp_path / "dagster"),

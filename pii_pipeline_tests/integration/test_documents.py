@@ -101,6 +101,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PII_STREAMS_DIR": str(tmp_path / "streams"),
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'key'}",
         "PII_WORKERS": "1",
         "DAGSTER_HOME": str(tmp_path / "dagster"),

@@ -40,6 +40,8 @@ def installation(tmp_path):
     environment = {
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'kek'}",
         "PII_STREAMS_DIR": str(project_root() / "streams"),
         "PII_WORKERS": "1",

@@ -27,6 +27,8 @@ def run(
     environment = {
         "PII_STORAGE_URI": str(folder / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{folder / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (folder / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'kek'}",
         "PII_STREAMS_DIR": str(folder / "streams"),
         "PII_WORKERS": "1",

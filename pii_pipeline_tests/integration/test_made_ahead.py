@@ -33,6 +33,8 @@ def opened(folder, workers):
     environment = {
         "PII_STORAGE_URI": str(folder / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{folder / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (folder / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'kek'}",
         "PII_STREAMS_DIR": str(project_root() / "streams"),
         "PII_WORKERS": str(workers),

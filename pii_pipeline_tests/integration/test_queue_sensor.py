@@ -24,6 +24,8 @@ def installation(tmp_path: Path, aws: boto3.Session) -> Iterator[Installation]:
         "PII_STREAMS_DIR": str(project_root() / "streams"),
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'key'}",
         "PII_WAREHOUSE_URL": f"duckdb:///{tmp_path / 'warehouse.duckdb'}",
     }

@@ -47,6 +47,8 @@ def installation(tmp_path, aws, faulty_aws, monkeypatch):
         "PII_STORAGE_URI": str(tmp_path / "storage"),
         "PII_LANDING_URI": f"s3://{BUCKET}",
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'kek'}",
         "PII_STREAMS_DIR": str(project_root() / "streams"),
         "PII_WORKERS": "1",

@@ -131,6 +131,8 @@ def environment(folder: Path, workers: int = 1) -> dict[str, str]:
         "PII_STREAMS_DIR": str(folder / "streams"),
         "PII_STORAGE_URI": str(folder / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{folder / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (folder / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'key'}",
         "PII_WORKERS": str(workers),
         "PII_WAREHOUSE_URL": f"duckdb:///{folder / 'warehouse.duckdb'}",

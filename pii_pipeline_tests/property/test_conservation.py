@@ -57,6 +57,8 @@ def test_every_record_is_accounted_for_once(tmp_path_factory, objects):
     environment = {
         "PII_STORAGE_URI": str(folder / "storage"),
         "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}",
+        "PII_VAULT_URL": f"sqlite:///{folder / 'vault.db'}",
+        "PII_VAULT_ANCHORS": (folder / "vault-anchors").as_uri(),
         "PII_KEY_ENCRYPTION_KEY": f"file:{folder / 'kek'}",
         "PII_STREAMS_DIR": str(project_root() / "streams"),
         "PII_WORKERS": "1",

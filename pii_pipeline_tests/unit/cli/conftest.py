@@ -25,6 +25,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {
         "PII_STORAGE_URI": str(folder),
         "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'pii.db'}",
+        "PII_VAULT_ANCHORS": (tmp_path / "vault-anchors").as_uri(),
         "PII_VAULT_URL": f"sqlite:///{tmp_path / 'vault.db'}",
         "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'kek'}",
         "PII_WAREHOUSE_URL": f"duckdb:///{tmp_path / 'warehouse.duckdb'}",

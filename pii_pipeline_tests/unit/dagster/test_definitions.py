@@ -82,6 +82,7 @@ def test_code_version_follows_the_contract(tmp_path: Path) -> None:
 def test_loading_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PII_STORAGE_URI", str(tmp_path / "storage"))
     monkeypatch.setenv("PII_DATABASE_URL", f"sqlite:///{tmp_path / 'pii.db'}")
+    monkeypatch.setenv("PII_VAULT_URL", f"sqlite:///{tmp_path / 'vault.db'}")
     monkeypatch.setenv("PII_WAREHOUSE_URL", f"duckdb:///{tmp_path / 'warehouse.duckdb'}")
     monkeypatch.setenv("PII_KEY_ENCRYPTION_KEY", f"file:{tmp_path / 'key'}")
     monkeypatch.setenv("PII_STREAMS_DIR", str(STREAMS))
