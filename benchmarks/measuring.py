@@ -1,4 +1,5 @@
-"""What the benchmarks share: rounds of the main job as a user starts it, floors in fresh processes, figures.
+"""What the benchmarks share: rounds of the main job as a user starts it, floors in fresh processes, stand-ins
+for AWS, figures.
 
 Figures are ratios to a floor of the same run on the same machine; absolute times say little. A machine's
 speed drifts, so the floors are timed before and after every job, and the median of several rounds is told.
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -140,6 +142,54 @@ def _tree(root: int) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A server that stands in for AWS: an emulator would be what is measured."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer
+
+    def answer(self, content: str, kind: str) -> None:
+        """Sends it, of the content type `kind`."""
+        body = content.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def serve(handler: type[Answering]) -> None:
+    """Answers until the process is killed; says its port on standard output."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+def with_stand_in(module: str, served: Sequence[str], program: Sequence[str]) -> str:
+    """The last line that ``python -m module program…`` says, whose AWS is ``python -m module served…``."""
+    command = [sys.executable, "-m", module]
+    server = subprocess.Popen([*command, *served], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.stdout.readline().strip()}",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "measuring",
+            "AWS_SECRET_ACCESS_KEY": "measuring",
+        }
+        done = subprocess.run(
+            [*command, *program], env=environment, check=True, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        server.kill()
+        server.wait()
+    return done.stdout.splitlines()[-1]
 
 
 def print_figures(figures: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 The queue is a server of this module's own, in a process of its own, that answers as SQS does after
 `--latency` milliseconds: an emulator such as moto looks through all messages at every call, and would be what
 is measured. The plain loop is what one writes first: receive ten with long polling, write them to a file that
-is synchronised, delete them.
+is synchronised, delete them. Besides, S3's notifications are read from such a queue, each of another object,
+and entered into the ledger (SQLite).
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.measuring import print_figures
+from benchmarks.measuring import Answering, print_figures, serve, with_stand_in
 
-_BODY = json.dumps(
+if TYPE_CHECKING:
+    from pii_pipeline.pipeline.installation import Installation
+
+_LOGIN = json.dumps(
     {
         "user_id": "424cdd21-063a-43a7-b91b-7ca1a833afae",
         "app_version": "2.3.0",
@@ -34,27 +36,27 @@ _BODY = json.dumps(
         "device_id": "593-47-5928",
     }
 )
-_REGION = "eu-west-1"
+_BUCKET = "acme-landing"
 
 
-def serve(messages: int, latency: float) -> None:
-    """A queue of so many messages, until the process is killed; says its port on standard output."""
+def notification(number: int) -> str:
+    """What S3 tells of an object."""
+    made = {"key": f"webshop/2026/11/22/10/{number}.jsonl.gz", "size": 1024, "eTag": f"{number:032x}"}
+    where = {"bucket": {"name": _BUCKET}, "object": made}
+    record = {"eventName": "ObjectCreated:Put", "eventTime": "2026-11-22T10:15:30.123Z", "s3": where}
+    return json.dumps({"Records": [record]})
+
+
+def queue_of(messages: int, latency: float, body: Callable[[int], str]) -> type[Answering]:
+    """A queue of so many messages."""
     waiting = deque(range(messages))  # a message that was received is gone: nobody here lets one time out
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # one packet an answer
-
+    class Queue(Answering):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             time.sleep(latency)
             operation = self.headers["X-Amz-Target"].partition(".")[2]
-            answer = json.dumps(getattr(self, operation)(asked)).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-amz-json-1.0")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.answer(json.dumps(getattr(self, operation)(asked)), "application/x-amz-json-1.0")
 
         def GetQueueUrl(self, asked: Any) -> Any:
             return {"QueueUrl": f"http://{self.headers['Host']}/1/logins"}
@@ -66,7 +68,7 @@ def serve(messages: int, latency: float) -> None:
             found = []
             while len(found) < asked["MaxNumberOfMessages"]:
                 try:
-                    waiting.popleft()
+                    text = body(waiting.popleft())
                 except IndexError:
                     break
                 name = str(uuid.uuid4())
@@ -77,29 +79,24 @@ def serve(messages: int, latency: float) -> None:
                     "ApproximateFirstReceiveTimestamp": "1795651531123",
                 }
                 found.append(
-                    {"MessageId": name, "ReceiptHandle": name * 5, "Attributes": attributes, "Body": _BODY}
+                    {"MessageId": name, "ReceiptHandle": name * 5, "Attributes": attributes, "Body": text}
                 )
             return {"Messages": found} if found else {}
 
         def DeleteMessageBatch(self, asked: Any) -> Any:
             return {"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]]}
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
+    return Queue
 
 
-def plain_loop(file: Path) -> int:
+def plain_loop(folder: Path) -> int:
     """What one writes first; how many messages it took."""
     import boto3
 
     sqs = boto3.client("sqs")
     url = sqs.get_queue_url(QueueName="logins")["QueueUrl"]
     taken = 0
-    with file.open("a") as out:
+    with (folder / "out").open("a") as out:
         while True:
             found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2).get(
                 "Messages"
@@ -120,39 +117,37 @@ def plain_loop(file: Path) -> int:
 def drain_all(folder: Path) -> int:
     """The same by the product; how many messages it took."""
     from pii_pipeline.pipeline.drain import drain
+
+    installation = installed(folder)
+    return drain(installation, installation.streams["logins"]).messages
+
+
+def read_notifications(folder: Path) -> int:
+    """How many the landing sensor's reading took and entered."""
+    from pii_pipeline.pipeline.notifications import enter_told, open_notifications
+
+    installation = installed(folder, PII_LANDING_URI=f"s3://{_BUCKET}")
+    told = enter_told(installation, open_notifications("told"), float("inf"))
+    assert told.new == told.messages
+    return told.messages
+
+
+def installed(folder: Path, **settings: str) -> Installation:
+    """The product, with what it writes below `folder`."""
     from pii_pipeline.pipeline.installation import Installation
     from pii_pipeline.settings import read_settings
 
-    settings = {"PII_STORAGE_URI": str(folder), "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}"}
-    installation = Installation(read_settings(settings))
-    try:
-        return drain(installation, installation.streams["logins"]).messages
-    finally:
-        installation.close()
+    settings |= {"PII_STORAGE_URI": str(folder), "PII_DATABASE_URL": f"sqlite:///{folder / 'pii.db'}"}
+    return Installation(read_settings(settings))
+
+
+PROGRAMS = {"plain": plain_loop, "drain": drain_all, "notifications": read_notifications}
 
 
 def rate(program: str, messages: int, latency: float) -> float:
     """Messages per second, of a fresh queue and process, with the start of neither."""
-    command = [sys.executable, "-m", "benchmarks.queue"]
-    server = subprocess.Popen(
-        [*command, "--serve", str(messages), "--latency", str(latency)], stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    try:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.stdout.readline().strip()}",
-            "AWS_DEFAULT_REGION": _REGION,
-            "AWS_ACCESS_KEY_ID": "measuring",
-            "AWS_SECRET_ACCESS_KEY": "measuring",
-        }
-        done = subprocess.run(
-            [*command, "--only", program], env=environment, check=True, stdout=subprocess.PIPE, text=True
-        )
-    finally:
-        server.kill()
-        server.wait()
-    taken, seconds = done.stdout.split()
+    served = ["--serve", str(messages), "--latency", str(latency), "--only", program]
+    taken, seconds = with_stand_in("benchmarks.queue", served, ["--only", program]).split()
     assert int(taken) == messages, f"{program} took {taken} of {messages} messages"
     return messages / float(seconds)
 
@@ -160,7 +155,7 @@ def rate(program: str, messages: int, latency: float) -> float:
 def _only(program: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        taken = plain_loop(Path(folder) / "out") if program == "plain" else drain_all(Path(folder))
+        taken = PROGRAMS[program](Path(folder))
         print(taken, time.perf_counter() - started)
 
 
@@ -170,23 +165,25 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=10.0, help="milliseconds")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--only", choices=("plain", "drain"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=PROGRAMS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve is not None:
-        serve(asked.serve, asked.latency / 1000)
+        body = notification if asked.only == "notifications" else lambda _: _LOGIN
+        serve(queue_of(asked.serve, asked.latency / 1000, body))
     elif asked.only:
         _only(asked.only)
     else:
-        rates = {"plain": [], "drain": []}
+        rates: dict[str, list[float]] = {program: [] for program in PROGRAMS}
         for _ in range(asked.rounds):
             for program, found in rates.items():
                 found.append(rate(program, asked.messages, asked.latency))
-        plain, drain = median(rates["plain"]), median(rates["drain"])
+        plain, drain, told = (median(found) for found in rates.values())
         print_figures(
             {
                 "plain loop, messages/s": round(plain),
                 "pii drain, messages/s": round(drain),
                 "times as many": round(drain / plain, 2),
+                "notifications, messages/s": round(told),
             }
         )
 

@@ -11,33 +11,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks.measuring import print_figures
+from benchmarks.measuring import Answering, print_figures, serve, with_stand_in
 
-_BUCKET, _STREAM, _REGION = "acme-landing", "webshop", "eu-west-1"
+_BUCKET, _STREAM = "acme-landing", "webshop"
 _PAGE, _HOURS = 1_000, 24
 
 
-def serve(objects: int, latency: float) -> None:
-    """A bucket of so many objects in the hours of a day, until the process is killed; says its port."""
+def bucket(objects: int, latency: float) -> type[Answering]:
+    """Of so many objects in the hours of a day."""
     keys = [
         f"{_STREAM}/2026/11/22/{number * _HOURS // objects:02}/clicks-{number:08}.jsonl.gz"
         for number in range(objects)
     ]
     places = {key: number for number, key in enumerate(keys, 1)}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # one packet an answer
-
+    class Bucket(Answering):
         def do_GET(self) -> None:
             asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
             time.sleep(latency)
@@ -51,24 +44,15 @@ def serve(objects: int, latency: float) -> None:
                 for key in page
             )
             token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if more else ""
-            answer = (
+            self.answer(
                 '<?xml version="1.0" encoding="UTF-8"?>'
                 '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
                 f"<Name>{_BUCKET}</Name><KeyCount>{len(page)}</KeyCount><MaxKeys>{_PAGE}</MaxKeys>"
-                f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{told}</ListBucketResult>"
-            ).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/xml")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+                f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{told}</ListBucketResult>",
+                "application/xml",
+            )
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
+    return Bucket
 
 
 def listing() -> list[float]:
@@ -87,7 +71,6 @@ def ticks(database: str | None) -> list[float]:
     import dagster as dg
 
     from pii_pipeline.definitions import build
-    from pii_pipeline.pipeline.arrivals import Listing
     from pii_pipeline.pipeline.installation import Installation
     from pii_pipeline.settings import read_settings
 
@@ -101,11 +84,9 @@ def ticks(database: str | None) -> list[float]:
         installation = Installation(read_settings(settings))
         definitions = build(installation)
         sensor = definitions.resolve_sensor_def(f"{_STREAM}_landing_objects")
-        cursor = None
-        while Listing.from_text(cursor).complete is None:
+        while installation.ledger.listing(_STREAM).complete is None:
             with dg.build_sensor_context(
                 instance=instance,
-                cursor=cursor,
                 resources={"installation": installation},
                 definitions=definitions,
             ) as context:
@@ -113,32 +94,15 @@ def ticks(database: str | None) -> list[float]:
                 tick = sensor.evaluate_tick(context)
                 found.append(time.perf_counter() - started)
             assert tick.run_requests
-            cursor = tick.cursor
         installation.close()
     return found
 
 
 def seconds(what: str, objects: int, latency: float, database: str | None) -> list[float]:
     """What `listing` or `ticks` gives, of a fresh bucket and process."""
-    command = [sys.executable, "-m", "benchmarks.sensor"]
-    server = subprocess.Popen(
-        [*command, "--serve", str(objects), "--latency", str(latency)], stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    try:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.stdout.readline().strip()}",
-            "AWS_DEFAULT_REGION": _REGION,
-            "AWS_ACCESS_KEY_ID": "measuring",
-            "AWS_SECRET_ACCESS_KEY": "measuring",
-        }
-        asked = [*command, "--only", what, *(["--database", database] if database else [])]
-        done = subprocess.run(asked, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    finally:
-        server.kill()
-        server.wait()
-    return json.loads(done.stdout.splitlines()[-1])
+    served = ["--serve", str(objects), "--latency", str(latency)]
+    program = ["--only", what, *(["--database", database] if database else [])]
+    return json.loads(with_stand_in("benchmarks.sensor", served, program))
 
 
 def main() -> None:
@@ -153,7 +117,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("listing", "ticks"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve is not None:
-        serve(asked.serve, asked.latency / 1000)
+        serve(bucket(asked.serve, asked.latency / 1000))
     elif asked.only:
         print(json.dumps(listing() if asked.only == "listing" else ticks(asked.database)))
     else:

@@ -1,107 +1,118 @@
 """AWS through boto3: whose credentials, profile, region and endpoint they are is boto3's own business.
 
-Messages of AWS name accounts, roles and request ids. What leaves here is the service's error code and words
-of ours. boto3 takes most of a second to import and to make its first client: only those pay it who use it.
+Messages of AWS name accounts, roles and request ids. What leaves here is the service's error code, the name
+of a permission, and words of ours. boto3 takes most of a second to import and to make its first client: only
+those pay it who use it.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
-
-R = TypeVar("R")
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 Kind = Literal["denied", "credentials", "region", "unavailable", "refused"]
 
 ATTEMPTS = 10
 """Per call. With boto3's growing pauses that is about a minute of throttling, or twelve seconds of faults."""
-CONNECTIONS = 10
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
 _PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_UNKNOWN = {
-    "AuthFailure",
-    "IncompleteSignature",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "InvalidToken",
-    "MissingAuthenticationToken",
-    "MissingAuthenticationTokenException",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
-_BUSY = {
-    "DependencyTimeoutException",
-    "InternalServiceError",
-    "KMSInternalException",
-    "KeyUnavailableException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-}
+# What answers mean: the first of these that is found in status and code. AWS has several codes for one thing.
+_MEANINGS: list[tuple[str, Kind, str]] = [
+    (
+        "ExpiredToken|RequestExpired|TokenRefreshRequired",
+        "credentials",
+        "the AWS credentials have expired — renew them (aws sso login, or a new session token)",
+    ),
+    ("RequestTimeTooSkewed", "credentials", "the clock of this machine is wrong — set it"),
+    (
+        "AuthFailure|IncompleteSignature|InvalidAccessKeyId|InvalidClientTokenId|InvalidSignature|InvalidToken"
+        "|MissingAuthenticationToken|SignatureDoesNotMatch|UnrecognizedClient",
+        "credentials",
+        "AWS does not accept the credentials ({}) — look at AWS_PROFILE, or AWS_ACCESS_KEY_ID and its like",
+    ),
+    (
+        "^5|^429|Internal|OverLimit|RequestLimitExceeded|SlowDown|Throttl|ThroughputExceeded|Timeout"
+        "|TooManyRequests|TransactionConflict|TransactionInProgress|Unavailable",
+        "unavailable",
+        "AWS does not answer, however often it is asked ({}) — run it again later",
+    ),
+    # A gateway in between may have words of its own.
+    ("^401|^403|AccessDenied|UnauthorizedOperation", "denied", "AWS does not allow it ({})"),
+    ("", "refused", "AWS refuses it ({})"),
+]
 _NO_CREDENTIALS = re.compile("Credential|Token|SSO|Login|Profile|MFA|Metadata|Config")
-_FORBIDDEN = 403
-_SERVER_ERROR = 500
+_PERMISSION = re.compile(r"perform: ([a-z0-9-]+:[A-Za-z]+)")
 
 
 class AwsError(Exception):
-    """A call to AWS failed, after boto3's own retries. `kind` is for programs, `code` the service's word."""
+    """A call to AWS failed, after boto3's own retries. The message says what is wrong, and the mend.
 
-    def __init__(self, kind: Kind, code: str, problem: str) -> None:
-        super().__init__(kind, code, problem)
+    kind: for programs
+    code: the service's word, or the name of boto3's error
+    status: HTTP's; 0 where there is no answer
+    permission: the one that is missing, where AWS says which
+    """
+
+    def __init__(self, kind: Kind, code: str, problem: str, status: int = 0, permission: str = "") -> None:
+        super().__init__(problem)
         self.kind: Kind = kind
         self.code = code
+        self.status = status
+        self.permission = permission
 
-    def __str__(self) -> str:
-        return self.args[2]
 
-
-def client(service: str, resource: str = "", connections: int = CONNECTIONS) -> Any:
-    """A client of `service`, safe across threads, of which `connections` can be served at once; in the region
-    of `resource` if that is an ARN.
-
-    Raises `AwsError` where boto3 knows no region, a profile is not there, or an endpoint is no URL.
-    """
+def session(resource: str = "") -> Any:
+    """A session of boto3, in the region of `resource` if that is an ARN. Raises `AwsError`."""
     import boto3
+
+    parts = resource.split(":")
+    region = parts[3] if parts[0] == "arn" and len(parts) > 4 else ""
+    with typed_errors():
+        return boto3.Session(region_name=region or None)
+
+
+def client(session: Any, service: str, connections: int = 10, takes: float = 0) -> Any:
+    """A client of `service` for so many threads at once. `takes`: the seconds the service itself may take
+    for an answer. What breaks off is asked for again, and never taken for the whole.
+
+    Raises `AwsError` where boto3 knows no region, or an endpoint is no URL.
+    """
     from botocore.config import Config
 
-    # At DEBUG it logs whole answers: keys and secrets.
+    # At DEBUG it logs whole answers: keys, secrets, messages.
     logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     config = Config(
-        max_pool_connections=connections,
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        read_timeout=READ_SECONDS + takes,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=connections,
     )
     try:
-        session = call(boto3.Session, region_name=_region(resource))
-        return call(session.client, service, config=config)
+        with typed_errors():
+            made = session.client(service, config=config)
     except ValueError:
-        raise AwsError("refused", "ValueError", "boto3 does not take its settings: look at AWS_…") from None
+        raise AwsError("refused", "ValueError", "boto3 does not take its settings — look at AWS_…") from None
+    _ask_for_whole_answers(made, ATTEMPTS)
+    return made
 
 
-def ask_for_whole_answers(client: Any, attempts: int) -> None:
-    """Has `client` ask again, `attempts` times in all, when an answer breaks off.
+def _ask_for_whole_answers(client: Any, most: int) -> None:
+    """Has `client` ask again, `most` times in all, when an answer breaks off.
 
     Of services that speak JSON botocore takes half an answer for a whole one that says nothing, so that a
     queue is empty, or all was deleted. What never comes whole is `botocore.exceptions.IncompleteReadError`.
     """
     from botocore.exceptions import IncompleteReadError
 
-    def ask_again(response: Any, attempts: int, **_: Any) -> float | None:
-        if response is None:
+    def ask_again(response: Any, operation: Any, attempts: int, **_: Any) -> float | None:
+        # The body of an object is read by who asked for it; an answer to HEAD has none.
+        if response is None or operation.has_streaming_output or operation.http["method"] == "HEAD":
             return None
         answer, _parsed = response
         length = answer.headers.get("content-length", "")
@@ -111,23 +122,53 @@ def ask_for_whole_answers(client: Any, attempts: int) -> None:
             raise IncompleteReadError(actual_bytes=len(answer.content), expected_bytes=length)
         return min(_PAUSE * 2**attempts, _LONGEST_PAUSE)
 
-    most, service = attempts, client.meta.service_model.service_id.hyphenize()
+    service = client.meta.service_model.service_id.hyphenize()
     client.meta.events.register(f"needs-retry.{service}", ask_again)
 
 
-def call(operation: Callable[..., R], *arguments: Any, **named: Any) -> R:
-    """What `operation` of a client returns; whatever boto3 raises leaves as `AwsError`."""
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Has what boto3 raises inside leave as an `AwsError`."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     try:
-        return operation(*arguments, **named)
-    except (BotoCoreError, ClientError, ResponseParserError) as error:
-        raised = _explained(error)
-    raise raised
+        yield
+    except ClientError as error:
+        said: dict[str, Any] = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raised = refusal(str(said.get("Code", "")), int(status), str(said.get("Message", "")))
+    except (BotoCoreError, ResponseParserError) as error:
+        raised = _of_boto3(error)
+    else:
+        return
+    raise raised from None
 
 
-def _explained(error: Exception) -> AwsError:
+def refusal(code: str, status: int, said: str) -> AwsError:
+    """What an answer means; `said` is AWS's text, of which no more than the name of a permission is kept."""
+    permission = _PERMISSION.search(said)
+    meaning = next(item for item in _MEANINGS if re.search(item[0], f"{status} {code}"))
+    problem = meaning[2].format(code or status)
+    return AwsError(meaning[1], code, problem, status, permission[1] if permission else "")
+
+
+def no_credentials(code: str) -> AwsError:
+    """Whoever was to give some has none."""
+    return AwsError(
+        "credentials",
+        code,
+        f"no AWS credentials can be had ({code}) — set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, log in (aws sso login), or give this machine a role",
+    )
+
+
+def no_answer(code: str) -> AwsError:
+    """Nobody answers, or not to the end."""
+    return AwsError("unavailable", code, f"AWS does not answer ({code}) — run it again later")
+
+
+def _of_boto3(error: Exception) -> AwsError:
     from botocore import exceptions, parsers
 
     unanswered = (
@@ -136,37 +177,11 @@ def _explained(error: Exception) -> AwsError:
         exceptions.IncompleteReadError,
         parsers.ResponseParserError,
     )
-    if isinstance(error, exceptions.ClientError):
-        return _of_service(error)
     code = type(error).__name__
     if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
-        return AwsError("region", code, "no AWS region is known: set AWS_DEFAULT_REGION")
+        return AwsError("region", code, "no AWS region is known — set AWS_DEFAULT_REGION")
     if isinstance(error, unanswered):
-        return AwsError("unavailable", code, f"AWS does not answer ({code})")
+        return no_answer(code)
     if _NO_CREDENTIALS.search(code):
-        mend = "log in, or set what boto3 reads (AWS_PROFILE …)"
-        return AwsError("credentials", code, f"no AWS credentials can be had ({code}): {mend}")
+        return no_credentials(code)
     return AwsError("refused", code, f"boto3 refuses it ({code})")
-
-
-def _of_service(error: Any) -> AwsError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _EXPIRED:
-        return AwsError("credentials", code, "the AWS credentials have expired: renew them, and run it again")
-    if code in _UNKNOWN:
-        return AwsError("credentials", code, f"AWS does not accept the credentials ({code}): look at them")
-    if code in _DENIED or status == _FORBIDDEN:  # a gateway in between may have words of its own
-        return AwsError("denied", code, f"AWS does not allow it ({code})")
-    if code in _BUSY or status >= _SERVER_ERROR:
-        return AwsError(
-            "unavailable",
-            code,
-            f"AWS had no answer in {ATTEMPTS} attempts ({code}): run it again later",
-        )
-    return AwsError("refused", code, f"AWS refuses it ({code})")
-
-
-def _region(resource: str) -> str | None:
-    parts = resource.split(":")
-    return parts[3] or None if parts[0] == "arn" and len(parts) > 4 else None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from pii_pipeline.keys.ages import KeyAge, key_ages
+from pii_pipeline.keys.ages import EPOCH_DAYS, KeyAge, key_ages
 from pii_pipeline.pipeline.compaction import CompactedHour, compact_hours, hours_to_compact
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.retention import Retained
@@ -130,7 +130,15 @@ def _report(context: dg.OpExecutionContext, installation: dg.ResourceParam[Insta
     at = datetime.now(UTC)
     ages = guarded(lambda: key_ages(installation.engine))
     rows = [_age(age, at) for age in ages]
-    context.add_output_metadata({"key_ages": _table(rows, ["kind", "stream", "first", "last"], _AGE)})
+    overdue = [age for age in ages if age.overdue(at)]
+    context.add_output_metadata(
+        {
+            "overdue": len(overdue),
+            "key_ages": _table(rows, ["kind", "stream", "first", "last"], _AGE),
+        }
+    )
+    for age in overdue:
+        context.log.warning(f"the {age.kind} key is {age.oldest_days(at)} days old, of {EPOCH_DAYS} at most")
 
 
 def _age(age: KeyAge, at: datetime) -> dict[str, str | int | None]:

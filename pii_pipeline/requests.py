@@ -50,13 +50,16 @@ def requests_for(
 ) -> list[dg.RunRequest]:
     """A run for each of these hours, but where one has not begun, which will take whatever is there when it
     does; where one for the same objects is at work; or where some for them have failed."""
-    queued = queued_hours(instance, stream.name)
+    if not hours:
+        return []
     tried: Counter[tuple[str | None, str | None]] = Counter()
-    at_work = set()
+    queued, at_work = set(), set()
     for run in instance.get_runs(dg.RunsFilter(tags={STREAM_TAG: stream.name}), limit=_RECENT_RUNS):
         about = run.tags.get(_PARTITION_TAG), run.tags.get(_WAITING_TAG)
         tried[about] += 1
-        if not run.is_finished:
+        if run.status in _NOT_BEGUN:
+            queued.add(about[0])
+        elif not run.is_finished:
             at_work.add(about)
     asked = []
     for item in hours:

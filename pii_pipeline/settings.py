@@ -14,8 +14,8 @@
 | ``PII_WAREHOUSE_URL`` | where warehouse tables are | DuckDB, ``var/warehouse.duckdb`` |
 | ``PII_VAULT_URL`` | the vault: SQLite, PostgreSQL or ``dynamodb://TABLE`` | SQLite, ``var/vault.db`` |
 | ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
-| ``PII_VAULT_POLICY`` | who may ask the vault what | ``vault-policy.yaml`` of the project |
-| ``PII_VAULT_ANCHORS`` | where its log is anchored: ``s3://…``, ``file:///…`` | ``var/vault-anchors`` |
+| ``PII_VAULT_POLICY`` | who may do what at the vault | ``vault-policy.yaml`` of the project |
+| ``PII_VAULT_ANCHORS`` | of its audit log: ``s3://BUCKET/PREFIX`` or a folder | ``var/vault-anchors`` |
 | ``PII_VAULT_HOST`` | where `pii vault serve` listens; beyond loopback with TLS alone | 127.0.0.1 |
 | ``PII_VAULT_PORT`` | its port; 0: any that is free | ``PIINGUIN_PORT``, or 8080 |
 | ``PII_VAULT_TLS_CERTIFICATE``, ``…_KEY`` | PEM files of its certificate (chain) and key | none: no TLS |
@@ -32,12 +32,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 ZONES = ("landing", "restricted", "lake", "consented")
+
+_NAMES = (
+    "PII_STORAGE_URI",
+    *(f"PII_{zone.upper()}_URI" for zone in ZONES),
+    "PII_S3_SSE_KMS_KEY_ID",
+    "PII_LANDING_NOTIFICATIONS",
+    "PII_SENSOR_SECONDS",
+    "PII_DATABASE_URL",
+    "PII_KEY_ENCRYPTION_KEY",
+    "PII_PSEUDONYM_SECRET",
+    "PII_SNOWPLOW_SALT",
+    "PII_WAREHOUSE_URL",
+    "PII_STREAMS_DIR",
+    "PII_WORKERS",
+)
+_NEAR = 0.85
+"""How alike, of 1, a name has to be to one of these to be that one misspelt."""
 
 
 class SettingError(Exception):
@@ -96,6 +114,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
     env = {
         name: value for name, value in (os.environ if environment is None else environment).items() if value
     }
+    _refuse_misspelt(env)
     root = project or project_root()
     var = root / "var"
     storage = env.get("PII_STORAGE_URI", str(var / "storage")).rstrip("/")
@@ -114,8 +133,8 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         snowplow_salt=env.get("PII_SNOWPLOW_SALT"),
         warehouse_url=_warehouse(env.get("PII_WAREHOUSE_URL"), f"duckdb:///{var / 'warehouse.duckdb'}"),
         vault_url=_vault(env, f"sqlite:///{var / 'vault.db'}"),
-        vault_policy=Path(env.get("PII_VAULT_POLICY", root / "vault-policy.yaml")),
-        vault_anchors=env.get("PII_VAULT_ANCHORS", (var / "vault-anchors").absolute().as_uri()),
+        vault_policy=_policy(env.get("PII_VAULT_POLICY"), root / "vault-policy.yaml"),
+        vault_anchors=_anchors(env.get("PII_VAULT_ANCHORS"), (var / "vault-anchors").absolute().as_uri()),
         vault_host=env.get("PII_VAULT_HOST", "127.0.0.1"),
         vault_port=_port(env),
         vault_tls=_vault_tls(env),
@@ -124,6 +143,17 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         workers=_number("PII_WORKERS", env.get("PII_WORKERS"), os.cpu_count() or 1, "how many cores to use"),
         dagster_home=Path(env.get("DAGSTER_HOME", var / "dagster")),
     )
+
+
+def _refuse_misspelt(names: Iterable[str]) -> None:
+    """What is misspelt would count as not set: personal data and keys would go to places of this machine."""
+    for name in names:
+        if (
+            name.startswith("PII_")
+            and name not in _NAMES
+            and (near := get_close_matches(name, _NAMES, 1, _NEAR))
+        ):
+            raise SettingError(name, "no setting has this name", f"write {near[0]}, or unset it")
 
 
 def _warehouse(value: str | None, default: str) -> str:
@@ -136,6 +166,9 @@ def _warehouse(value: str | None, default: str) -> str:
         raise SettingError("PII_WAREHOUSE_URL", "no URL", mend) from None
     if not re.match(r"duckdb:///.|postgresql://.", value):
         raise SettingError("PII_WAREHOUSE_URL", "no warehouse that is supported", mend)
+    # The password ends at the first @, and messages quote what is behind it.
+    if value.startswith("postgresql:") and value.partition("?")[0].count("@") > 1:
+        raise SettingError("PII_WAREHOUSE_URL", "more than one @", "write an @ of the password as %40")
     return value
 
 
@@ -151,6 +184,21 @@ def _vault(env: Mapping[str, str], default: str) -> str:
         raise SettingError("PIINGUIN_DYNAMODB_TABLE", "no name of a table", mend)
     mend = "use sqlite:///PATH (a file), postgresql://… or dynamodb://TABLE"
     raise SettingError("PII_VAULT_URL", "no store that is supported", mend)
+
+
+def _policy(value: str | None, default: Path) -> Path:
+    """One that is named has to be there: without its file next to nobody may do anything."""
+    if value is not None and not Path(value).is_file():
+        mend = "name the policy, a YAML file, or unset it"
+        raise SettingError("PII_VAULT_POLICY", f"{value} is no file", mend)
+    return default if value is None else Path(value)
+
+
+def _anchors(value: str | None, default: str) -> str:
+    if value is not None and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/\S*)?|file:///.+", value):
+        mend = "use s3://BUCKET/PREFIX, with Object Lock, or file:///FOLDER"
+        raise SettingError("PII_VAULT_ANCHORS", "no place for anchors", mend)
+    return default if value is None else value
 
 
 def _port(env: Mapping[str, str]) -> int:

@@ -17,10 +17,9 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from sqlalchemy import NullPool, create_engine, make_url
 
 from pii_pipeline_tests.aws import aws, aws_endpoint, faulty_aws
-from pii_pipeline_tests.aws_proxy import aws_proxy
 from pii_pipeline_tests.warehouses import ask
 
-__all__ = ["aws", "aws_endpoint", "aws_proxy", "faulty_aws"]
+__all__ = ["aws", "aws_endpoint", "faulty_aws"]
 
 # Beside pytest's cache: nothing is written outside var/.
 set_hypothesis_home_dir(Path(__file__).parents[1] / "var" / "cache" / "hypothesis")

@@ -19,52 +19,69 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-Fault = Literal[
-    "slow_down",  # 503, as S3 says it
-    "internal_error",  # 500
-    "expired",  # 400, the credentials have expired
-    "denied",  # 403
+OF_THE_CONNECTION = {
     "truncated",  # half of the body, then the connection ends
     "reset",  # the connection ends, nothing was done
     "lost_answer",  # it is done, and the connection ends before the answer
     "silence",  # nothing is done, and nothing said for `SILENT_SECONDS`
-]
-
+}
+"""Faults; any other name is that of a refusal below, or the code of one."""
 SILENT_SECONDS = 20.0
+NOT_TO_BE_QUOTED = "arn:aws:iam::111122223333:user/canary is told so"
+"""The text of every refusal, as AWS names who asked."""
 
 _REFUSALS = {
-    "slow_down": (503, "SlowDown", "Please reduce your request rate."),
-    "internal_error": (500, "InternalError", "We encountered an internal error. Please try again."),
-    "expired": (400, "ExpiredToken", "The provided token has expired."),
-    "denied": (403, "AccessDenied", "Access Denied"),
+    "slow_down": (503, "SlowDown"),
+    "internal_error": (500, "InternalError"),
+    "expired": (400, "ExpiredToken"),
+    "denied": (403, "AccessDenied"),
 }
-_OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_NOT_PASSED_ON = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
 @dataclass
 class Rule:
-    """Which requests fail, and how: the next `times` whose method and path (with its query) match."""
+    """Which requests fail, and how: the next `times` whose method, path (with query) and operation match."""
 
-    fault: Fault
+    fault: str
+    status: int
     times: int
     method: str
     path: re.Pattern[str]
+    operation: str
     after: int
     """So many that match are let through before."""
     met: int = 0
     """How many it was applied to."""
 
+    def applies(self, request: Request) -> bool:
+        """Whether this one is to fail."""
+        if not (
+            self.met < self.times
+            and re.fullmatch(self.method, request.method)
+            and self.path.search(request.path)
+            and self.operation in ("", request.operation)
+        ):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.met += 1
+        return True
+
 
 @dataclass
 class Request:
-    """A request that came, and what was done to it."""
+    """A request that came. `operation` and what it `asked` are of services that speak JSON."""
 
     method: str
     path: str
-    fault: Fault | None
+    operation: str
+    asked: dict[str, Any]
+    fault: str | None = None
 
 
 @dataclass
@@ -92,19 +109,32 @@ class FaultyProxy:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def fail(
-        self, fault: Fault, *, times: int = 1_000_000, method: str = ".*", path: str = "", after: int = 0
+        self,
+        fault: str,
+        *,
+        status: int = 400,
+        times: int = 1_000_000,
+        method: str = ".*",
+        path: str = "",
+        operation: str = "",
+        after: int = 0,
     ) -> Rule:
         """Has the next `times` matching requests fail, `after` so many; `method` and `path` are regular
-        expressions, of a whole method and any part of a path."""
-        rule = Rule(fault, times, method, re.compile(path), after)
+        expressions, of a whole method and any part of a path; `status` is of a code that has no name here."""
+        rule = Rule(fault, status, times, method, re.compile(path), operation, after)
         with self._lock:
             self._rules.append(rule)
         return rule
 
     def heal(self) -> None:
-        """Nothing fails from now on."""
+        """Nothing fails from now on, and nothing was asked yet."""
         with self._lock:
             self._rules.clear()
+            self.requests.clear()
+
+    def count(self, operation: str = "") -> int:
+        """Requests of `operation`, or all, of all processes, answered well or not."""
+        return sum(operation in ("", request.operation) for request in self.requests)
 
     def close(self) -> None:
         """Ends the proxy; requests that wait in silence end too."""
@@ -113,20 +143,13 @@ class FaultyProxy:
         self._server.server_close()
         self._thread.join()
 
-    def decide(self, method: str, path: str) -> Request:
-        """What is done to a request."""
+    def rule_for(self, request: Request) -> Rule | None:
+        """Notes the request; what is done to it."""
         with self._lock:
-            request = Request(method, path, None)
             self.requests.append(request)
-            for rule in self._rules:
-                if rule.met < rule.times and re.fullmatch(rule.method, method) and rule.path.search(path):
-                    if rule.after:
-                        rule.after -= 1
-                        continue
-                    rule.met += 1
-                    request.fault = rule.fault
-                    break
-        return request
+            rule = next((rule for rule in self._rules if rule.applies(request)), None)
+        request.fault = rule and rule.fault
+        return rule
 
     def wait(self) -> None:
         """Says nothing for a while."""
@@ -139,23 +162,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = self.owner.decide(self.command, self.path)
-        match request.fault:
-            case "reset":
-                self._hang_up()
-            case "silence":
-                self.owner.wait()
-                self._hang_up()
-            case "slow_down" | "internal_error" | "expired" | "denied":
-                self._refuse(*_REFUSALS[request.fault])
-            case _:
-                if self.owner.before:
-                    self.owner.before(request)
-                self._pass_on(body, request.fault)
+        operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        request = Request(self.command, self.path, operation, json.loads(body) if operation else {})
+        rule = self.owner.rule_for(request)
+        if rule and rule.fault not in OF_THE_CONNECTION:
+            self._refuse(*_REFUSALS.get(rule.fault, (rule.status, rule.fault)))
+        elif request.fault == "silence":
+            self.owner.wait()
+            self._hang_up()
+        elif request.fault == "reset":
+            self._hang_up()
+        else:
+            if self.owner.before:
+                self.owner.before(request)
+            self._pass_on(body, request.fault)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
 
-    def _pass_on(self, body: bytes, fault: Fault | None) -> None:
+    def _pass_on(self, body: bytes, fault: str | None) -> None:
         connection = http.client.HTTPConnection(urlsplit(self.owner.upstream).netloc)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         connection.request(self.command, self.path, body, headers)
@@ -167,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
-            if name.lower() not in _OF_THE_CONNECTION:
+            if name.lower() not in _NOT_PASSED_ON:
                 self.send_header(name, value)
         size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
         if size is not None and answer.status != 204:
@@ -179,11 +203,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(content)
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse(self, status: int, code: str) -> None:
         if "X-Amz-Target" in self.headers:  # services that speak JSON
-            content, kind = json.dumps({"__type": code, "message": message}), "application/x-amz-json-1.0"
+            content, kind = (
+                json.dumps({"__type": code, "message": NOT_TO_BE_QUOTED}),
+                "application/x-amz-json-1.0",
+            )
         else:
-            content = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            content = f"<Error><Code>{code}</Code><Message>{NOT_TO_BE_QUOTED}</Message></Error>"
             kind = "application/xml"
         self.send_response_only(status)
         self.send_header("Content-Type", kind)

@@ -72,10 +72,41 @@ resource "aws_sqs_queue_policy" "dead_letters" {
 
 resource "aws_sqs_queue" "notifications" {
   name                       = "${var.name}-landing-notifications"
-  message_retention_seconds  = 14 * local.day
+  message_retention_seconds  = 7 * local.day
   visibility_timeout_seconds = local.visibility
   receive_wait_time_seconds  = 20
   kms_master_key_id          = aws_kms_key.notifications.arn
+}
+
+# What is no notification of S3 is not deleted, and ends here. Of what was told in vain nothing is lost: the schedule
+# `closed_hour` lists.
+resource "aws_sqs_queue" "notifications_dead_letters" {
+  name                      = "${var.name}-landing-notifications-dead-letters"
+  message_retention_seconds = 14 * local.day
+  kms_master_key_id         = aws_kms_key.notifications.arn
+}
+
+resource "aws_sqs_queue_redrive_policy" "notifications" {
+  queue_url = aws_sqs_queue.notifications.id
+
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.notifications_dead_letters.arn
+    maxReceiveCount     = 1000
+  })
+}
+
+resource "aws_sqs_queue_redrive_allow_policy" "notifications_dead_letters" {
+  queue_url = aws_sqs_queue.notifications_dead_letters.id
+
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = [aws_sqs_queue.notifications.arn]
+  })
+}
+
+resource "aws_sqs_queue_policy" "notifications_dead_letters" {
+  queue_url = aws_sqs_queue.notifications_dead_letters.id
+  policy    = jsonencode({ Version = "2012-10-17", Statement = [local.only_over_tls] })
 }
 
 resource "aws_sqs_queue_policy" "notifications" {
@@ -107,6 +138,21 @@ resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letters[each.key].name }
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_topics
+}
+
+resource "aws_cloudwatch_metric_alarm" "notifications_dead_letters" {
+  alarm_name          = aws_sqs_queue.notifications_dead_letters.name
+  alarm_description   = "Messages of ${aws_sqs_queue.notifications.name} are no notifications of S3, or could not be entered."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = aws_sqs_queue.notifications_dead_letters.name }
   statistic           = "Maximum"
   period              = 300
   evaluation_periods  = 1

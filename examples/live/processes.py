@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from examples.live.guard import alive, end
 
 _GUARD = Path(__file__).with_name("guard.py")
 _LINES = 30
@@ -25,7 +28,8 @@ class Processes:
 
     def __init__(self, folder: Path, group: int) -> None:
         self.folder = folder
-        self._group = group
+        self.group = group
+        self._parent = os.getppid()
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
@@ -40,7 +44,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                process_group=self._group,
+                process_group=self.group,
             )
 
     def run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -59,7 +63,9 @@ class Processes:
             time.sleep(0.1)
 
     def check(self) -> None:
-        """Raises `Ended` if one has."""
+        """Raises `Ended` if one has, or who started this process: make, killed, takes nobody with it."""
+        if os.getppid() != self._parent:
+            raise Ended("whoever started this has ended")
         for name, process in self._started.items():
             if process.poll() is not None:
                 raise Ended(self._said(name))
@@ -95,6 +101,10 @@ def guarded_processes(folder: Path, *others: Path) -> Iterator[Processes]:
         while guard.poll() is None:
             processes.reap()
             time.sleep(0.05)
+        if guard.returncode:  # it was killed
+            end(lambda: alive(processes.group))
+            for gone in (folder, *others):
+                shutil.rmtree(gone, ignore_errors=True)
 
 
 def free_port() -> int:

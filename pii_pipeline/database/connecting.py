@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,7 @@ def connect(url: str, setting: str = SETTING) -> Engine:
     parent directories with 0700. Raises `DatabaseError` for anything else; messages name `setting`, where
     `url` is from. An engine must not cross a fork; every process connects for itself.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise DatabaseError(f"{setting}: no URL — {_SUPPORTED}") from None
+    parsed = _parsed(url, setting)
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
         return _connect_sqlite(parsed, setting)
@@ -74,11 +71,22 @@ def connect(url: str, setting: str = SETTING) -> Engine:
 
 def connect_existing(url: str, setting: str = SETTING) -> Engine | None:
     """As `connect`, but None where a SQLite file would have to be made."""
-    with suppress(ArgumentError):
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-            return None
+    parsed = _parsed(url, setting)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        return None
     return connect(url, setting)
+
+
+def _parsed(url: str, setting: str) -> URL:
+    """Raises `DatabaseError`."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # the latter of a port that is no number, which it quotes
+        raise DatabaseError(f"{setting}: no URL — {_SUPPORTED}") from None
+    # The password ends at the first @, and messages quote what is behind it.
+    if parsed.get_backend_name() == "postgresql" and "@" in f"{parsed.host}{parsed.database}":
+        raise DatabaseError(f"{setting}: more than one @ — write an @ of the password as %40")
+    return parsed
 
 
 def _connect_sqlite(url: URL, setting: str) -> Engine:

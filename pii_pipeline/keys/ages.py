@@ -17,6 +17,11 @@ from pii_pipeline.keys.tables import epoch_key, period_key, pseudonym_secret, si
 
 KEY_FILE = "a key file"
 _DAY_SECONDS = 86_400
+_EPOCH = "epoch"
+
+EPOCH_DAYS = 90
+"""How old an epoch key should become: until the epoch is rotated, a backup of the store leads to the salts of
+people who were forgotten since it was made. Of keys of a day, each day has its own."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class KeyAge:
         """The age of the oldest in whole days."""
         return _days(self.oldest, at)
 
+    def overdue(self, at: datetime) -> bool:
+        """Whether one of them should have been replaced by now."""
+        days = self.oldest_days(at)
+        return self.kind == _EPOCH and days is not None and days > EPOCH_DAYS
+
     def newest_days(self, at: datetime) -> int | None:
         """The age of the newest in whole days."""
         return _days(self.newest, at)
@@ -51,7 +61,7 @@ def key_ages(engine: Engine) -> list[KeyAge]:
     queries = [
         _query(fixed, fixed.name, null(), null()).group_by(fixed.name).order_by(fixed.name),
         _query(secret, literal("pseudonym secret"), null(), secret.version),
-        _query(epoch, literal("epoch"), null(), epoch.epoch),
+        _query(epoch, literal(_EPOCH), null(), epoch.epoch),
         _query(period, period.kind, period.stream, period.day)
         .group_by(period.stream, period.kind)
         .order_by(period.stream, period.kind),

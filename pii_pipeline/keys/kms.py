@@ -34,8 +34,6 @@ HELD_SECONDS = 300
 HELD_KEYS = 1_000
 """How many are held at once; the oldest go first."""
 
-_WHOLE_ANSWER_ATTEMPTS = 3
-
 SCHEME = "aws-kms"
 WRAP_VERSION = b"\x02"
 _SETTING = "PII_KEY_ENCRYPTION_KEY"
@@ -69,7 +67,7 @@ class KmsKey:
         self._key_id = key_id
         self._held = _Held(clock)
         try:
-            self._client: Any = aws.client("kms", key_id)
+            self._client: Any = aws.client(aws.session(key_id), "kms")
         except aws.AwsError as error:
             raise _refused(error, "GenerateDataKey", key_id) from None
 
@@ -117,16 +115,13 @@ class KmsKey:
         return data_key
 
     def _ask(self, operation: str, key: str, request: Callable[..., Any], **named: Any) -> Mapping[str, Any]:
-        for _ in range(_WHOLE_ANSWER_ATTEMPTS):  # boto3 takes half an answer for a whole one
-            try:
-                answer = aws.call(request, **named)
-            except aws.AwsError as error:
-                if error.code in _DOES_NOT_OPEN:
-                    raise CannotOpen from None
-                raise _refused(error, operation, key) from None
-            if "Plaintext" in answer:
-                return answer
-        raise KeyServiceUnavailable(f"{_SETTING}: AWS KMS, key {key}: AWS cuts its answers short")
+        try:
+            with aws.typed_errors():
+                return request(**named)
+        except aws.AwsError as error:
+            if error.code in _DOES_NOT_OPEN:
+                raise CannotOpen from None
+            raise _refused(error, operation, key) from None
 
 
 def wrapped_under(wrapped: bytes) -> str | None:

@@ -36,7 +36,8 @@ def secret_value(setting: str, value: str) -> str:
 
 def _fetch(where: str, name: str) -> str:
     try:
-        answer = aws.call(aws.client("secretsmanager", name).get_secret_value, SecretId=name)
+        with aws.typed_errors():
+            answer = aws.client(aws.session(name), "secretsmanager").get_secret_value(SecretId=name)
     except aws.AwsError as error:
         problem = error
     else:

@@ -17,6 +17,7 @@ from pii_pipeline.lake.files import (
     publish,
     put,
     sweep_temporaries,
+    tag_now,
     tag_of,
     walk_objects,
 )
@@ -28,10 +29,12 @@ from pii_pipeline.lake.layout import (
     landing_path,
     landing_prefix,
     landing_prefixes,
+    named_by_content,
     object_name,
     parse_hour,
 )
 from pii_pipeline.lake.local import content_tag
+from pii_pipeline.lake.naming import path_of_key
 from pii_pipeline.lake.parquet import (
     ParquetWriter,
     UnreadableFile,
@@ -74,16 +77,19 @@ __all__ = [
     "landing_prefix",
     "landing_prefixes",
     "list_objects",
+    "named_by_content",
     "object_name",
     "open_input",
     "open_versions",
     "parquet_schema",
     "parse_hour",
+    "path_of_key",
     "plain_schema",
     "publish",
     "put",
     "read_parquet",
     "sweep_temporaries",
+    "tag_now",
     "tag_of",
     "walk_objects",
     "write_parquet",

@@ -46,6 +46,11 @@ def tag_of(zone: Zone, info: ObjectInfo) -> str:
         return content_tag(file)
 
 
+def tag_now(zone: Zone, path: str) -> str:
+    """The same of the version that is under `path` now. Raises FileNotFoundError."""
+    return tag_of(zone, zone.storage.info(_listed(zone, path)))
+
+
 def open_versions(zone: Zone, wanted: Sequence[Version]) -> Versions:
     """The `wanted` objects, to be read one after the other, each as the version that has its tag."""
     return zone.storage.versions(wanted)
@@ -61,9 +66,7 @@ def delete_versions(zone: Zone, wanted: Sequence[Version]) -> list[Version]:
 
     Returns those that were overwritten since: what lies under their paths now stays.
     """
-    if not zone.uri.startswith("s3://"):  # in a bucket ".." is a name like any other, and leads nowhere
-        wanted = [item._replace(path=zone.checked(item.path)) for item in wanted]
-    return zone.storage.delete_versions(wanted)
+    return zone.storage.delete_versions([item._replace(path=_listed(zone, item.path)) for item in wanted])
 
 
 def sweep_temporaries(zone: Zone, prefix: str = "") -> int:
@@ -72,6 +75,11 @@ def sweep_temporaries(zone: Zone, prefix: str = "") -> int:
     What a living process is writing stays.
     """
     return zone.storage.sweep(zone.checked(prefix.rstrip("/")))
+
+
+def _listed(zone: Zone, path: str) -> str:
+    """A path as a listing gave it: in a bucket ".." is a name like any other, and leads nowhere."""
+    return path if zone.uri.startswith("s3://") else zone.checked(path)
 
 
 def hidden_output(zone: Zone, path: str) -> AbstractContextManager[tuple[Any, str]]:

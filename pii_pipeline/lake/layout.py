@@ -95,11 +95,17 @@ def hour_folder(stream: str, table: str, hour: datetime) -> str:
 
 
 def data_file(stream: str, table: str, hour: datetime, batch: str, fingerprint: str) -> str:
-    """The Parquet file of one batch in a table: the same work has the same name."""
+    """The Parquet file of one batch in a table, but for the digest that `named_by_content` adds."""
     for part in (batch, fingerprint):
         if not _PART.fullmatch(part):
             raise ValueError("batch and fingerprint are made of letters, digits, '.', '_' and '-'")
     return f"{hour_folder(stream, table, hour)}/{batch}-{fingerprint}.parquet"
+
+
+def named_by_content(path: str, digest: str) -> str:
+    """The name of a `data_file` with this content. Other content has another name, whoever made it: so no
+    file can be written over with anything but itself."""
+    return f"{path.removesuffix('.parquet')}-{digest}.parquet"
 
 
 def object_name(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from pyarrow.parquet import encryption
 
@@ -47,7 +48,8 @@ class WrongKey(UnreadableFile):
 
 
 class ParquetWriter:
-    """Takes the tables of one file, which lies at `hidden`. `rows` so far; `size` in bytes when whole."""
+    """Takes the tables of one file, which lies at `hidden`. `rows` so far; when it is whole, its `size` in
+    bytes and the `digest` of them, 16 hex digits. `columns`: a digest of the schema."""
 
     def __init__(self, open_file: Callable[[pa.Table], Any], schema: pa.Schema, hidden: str) -> None:
         self._open_file = open_file
@@ -57,6 +59,9 @@ class ParquetWriter:
         self._portions: list[pa.Table] = []
         self.rows = 0
         self.size = 0
+        self.digest = ""
+        described = repr([(field.name, str(field.type), field.nullable) for field in schema])
+        self.columns = xxhash.xxh3_64_hexdigest(described.encode())
         self.hidden = hidden
 
     def write(self, table: pa.Table | pa.RecordBatch) -> None:
@@ -208,10 +213,11 @@ def write_parquet(
     """
     plain = plain_schema(schema)
     with hidden_output(zone, path) as (sink, hidden):
+        digested = _Digested(sink)
 
         def open_file(first: pa.Table) -> Any:
             return pq.ParquetWriter(
-                sink,
+                pa.PythonFile(digested, mode="w"),
                 first.schema,
                 version="2.6",
                 use_dictionary=_repetitive(first),
@@ -232,6 +238,31 @@ def write_parquet(
             raise
         writer.close()
         writer.size = sink.tell()
+        writer.digest = digested.digest.hexdigest()
+
+
+class _Digested:
+    """A `pa.NativeFile` that is written to, and the digest of what was."""
+
+    closed = False
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+        self.digest = xxhash.xxh3_64()
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")  # Arrow's buffers say that their bytes have a sign
+        self.digest.update(view)
+        return self._sink.write(view)
+
+    def tell(self) -> int:
+        return self._sink.tell()
+
+    def flush(self) -> None:
+        """Its owner does."""
+
+    def close(self) -> None:
+        """Its owner does."""
 
 
 def read_parquet(

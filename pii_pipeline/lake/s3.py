@@ -27,13 +27,13 @@ import boto3
 import obstore
 import pyarrow as pa
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from obstore.exceptions import BaseError, GenericError, InvalidPathError
 from obstore.store import S3Store
 from pyarrow import fs
 
-from pii_pipeline.lake.errors import StorageDenied, VersionChanged
-from pii_pipeline.lake.naming import hidden_name, is_hidden_name
+from pii_pipeline import aws
+from pii_pipeline.lake.errors import VersionChanged
+from pii_pipeline.lake.naming import hidden_name, is_hidden_name, key_of_path, path_of_key
 from pii_pipeline.lake.s3_errors import typed_errors
 from pii_pipeline.lake.s3_reading import S3Block, S3File, S3Versions
 from pii_pipeline.lake.storage import ObjectInfo, Version
@@ -62,7 +62,8 @@ TIMEOUTS: ClientConfig = {
 }
 _DELETED_AT_ONCE = 10
 """As many as boto3 has connections."""
-CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=60)
+_COPY_SECONDS = 50
+"""What S3 may take to copy a part."""
 _CREDENTIALS_LAST = timedelta(minutes=6)
 """They are asked for again 5 minutes before; boto3 renews those that expire 10 to 15 minutes before that."""
 
@@ -83,8 +84,8 @@ class S3Prefix:
         return S3Prefix, (self.bucket, self._prefix, self._sse_kms_key_id)
 
     def location(self, path: str) -> str:
-        """``s3://bucket/key``"""
-        key = self._key(path)
+        """``s3://bucket/key``, the key without NULs; see `path_of_key`."""
+        key = path_of_key(self._key(path))
         return f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}"
 
     uri_of = location
@@ -101,7 +102,7 @@ class S3Prefix:
             for page in pages:
                 for found in page.get("Contents", ()):
                     if found["Size"] or not found["Key"].endswith("/"):
-                        path = found["Key"][len(self._key("")) + 1 if self._prefix else 0 :]
+                        path = path_of_key(found["Key"][len(self._key("")) + 1 if self._prefix else 0 :])
                         yield self._info(path, found["Size"], found["LastModified"], found["ETag"])
 
     def info(self, path: str) -> ObjectInfo:
@@ -238,16 +239,21 @@ class S3Prefix:
         return len(left)
 
     def _key(self, path: str) -> str:
-        return f"{self._prefix}/{path}" if self._prefix and path else self._prefix or path
+        key = key_of_path(path)
+        return f"{self._prefix}/{key}" if self._prefix and key else self._prefix or key
 
     def _info(self, path: str, size: int, last_modified: datetime, tag: str) -> ObjectInfo:
         name = path.rpartition("/")[2]
         return ObjectInfo(name, path, self.uri_of(path), size, last_modified.astimezone(UTC), _tag(tag))
 
     @cached_property
+    def _connected(self) -> tuple[boto3.Session, Any]:
+        with typed_errors(self.bucket, "connecting"):
+            return _connection(_environment())
+
+    @property
     def _client(self) -> Any:
-        with typed_errors(self.bucket, "the session"):
-            return _connection(_environment())[1]
+        return self._connected[1]
 
     @cached_property
     def _encryption(self) -> dict[str, Any]:
@@ -260,8 +266,8 @@ class S3Prefix:
 
     @cached_property
     def _store(self) -> S3Store:
-        meta = self._client.meta
-        session, _ = _connection(_environment())
+        session, client = self._connected
+        meta = client.meta
         options: ClientConfig = {**TIMEOUTS, "allow_http": meta.endpoint_url.startswith("http://")}
         if certificates := _certificates(session):
             options["root_certificate"] = Path(certificates).read_bytes()
@@ -283,9 +289,10 @@ class S3Prefix:
 
     @cached_property
     def _filesystem(self) -> fs.FileSystem:
-        session, client = _connection(_environment())
+        session, client = self._connected
         where = urlsplit(client.meta.endpoint_url)
-        credentials = _credentials(session)
+        with typed_errors(self.bucket, "connecting"):
+            credentials = _credentials(session)
         return fs.S3FileSystem(
             access_key=credentials["access_key_id"],
             secret_key=credentials["secret_access_key"],
@@ -364,13 +371,10 @@ def _environment() -> frozenset[tuple[str, str]]:
 @lru_cache(maxsize=1)
 def _connection(environment: frozenset[tuple[str, str]]) -> tuple[boto3.Session, Any]:
     """The session and its client of S3, which all zones of a process share: it takes long to make them."""
-    session = boto3.Session()
+    session = aws.session()
     if session.get_credentials() is None:
-        raise StorageDenied(
-            "S3: there are no AWS credentials — set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
-            " AWS_SECRET_ACCESS_KEY, or give this machine a role"
-        )
-    return session, session.client("s3", config=CONTROL)
+        raise aws.no_credentials("NoCredentialsError")
+    return session, aws.client(session, "s3", takes=_COPY_SECONDS)
 
 
 def _certificates(session: boto3.Session) -> str | None:

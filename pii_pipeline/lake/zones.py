@@ -48,9 +48,8 @@ class Zone:
         if scheme and scheme[1] == "s3":
             storage = _s3_prefix(name, text.rstrip("/"), sse_kms_key_id)
         elif scheme and scheme[1] != "file":
-            raise UnsupportedStorage(
-                f"{name} zone: storage {scheme[1]}: is not supported; use a path, file:///path or s3://bucket/prefix"
-            )
+            problem = f"storage {scheme[1]}: is not supported"
+            raise _unsupported(name, problem, "a path, file:///path or s3://bucket/prefix")
         else:
             storage = _local_folder(name, text, is_uri=scheme is not None)
         return cls(name, storage.uri_of(""), storage.location(""), storage)
@@ -71,11 +70,16 @@ class Zone:
         return self.storage.uri_of(self.checked(path))
 
 
+def _unsupported(name: str, problem: str, form: str) -> UnsupportedStorage:
+    setting = f"PII_{name.upper()}_URI"
+    return UnsupportedStorage(f"{setting}: {problem} — write {form}, in it or in PII_STORAGE_URI")
+
+
 def _local_folder(name: str, text: str, is_uri: bool) -> LocalFolder:
     if is_uri:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise UnsupportedStorage(f"{name} zone: a file URI is written file:///path")
+            raise _unsupported(name, "no file's URI", "file:///path")
         text = unquote(parts.path)
     return LocalFolder(str(Path(text).expanduser().resolve()))
 
@@ -85,10 +89,8 @@ def _s3_prefix(name: str, text: str, sse_kms_key_id: str | None) -> Storage:
     prefix = (match["prefix"] or "") if match else ""
     harmless = not prefix or (_S3_PREFIX.fullmatch(prefix) and not {".", ".."} & set(prefix.split("/")))
     if match is None or not harmless:
-        raise UnsupportedStorage(
-            f"{name} zone: an S3 URI is written s3://bucket or s3://bucket/prefix, the prefix in letters,"
-            " digits and !_.*'()=-"
-        )
+        form = "s3://bucket or s3://bucket/prefix, the prefix in letters, digits and !_.*'()=-"
+        raise _unsupported(name, "no S3 URI", form)
     from pii_pipeline.lake.s3 import S3Prefix  # boto3 takes half a second to import
 
     return S3Prefix(match["bucket"], prefix, sse_kms_key_id)
@@ -109,6 +111,7 @@ class Zones:
             if f"{inner.uri}/".startswith(f"{outer.uri}/"):
                 raise ValueError(
                     f"the {inner.name} zone lies inside the {outer.name} zone: whoever reads one reads both"
+                    f" — mend PII_{inner.name.upper()}_URI or PII_{outer.name.upper()}_URI"
                 )
 
     @classmethod

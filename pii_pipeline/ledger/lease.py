@@ -2,8 +2,8 @@
 
 By the database's clock, so that hosts need not agree on the time. A lease saves double work. A change of the
 database that is the holder's alone confirms it in its own transaction, so that who was overtaken is refused.
-What a holder does elsewhere (files, queues) nothing can refuse; what that may cost is in ARCHITECTURE.md,
-"What happens when".
+What a holder does elsewhere (files, queues) nothing can refuse: that must do no harm when it comes late. So
+files have names that say what is in them, and lose them before they are deleted (`shared_files`).
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from pii_pipeline.ledger.model import (
     Earlier,
     Known,
     LandingObject,
+    Listing,
     Part,
     StaleHead,
     UnknownBatch,
@@ -112,6 +113,53 @@ class Ledger:
             Waiting.of(hour, [(row.uri, row.etag) for row in group])
             for hour, group in groupby(found, key=lambda row: row.hour)
         ]
+
+    @again_if_lost
+    def listing(self, stream: str) -> Listing:
+        """How far the stream's objects were looked at, as `keep_listing` last said; the start, if never."""
+        chosen = sa.select(tables.listings).where(tables.listings.c.stream == stream)
+        with reading(self._engine) as connection:
+            found = connection.execute(chosen).one_or_none()
+        return Listing(found.after, found.began, found.complete) if found else Listing()
+
+    @again_if_lost
+    def keep_listing(self, stream: str, listing: Listing) -> None:
+        """Remembers how far the stream's objects have been looked at. Here and not in Dagster's cursor: an
+        object's name may hold personal data, and what was noticed is here too, of one moment."""
+        with self._engine.begin() as connection:
+            tables.insert_new(connection, tables.listings, [{"stream": stream}], tables.listings.c.stream)
+            connection.execute(
+                sa.update(tables.listings)
+                .where(tables.listings.c.stream == stream)
+                .values(after=listing.after, began=listing.began, complete=listing.complete)
+            )
+
+    @again_if_lost
+    def perhaps_overwritten(self, stream: str, hour: str) -> list[LandingObject]:
+        """The objects of the hour that are in no batch, of whose uri the stream knows another version too."""
+        other = objects.alias()
+        another = sa.exists().where(
+            other.c.stream == objects.c.stream, other.c.uri == objects.c.uri, other.c.etag != objects.c.etag
+        )
+        of_hour = (objects.c.stream == stream) & (objects.c.hour == hour)
+        chosen = sa.select(objects).where(of_hour, objects.c.batch_id.is_(None), another)
+        with reading(self._engine) as connection:
+            found = connection.execute(chosen.order_by(objects.c.uri, objects.c.etag)).all()
+        return [LandingObject(row.uri, row.size, row.etag, row.last_modified) for row in found]
+
+    @again_if_lost
+    def withdraw(self, stream: str, overwritten: Sequence[LandingObject]) -> None:
+        """Takes out those of the objects that are still in no batch: they were entered, and are no more."""
+        with self._engine.begin() as connection:
+            for item in overwritten:
+                connection.execute(
+                    sa.delete(objects).where(
+                        objects.c.stream == stream,
+                        objects.c.uri == item.uri,
+                        objects.c.etag == item.etag,
+                        objects.c.batch_id.is_(None),
+                    )
+                )
 
     @again_if_lost
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:
@@ -216,7 +264,8 @@ class Ledger:
         above it; `StaleUpstream` if that is not the one in force. `expected_head` is what
         `earlier_commits` gave; `StaleHead` if another batch has been committed before this one since.
         `lease`: the one it is made under; `LeaseLost` if somebody else has it by now. `seconds`: how long the
-        work took. `SharedFile` if a file of the earlier commit holds rows of other batches.
+        work took. `SharedFile` if a file of the earlier commit holds rows of other batches. What is replaced
+        is deleted by the next `remove_unheld`.
         """
         replaced: dict[str, CommittedFile] = {}  # by every time it is begun: the first may have been the one
 
@@ -256,7 +305,11 @@ class Ledger:
                 rows.check_commit(connection, new)
                 rows.write_commit(connection, new, first=before is None)
                 replaced.update({file.path: file for file in before.files} if before else {})
-                return CommitResult(new, rows.held_by_none(connection, list(replaced.values())))
+                superseded = rows.held_by_none(connection, list(replaced.values()))
+                shared_files.remember_unheld(
+                    connection, batch.stream, batch.hour, layer, superseded, new.committed_at
+                )
+                return CommitResult(new, superseded)
 
         return write()
 
@@ -264,7 +317,8 @@ class Ledger:
 
     @again_if_lost
     def fragments(self, stream: str, until: str, small_bytes: int) -> list[tuple[str, str]]:
-        """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that."""
+        """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that, with
+        the same columns."""
         with reading(self._engine) as connection:
             return shared_files.fragments(connection, stream, until, small_bytes)
 
@@ -277,12 +331,25 @@ class Ledger:
     @again_if_lost
     def announce(
         self, stream: str, hour: str, layer: str, files: Sequence[CommittedFile], lease: Lease
-    ) -> None:
-        """To be called before files are given their names for `exchange`: if it never comes to that, they are
-        deleted as all that nobody holds. Raises `LeaseLost`."""
+    ) -> list[CommittedFile]:
+        """To be called before files are given their names for `commit` or `exchange`: if it never comes to
+        that, they are deleted as all that nobody holds.
+
+        Gives them under the names that they may have: another one for each whose name somebody is deleting,
+        or has begun to and never said that it was done. Raises `LeaseLost`.
+        """
         with self._engine.begin() as connection:
             lease.confirm(connection)
-            shared_files.remember_unheld(connection, stream, hour, layer, files, now(connection))
+            named = shared_files.free_names(connection, files)
+            shared_files.remember_unheld(connection, stream, hour, layer, named, now(connection))
+        return named
+
+    @again_if_lost
+    def disown(self, stream: str, hour: str, layer: str, files: Sequence[CommittedFile]) -> None:
+        """To be called by who was overtaken between `announce` and the change that was to follow: the other
+        may have deleted these files before they were there."""
+        with self._engine.begin() as connection:
+            shared_files.disown(connection, stream, hour, layer, files, now(connection))
 
     @again_if_lost
     def exchange(
@@ -322,25 +389,37 @@ class Ledger:
     ) -> int:
         """Has the files of an hour that no commit holds deleted by `delete(dataset, path)`; how many.
 
-        Those whose time has come, and all of `layer`. Under the hour's lease, which each deletion confirms in
-        a transaction of its own: so nobody can give a file that name meanwhile. Raises `LeaseLost`.
+        Those whose time has come, and all of `layer`. Under the hour's lease, and while no transaction is
+        open: storage may take its time. `delete` meets no file that is, or will be, somebody's. Who was to
+        commit one had announced it under an earlier lease, and is refused since this one was taken. Who
+        announces one from now on is given another name, until it is said here that all is done; and for ever
+        if somebody else, whom nobody knows to be at an end, had begun to delete it. Raises `LeaseLost`.
         """
+        token = uuid.uuid4().hex
 
         @again_if_lost
-        def remove(path: str) -> None:
+        def due() -> bool:
+            with reading(self._engine) as connection:
+                return shared_files.are_due(connection, stream, hour, layer, now(connection))
+
+        @again_if_lost
+        def begin() -> shared_files.Going:
             with self._engine.begin() as connection:
                 lease.confirm(connection)
-                shared_files.remove(connection, path, delete)
+                return shared_files.begin_deleting(connection, stream, hour, layer, token, now(connection))
 
         @again_if_lost
-        def due() -> list[str]:
-            with reading(self._engine) as connection:
-                return shared_files.due(connection, stream, hour, layer, now(connection))
+        def end(going: shared_files.Going) -> None:
+            with self._engine.begin() as connection:
+                shared_files.end_deleting(connection, going, token)
 
-        paths = due()
-        for path in paths:
-            remove(path)
-        return len(paths)
+        if not due():
+            return 0
+        going = begin()
+        for dataset, path in going.files:
+            delete(dataset, path)
+        end(going)
+        return len(going.files)
 
     # ── retention ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -74,6 +74,20 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """How far a stream's landing objects have been looked at.
+
+    after: uri of the last object of an unfinished listing; None between listings
+    began: when the unfinished listing began
+    complete: when the last finished one began; None before the first
+    """
+
+    after: str | None = None
+    began: datetime | None = None
+    complete: datetime | None = None
+
+
+@dataclass(frozen=True)
 class SealedObject(LandingObject):
     """An object in its batch; `arrival` is `last_modified` clamped into the hour."""
 
@@ -101,7 +115,8 @@ class CommittedFile:
     """A file that readers may see, and which of its rows are the commit's.
 
     `path` is relative to its zone; `bytes` as stored, of the whole file. The commit's `rows` begin with row
-    number `first_row`: before and after them the file may hold those of other batches (compaction).
+    number `first_row`: before and after them the file may hold those of other batches (compaction). `columns`
+    is the same for files whose columns are alike; empty if that is not known.
     """
 
     dataset: str
@@ -109,6 +124,7 @@ class CommittedFile:
     bytes: int
     rows: int
     first_row: int = 0
+    columns: str = ""
 
     @property
     def span(self) -> range:

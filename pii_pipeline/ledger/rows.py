@@ -94,7 +94,7 @@ def find_commits(connection: sa.Connection, *conditions: sa.ColumnElement[bool])
     # One statement, so that a commit and its files are of one moment: a commit that is being replaced must
     # not show its new fingerprint beside its old files.
     held = (files.c.batch_id == commits.c.batch_id) & (files.c.layer == commits.c.layer)
-    columns = (files.c.dataset, files.c.path, files.c.bytes, files.c.rows, files.c.first_row)
+    columns = [files.c[name] for name in ("dataset", "path", "bytes", "rows", "first_row", "columns")]
     found = connection.execute(
         sa.select(commits, *columns)
         .outerjoin(files, held)
@@ -114,9 +114,7 @@ def find_commits(connection: sa.Connection, *conditions: sa.ColumnElement[bool])
                 fingerprint=row.fingerprint,
                 upstream=row.upstream,
                 files=tuple(
-                    CommittedFile(file.dataset, file.path, file.bytes, file.rows, file.first_row)
-                    for file in of_commit
-                    if file.path is not None
+                    CommittedFile(*file[-len(columns) :]) for file in of_commit if file.path is not None
                 ),
                 counts=row.counts,
                 seconds=row.seconds,
@@ -184,6 +182,7 @@ def write_commit(connection: sa.Connection, commit: Commit, first: bool) -> None
                     "bytes": file.bytes,
                     "rows": file.rows,
                     "first_row": file.first_row,
+                    "columns": file.columns,
                 }
                 for position, file in enumerate(commit.files)
             ],

@@ -3,27 +3,37 @@ gone: what `Ledger`'s transactions do for that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import chain, count
+from typing import Any
 
 import sqlalchemy as sa
 
 from pii_pipeline.ledger import rows
 from pii_pipeline.ledger.model import CommittedFile, ConservationError, Part, StaleFiles
-from pii_pipeline.ledger.tables import batches, commits, files, unheld_files
+from pii_pipeline.ledger.tables import batches, commits, files, insert_new, unheld_files
 
 _PATHS_AT_ONCE = 500
 """SQLite takes no statement with very many parameters."""
 
+_NOBODY_KNOWS = ""
+"""Who is deleting a file: several have begun, and some of them never ended."""
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""When a file is deleted that is gone, and of which only the name must not be given again."""
+
 
 def fragments(connection: sa.Connection, stream: str, until: str, small_bytes: int) -> list[tuple[str, str]]:
-    """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that."""
+    """Hour and dataset, of hours up to `until`, where there is more than one file smaller than that, with the
+    same columns."""
     place = (batches.c.hour, files.c.dataset)
     found = connection.execute(
         sa.select(*place)
+        .distinct()
         .join(batches, batches.c.id == files.c.batch_id)
         .where(batches.c.stream == stream, batches.c.hour <= until, files.c.bytes < small_bytes)
-        .group_by(*place)
+        .group_by(*place, files.c.columns)
         .having(sa.func.count(files.c.path.distinct()) > 1)
         .order_by(*place)
     )
@@ -47,7 +57,7 @@ def parts(connection: sa.Connection, stream: str, hour: str) -> list[Part]:
             row.layer,
             row.position,
             row.fingerprint,
-            CommittedFile(row.dataset, row.path, row.bytes, row.rows, row.first_row),
+            CommittedFile(row.dataset, row.path, row.bytes, row.rows, row.first_row, row.columns),
         )
         for row in found
     ]
@@ -117,7 +127,14 @@ def remember_unheld(
 ) -> None:
     """Remembers that no commit holds these files, and until when they stay."""
     _forget_unheld(connection, [file.path for file in some])
-    entries = [
+    if entries := _entries(stream, hour, layer, some, delete_after):
+        connection.execute(sa.insert(unheld_files), entries)
+
+
+def _entries(
+    stream: str, hour: str, layer: str, some: Sequence[CommittedFile], delete_after: datetime
+) -> list[dict[str, Any]]:
+    return [
         {
             "path": file.path,
             "stream": stream,
@@ -128,8 +145,6 @@ def remember_unheld(
         }
         for file in some
     ]
-    if entries:
-        connection.execute(sa.insert(unheld_files), entries)
 
 
 def hours_with_unheld(connection: sa.Connection, stream: str, now: datetime) -> list[str]:
@@ -139,22 +154,81 @@ def hours_with_unheld(connection: sa.Connection, stream: str, now: datetime) -> 
     return list(connection.execute(hours).scalars())
 
 
-def due(connection: sa.Connection, stream: str, hour: str, layer: str | None, now: datetime) -> list[str]:
-    """The paths of the hour's files that nobody holds and whose time has come, and of all of `layer`."""
+def free_names(connection: sa.Connection, some: Sequence[CommittedFile]) -> list[CommittedFile]:
+    """The files, under other names where somebody has begun to delete what has theirs."""
+
+    def is_free(path: str) -> bool:
+        taken = (unheld_files.c.path == path) & unheld_files.c.deleted_by.is_not(None)
+        return connection.scalar(sa.select(sa.func.count()).where(taken)) == 0
+
+    def names(path: str) -> Iterator[str]:
+        stem, dot, ending = path.rpartition(".")
+        return chain([path], (f"{stem}-{number}{dot}{ending}" for number in count(2)))
+
+    return [replace(file, path=next(filter(is_free, names(file.path)))) for file in some]
+
+
+def disown(
+    connection: sa.Connection,
+    stream: str,
+    hour: str,
+    layer: str,
+    some: Sequence[CommittedFile],
+    now: datetime,
+) -> None:
+    """Has files deleted that may have come after their deletion. What is held or remembered stays so."""
+    entries = _entries(stream, hour, layer, some, now)
+    insert_new(connection, unheld_files, entries, unheld_files.c.path)
+    paths = [file.path for file in some]
+    once_more = unheld_files.c.path.in_(paths) & unheld_files.c.deleted_by.is_not(None)
+    connection.execute(sa.update(unheld_files).where(once_more).values(delete_after=now))
+
+
+@dataclass(frozen=True)
+class Going:
+    """Files, by dataset and path, whose deletion began at that moment."""
+
+    files: tuple[tuple[str, str], ...]
+    since: datetime
+
+
+def are_due(connection: sa.Connection, stream: str, hour: str, layer: str | None, now: datetime) -> bool:
+    """Whether there is something for `begin_deleting`."""
+    found = sa.select(unheld_files.c.path).where(_due(stream, hour, layer, now)).limit(1)
+    return connection.execute(found).first() is not None
+
+
+def begin_deleting(
+    connection: sa.Connection, stream: str, hour: str, layer: str | None, token: str, now: datetime
+) -> Going:
+    """The hour's files that nobody holds and whose time has come, and all of `layer`: to be deleted by who
+    has the `token`. What a commit holds, whatever is written there, is forgotten instead."""
+    due = _due(stream, hour, layer, now)
+    held = unheld_files.c.path.in_(sa.select(files.c.path))
+    connection.execute(sa.delete(unheld_files).where(due, held))
+    # An earlier one who had begun may be at it still, or be dead: nobody knows, and the name is lost.
+    begun = unheld_files.c.deleted_by
+    mine = sa.case((begun.is_(None) | (begun == token), token), else_=_NOBODY_KNOWS)
+    columns = (unheld_files.c.dataset, unheld_files.c.path)
+    taken = sa.update(unheld_files).where(due).values(deleted_by=mine, delete_after=now).returning(*columns)
+    return Going(tuple(sorted((row.dataset, row.path) for row in connection.execute(taken))), now)
+
+
+def end_deleting(connection: sa.Connection, going: Going, token: str) -> None:
+    """Forgets files that are deleted, unless their names are lost, or somebody has disowned them since."""
+    paths = [path for _, path in going.files]
+    for start in range(0, len(paths), _PATHS_AT_ONCE):
+        some = unheld_files.c.path.in_(paths[start : start + _PATHS_AT_ONCE])
+        here = some & (unheld_files.c.delete_after == going.since)
+        connection.execute(sa.delete(unheld_files).where(here, unheld_files.c.deleted_by == token))
+        lost = here & (unheld_files.c.deleted_by == _NOBODY_KNOWS)
+        connection.execute(sa.update(unheld_files).where(lost).values(delete_after=_NEVER))
+
+
+def _due(stream: str, hour: str, layer: str | None, now: datetime) -> sa.ColumnElement[bool]:
     of_hour = (unheld_files.c.stream == stream) & (unheld_files.c.hour == hour)
-    now_due = (unheld_files.c.delete_after <= now) | (unheld_files.c.layer == layer)
-    paths = sa.select(unheld_files.c.path).where(of_hour, now_due).order_by(unheld_files.c.path)
-    return list(connection.execute(paths).scalars())
-
-
-def remove(connection: sa.Connection, path: str, delete: Callable[[str, str], None]) -> None:
-    """Has a file deleted, unless a commit holds it, and forgets it."""
-    here = unheld_files.c.path == path
-    dataset = connection.scalar(sa.select(unheld_files.c.dataset).where(here))
-    if dataset is not None:
-        if connection.scalar(sa.select(sa.func.count()).where(files.c.path == path)) == 0:
-            delete(dataset, path)
-        connection.execute(sa.delete(unheld_files).where(here))
+    of_layer = (unheld_files.c.layer == layer) & (unheld_files.c.delete_after < _NEVER)
+    return of_hour & ((unheld_files.c.delete_after <= now) | of_layer)
 
 
 def _forget_unheld(connection: sa.Connection, paths: Sequence[str]) -> None:

@@ -57,6 +57,16 @@ objects = sa.Table(
     sa.Index("ledger_objects_waiting", "stream", "hour", sqlite_where=_OF_NONE, postgresql_where=_OF_NONE),
 )
 
+listings = sa.Table(
+    "ledger_listings",
+    metadata,
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("after", sa.String, nullable=True),
+    sa.Column("began", UtcDateTime, nullable=True),
+    sa.Column("complete", UtcDateTime, nullable=True),
+    comment="How far each stream's landing objects have been listed",
+)
+
 commits = sa.Table(
     "ledger_commits",
     metadata,
@@ -87,6 +97,7 @@ files = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("first_row", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("columns", sa.String, nullable=False, server_default=""),
     sa.ForeignKeyConstraint(["batch_id", "layer"], [commits.c.batch_id, commits.c.layer]),
     sa.Index("ledger_files_path", "path"),
 )
@@ -100,6 +111,7 @@ unheld_files = sa.Table(
     sa.Column("layer", sa.String, nullable=False),
     sa.Column("dataset", sa.String, nullable=False),
     sa.Column("delete_after", UtcDateTime, nullable=False),
+    sa.Column("deleted_by", sa.String, nullable=True),
     sa.Index("ledger_unheld_files_hour", "stream", "hour"),
     comment="Files that are there, or may be, and that no commit holds",
 )

@@ -6,10 +6,8 @@ on later: what waits for a run is what the ledger has in no batch yet, and not w
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -30,6 +28,7 @@ from pii_pipeline.ledger import (
     VAULT_RECORDS,
     Known,
     LandingObject,
+    Listing,
     Waiting,
     table_layer,
 )
@@ -43,40 +42,6 @@ object from when its upload began, and its clock is not ours."""
 
 OBJECTS_AT_ONCE = 1_000
 _FIRST = hour_start(FIRST_HOUR)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """How far a stream's landing objects have been looked at.
-
-    after: path of the last object of an unfinished listing; None between listings
-    began: when the unfinished listing began
-    complete: when the last finished one began; None before the first
-    """
-
-    after: str | None = None
-    began: datetime | None = None
-    complete: datetime | None = None
-
-    def to_text(self) -> str:
-        """As a sensor's cursor."""
-        return json.dumps([self.after, _text(self.began), _text(self.complete)])
-
-    @classmethod
-    def from_text(cls, text: str | None) -> Listing:
-        """What `to_text` wrote; the start for anything else: to look at everything again does no harm."""
-        with suppress(ValueError, TypeError):
-            after, began, complete = json.loads(text or "")
-            return cls(after, _moment(began), _moment(complete))
-        return cls()
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +73,14 @@ def notice(
         if time.monotonic() > until:
             return Noticed(seen, new, replace(listing, after=after, began=began))
     return Noticed(seen, new, Listing(complete=began))
+
+
+def notice_more(installation: Installation, stream: Stream, seconds: float) -> Noticed:
+    """The same, from where the ledger says that the last look ended. Two who do this at once both list; where
+    either ended, all before has been looked at."""
+    noticed = notice(installation, stream, installation.ledger.listing(stream.name), seconds)
+    installation.ledger.keep_listing(stream.name, noticed.listing)
+    return noticed
 
 
 def look_again(installation: Installation, stream: Stream, hours: Sequence[str], until: float) -> None:

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 
 import zstandard
 
@@ -24,14 +23,13 @@ from pii_pipeline.lake import landing_path, put
 from pii_pipeline.ledger import hour_of, hour_start
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress, silent
-from pii_pipeline.queues import AT_ONCE, Queue, QueueError, Received, open_queue
+from pii_pipeline.pipeline.receiving import CALLERS, Batch, by_ten, delete_all, gather
+from pii_pipeline.queues import Queue, QueueError, Received, open_queue
 from pii_pipeline.streams.model import QueueSource, Stream
 
 DRAINED = "messages"
 """What `Progress` is told of."""
 
-CALLERS = 8
-"""Threads that receive, and as many that delete."""
 WAIT_SECONDS = 2
 """Of long polling. Any time above zero asks all of SQS's servers, so that no answer means no messages."""
 SPARE_SECONDS = 60
@@ -140,39 +138,6 @@ def _over(until: float | None) -> bool:
 # ── receiving ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Batch:
-    """Gathers messages, from several threads at once. `emptied`: a call has found none."""
-
-    def __init__(self, most: int, source: QueueSource, until: float, progress: Progress) -> None:
-        self.messages: list[Received] = []
-        self.emptied = False
-        self.error: QueueError | None = None
-        self._most, self._most_bytes, self._until = most, source.batch_bytes, until
-        self._asked = self._bytes = 0
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def room(self) -> int:
-        """How many messages to ask for now; 0 if it has ended."""
-        with self._lock:
-            if self.emptied or self.error or self._bytes >= self._most_bytes or _over(self._until):
-                return 0
-            share = min(AT_ONCE, self._most - self._asked)
-            self._asked += share
-            return share
-
-    def add(self, messages: Sequence[Received], asked: int) -> None:
-        """What came when `asked` were asked for."""
-        size = sum(len(message.body) for message in messages)
-        with self._lock:
-            self.messages += messages
-            self._asked -= asked - len(messages)
-            self._bytes += size
-            self.emptied |= not messages
-            if messages:
-                self._progress(DRAINED, len(messages), size)
-
-
 def _gather(
     queue: Queue,
     source: QueueSource,
@@ -180,33 +145,24 @@ def _gather(
     most: int | None,
     until: float | None,
     progress: Progress,
-) -> _Batch:
-    """The next batch. `error` is what a call raised; what others gave is in it all the same."""
+) -> Batch:
+    """The next batch, as large and as late as the stream's `source` lets it be."""
     end = time.monotonic() + source.batch_time.total_seconds()
-    most = source.batch_messages if most is None else min(most, source.batch_messages)
-    batch = _Batch(most, source, end if until is None else min(end, until), progress)
 
-    def receive(wait: int, once: bool = False) -> None:
-        while share := batch.room():
-            try:
-                messages = queue.receive(share, wait, hidden.seconds)
-            except QueueError as error:
-                batch.error = error
-                return
+    def took(messages: Sequence[Received], size: int) -> None:
+        if messages:
             hidden.add(messages)
-            batch.add(messages, share)
-            if once:
-                return
+            progress(DRAINED, len(messages), size)
 
-    receive(WAIT_SECONDS, once=True)
-    # The rest of a FIFO queue's groups stays where it is as long as these are hidden: not worth waiting for.
-    wait = 0 if queue.is_fifo else WAIT_SECONDS
-    callers = [threading.Thread(target=receive, args=(wait,), daemon=True) for _ in range(CALLERS)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    return batch
+    return gather(
+        queue,
+        most=source.batch_messages if most is None else min(most, source.batch_messages),
+        most_bytes=source.batch_bytes,
+        until=end if until is None else min(end, until),
+        wait=WAIT_SECONDS,
+        visibility=hidden.seconds,
+        took=took,
+    )
 
 
 class _Hidden:
@@ -236,7 +192,7 @@ class _Hidden:
         due = time.monotonic() - self.seconds / 2
         with self._lock:
             late = [message for since, message in self._held.values() if since <= due]
-        for messages in _by_ten(late):
+        for messages in by_ten(late):
             now = time.monotonic()
             with suppress(QueueError):  # there is as much time again to try; what is too late comes once more
                 self._queue.extend(messages, self.seconds)
@@ -274,7 +230,7 @@ def _landing(
 ) -> Iterator[Callable[[Sequence[Received]], Future[None]]]:
     """``land(messages)`` has them written and deleted while the next are received, one batch at a time."""
     zone = installation.zones.landing
-    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(CALLERS) as deleters:
+    with ThreadPoolExecutor(1) as writer:
 
         def finish(messages: Sequence[Received]) -> None:
             if not messages:
@@ -284,8 +240,7 @@ def _landing(
             name = f"{queue.name}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}{MESSAGES_SUFFIX}.zst"
             written = put(zone, landing_path(drained.stream, hour_start(hour), name), _content(messages))
             drained.objects.append(DrainedObject(written.uri, hour, len(messages), written.size))
-            failed = chain.from_iterable(deleters.map(queue.delete, _by_ten(messages)))
-            drained.undeleted += len(list(failed))
+            drained.undeleted += len(delete_all(queue, messages))
             hidden.release(messages)
 
         landing: Future[None] | None = None
@@ -309,7 +264,3 @@ def _content(messages: Sequence[Received]) -> bytes:
         for item in messages
     )
     return zstandard.ZstdCompressor().compress(b"".join(lines))
-
-
-def _by_ten(messages: Sequence[Received]) -> list[Sequence[Received]]:
-    return [messages[start : start + AT_ONCE] for start in range(0, len(messages), AT_ONCE)]

@@ -83,8 +83,8 @@ class Installation:
         self.batch_bytes = batch_bytes
         self.ahead: dict[tuple[str, str], MadeAhead] = {}
         """What was made ahead and waits for its commit, by layer and batch."""
-        self.entered: dict[tuple[str, str], int] = {}
-        """New landing objects of a stream and hour that were entered ahead."""
+        self.sealed_early: dict[tuple[str, str], int] = {}
+        """New landing objects of a stream and hour that were sealed ahead."""
         self._held: set[str] = set()
         self._windows: dict[str, dict[date, bytes | None]] = {}
         self._windows_lock = Lock()
@@ -215,7 +215,7 @@ class Installation:
     def forget_early_work(self) -> None:
         """At the end of a run: what was made before its turn, and not asked for, nobody will ask for."""
         self.ahead.clear()
-        self.entered.clear()
+        self.sealed_early.clear()
         if "processes" in self.__dict__:
             self.processes.withdraw()
 

@@ -23,10 +23,10 @@ from pii_pipeline.ledger import (
     upstream_of,
 )
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.made import Made, MadeFile
+from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.memory import batch_memory
 from pii_pipeline.pipeline.shared_files import take_apart
-from pii_pipeline.pipeline.workers import Key, Task
+from pii_pipeline.pipeline.workers import Key, Task, WorkerFailed
 from pii_pipeline.streams.model import Stream
 
 LEASE_PATIENCE = 600.0
@@ -157,6 +157,8 @@ def _make_layer(
 
     with ExitStack() as stack:
         lease = _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
+        stack.enter_context(_unless_overtaken(lease))
+        ledger.remove_unheld(stream.name, hour, lease, installation.delete)  # of who was killed or overtaken
         commits: dict[str, Commit | None] = {}
         jobs: list[_Job] = []
         batches = ledger.batches(stream.name, hour)
@@ -248,6 +250,7 @@ def _make_all(
             try:
                 commit = _commit(installation, lease, layer, job, worked, progress)
             except InputsGone as gone:
+                lease.renew()  # what another makes again, who has overtaken this run, is in other files now
                 keep(job, gone)
             else:
                 yield job, commit
@@ -367,6 +370,8 @@ def _commit(
     """Commits what was made. If another run came first, what it was compared with, or made from, has changed:
     it is finished, or made, again. So it is if it was made early and does not hold any more."""
     batch, upstream, fingerprint = job.batch, job.upstream, job.fingerprint
+    ledger, place = installation.ledger, (job.batch.stream, job.batch.hour)
+    announced: dict[str, CommittedFile] = {}
     published: set[str] = set()
     while True:
         if isinstance(worked, InputsGone):
@@ -375,15 +380,22 @@ def _commit(
         with batch_memory():
             made = layer.finish(batch, fingerprint, worked.made)
         seconds = worked.seconds + time.perf_counter() - started - sum(item.seconds for item in made.ahead)
-        if not _holds(installation, worked) or not _published(installation, made.files, published):
+        if not _holds(installation, worked):
+            worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
+            continue
+        files = [item.file for item in made.files]
+        if files:
+            files = ledger.announce(*place, layer.name, files, lease)
+        announced |= {file.path: file for file in files}
+        if not _published(installation, [item.hidden for item in made.files], files, published):
             worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
             continue
         try:
-            done = installation.ledger.commit(
+            done = ledger.commit(
                 batch,
                 layer.name,
                 fingerprint,
-                [item.file for item in made.files],
+                files,
                 made.counts,
                 seconds,
                 expected_head=made.expected_head,
@@ -394,14 +406,17 @@ def _commit(
             continue
         except StaleUpstream:
             upstream_layer = upstream_of(layer.name)
-            upstream = installation.ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
+            upstream = ledger.commit_of(batch.id, upstream_layer) if upstream_layer else None
             fingerprint = layer.fingerprint_of(batch, upstream)
             worked = _make(installation, layer.make, batch, upstream, fingerprint, progress)
             continue
+        except LeaseLost:
+            ledger.disown(*place, layer.name, list(announced.values()))
+            raise
         for item in made.ahead:
             installation.ahead[item.layer, batch.id] = item
-        for file in done.superseded:
-            installation.delete(file.dataset, file.path)
+        if done.superseded or announced.keys() - {file.path for file in files}:
+            ledger.remove_unheld(*place, lease, installation.delete)
         return done.commit
 
 
@@ -412,17 +427,29 @@ def _holds(installation: Installation, worked: _Worked) -> bool:
     return False
 
 
-def _published(installation: Installation, files: Sequence[MadeFile], published: set[str]) -> bool:
-    """Gives the files their names, those that have not got them yet. False if one is gone: what is finished
-    and not committed, any other run of the hour may have swept away."""
-    for item in files:
-        if item.hidden not in published:
+def _published(
+    installation: Installation, hidden: Sequence[str], files: Sequence[CommittedFile], published: set[str]
+) -> bool:
+    """Gives what is `hidden` its names, those that have not got them yet. False if one is gone: what is
+    finished and not committed, any other run of the hour may have swept away."""
+    for path, file in zip(hidden, files, strict=True):
+        if path not in published:
             try:
-                publish(installation.zone_holding(item.file.dataset), item.hidden, item.file.path)
+                publish(installation.zone_holding(file.dataset), path, file.path)
             except FileNotFoundError:
                 return False
-            published.add(item.hidden)
+            published.add(path)
     return True
+
+
+@contextmanager
+def _unless_overtaken(lease: Lease) -> Iterator[None]:
+    """Raises `LeaseLost` where a file is gone because another has this lease, and has made it anew."""
+    try:
+        yield
+    except (FileNotFoundError, WorkerFailed):
+        lease.renew()
+        raise
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pii_pipeline.lake import ParquetWriter
+from pii_pipeline.lake import ParquetWriter, named_by_content
 from pii_pipeline.ledger import CommittedFile, Counts
 
 
@@ -17,8 +17,9 @@ class MadeFile:
 
     @classmethod
     def of(cls, dataset: str, path: str, out: ParquetWriter) -> MadeFile:
-        """What `out` has written for `path`."""
-        return cls(out.hidden, CommittedFile(dataset, path, out.size, out.rows))
+        """What `out` has written for `path`, a `data_file`."""
+        named = named_by_content(path, out.digest)
+        return cls(out.hidden, CommittedFile(dataset, named, out.size, out.rows, columns=out.columns))
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,16 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from pii_pipeline.lake import ObjectInfo
+from pii_pipeline.lake import ObjectInfo, path_of_key
 from pii_pipeline.pipeline.arrivals import enter
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.queues import AT_ONCE, Queue, open_queue
+from pii_pipeline.pipeline.receiving import CALLERS, delete_all, gather
+from pii_pipeline.queues import Queue, open_queue
 
 _VISIBILITY_SECONDS = 60
 _LONG_POLL_SECONDS = 1
+_MESSAGES_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 16 << 20
 _MOST_BYTES = 2**63 - 1
 
 
@@ -36,7 +39,7 @@ class Told:
 
 def open_notifications(place: str) -> Queue:
     """The queue of that name, or at that URL. Raises `QueueError`."""
-    return open_queue(place, connections=1, longest_wait=_LONG_POLL_SECONDS)
+    return open_queue(place, connections=CALLERS, longest_wait=_LONG_POLL_SECONDS)
 
 
 def enter_told(installation: Installation, queue: Queue, seconds: float) -> Told:
@@ -47,14 +50,19 @@ def enter_told(installation: Installation, queue: Queue, seconds: float) -> Told
     until = time.monotonic() + seconds
     messages = new = foreign = 0
     while time.monotonic() < until:
-        received = queue.receive(AT_ONCE, _LONG_POLL_SECONDS, _VISIBILITY_SECONDS)
-        if not received:
-            break
-        told = [created(message.body) for message in received]
-        messages += len(received)
+        batch = gather(
+            queue, _MESSAGES_AT_ONCE, _BYTES_AT_ONCE, until, _LONG_POLL_SECONDS, _VISIBILITY_SECONDS
+        )
+        told = [created(message.body) for message in batch.messages]
+        messages += len(told)
         foreign += told.count(None)
         new += _enter(installation, [item for found in told for item in found or ()])
-        queue.delete([message for message, found in zip(received, told, strict=True) if found is not None])
+        ours = [message for message, found in zip(batch.messages, told, strict=True) if found is not None]
+        delete_all(queue, ours)
+        if batch.error:
+            raise batch.error
+        if batch.emptied:
+            break
     return Told(messages, new, foreign)
 
 
@@ -101,10 +109,10 @@ def _created(bucket: str, key: str, size: int, etag: str, moment: str) -> Create
     texts = isinstance(bucket, str) and isinstance(key, str) and isinstance(etag, str)
     if not texts or not isinstance(size, int) or not 0 <= size <= _MOST_BYTES or at.tzinfo is None:
         raise ValueError("no object")
-    if "\0" in key + etag:
+    if "\0" in etag:
         raise ValueError("no text")
     (key + etag).encode()  # half of a surrogate pair is none either
-    return Created(f"s3://{bucket}/{key}", size, etag, at)
+    return Created(f"s3://{bucket}/{path_of_key(key)}", size, etag, at)
 
 
 def _enter(installation: Installation, found: Sequence[Created]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.lake import data_file, read_parquet, write_parquet
-from pii_pipeline.ledger import VALIDATED_EVENTS, Batch, Commit, Counts, hour_of, hour_start
+from pii_pipeline.ledger import VALIDATED_EVENTS, Batch, Commit, Counts, Earlier, hour_of, hour_start
 from pii_pipeline.pipeline import bad_events, duplicates
 from pii_pipeline.pipeline.bad_events import BAD_EVENTS
 from pii_pipeline.pipeline.installation import EVENT_DIGESTS, Installation
@@ -89,11 +89,11 @@ def tell_duplicates(
     hour = hour_start(batch.hour)
     key = installation.keys.restricted_key(stream.name, hour.date())
     since = hour_of(hour - stream.dedupe_window)
-    earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
-    verdict = duplicates.verdicts(done.digests, _earlier_digests(installation, stream, earlier.commits))
+    earlier, verdict = _compared(installation, stream, batch, since, done.digests)
     again = done.delivered[verdict[valid:] == duplicates.DUPLICATE]
     verdict[again[again < valid]] = duplicates.DUPLICATE
-    bad, bad_counts = _without(installation, done, again[again >= valid] - valid)
+    bad_path = data_file(stream.name, BAD_EVENTS, hour, batch.id, name)
+    bad, bad_counts = _without(installation, done, again[again >= valid] - valid, bad_path)
     table = done.digests.set_column(4, duplicates.SCHEMA.field("verdict"), pa.array(verdict))
     path = data_file(stream.name, EVENT_DIGESTS, hour, batch.id, name)
     # Nothing makes digests smaller.
@@ -112,11 +112,28 @@ def tell_duplicates(
     return Made((done.valid, bad, MadeFile.of(EVENT_DIGESTS, path, out)), counts, earlier.head)
 
 
+def _compared(
+    installation: Installation, stream: Stream, batch: Batch, since: str, digests: pa.Table
+) -> tuple[Earlier, np.ndarray]:
+    """With what the batch was compared, and the verdicts. An earlier batch that is made again meanwhile has
+    its verdicts in another file then."""
+    while True:
+        earlier = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
+        try:
+            found = duplicates.verdicts(digests, _earlier_digests(installation, stream, earlier.commits))
+        except FileNotFoundError:
+            now = installation.ledger.earlier_commits(stream.name, VALIDATED_EVENTS, batch, since)
+            if now.commits == earlier.commits:
+                raise
+        else:
+            return earlier, found
+
+
 def _without(
-    installation: Installation, done: Validated, again: np.ndarray
+    installation: Installation, done: Validated, again: np.ndarray, path: str
 ) -> tuple[MadeFile, dict[str, int | dict[str, int]]]:
-    """The bad events without those at `again`, which were set aside when they first came; and what is counted
-    of them.
+    """The bad events without those at `again`, which were set aside when they first came, for `path`; and
+    what is counted of them.
 
     Where any came in a message, the file is always written anew: so the first one is never given its name,
     stays for another comparison, and is a leftover to the hour's next sweep.
@@ -129,7 +146,7 @@ def _without(
     reasons: Counter[str] = Counter()
     at = 0
     try:
-        with write_parquet(lake, bad.file.path, bad_events.SCHEMA) as out:
+        with write_parquet(lake, path, bad_events.SCHEMA) as out:
             for part in read_parquet(lake, bad.hidden):
                 rows = part.filter(pa.array(kept[at : at + part.num_rows]))
                 at += part.num_rows
@@ -138,7 +155,7 @@ def _without(
     except FileNotFoundError:
         return bad, {}  # swept away: giving it its name fails, and the batch is made again
     return (
-        MadeFile.of(BAD_EVENTS, bad.file.path, out),
+        MadeFile.of(BAD_EVENTS, path, out),
         {"bad": out.rows, "bad_by_reason": dict(sorted(reasons.items()))},
     )
 

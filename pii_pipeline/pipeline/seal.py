@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pii_pipeline.lake import hour_folder, sweep_temporaries, tag_of
+from pii_pipeline.lake import hour_folder, sweep_temporaries, tag_now, tag_of
 from pii_pipeline.ledger import LandingObject, Lease, LeaseHeld, LeaseLost, hour_start
 from pii_pipeline.pipeline.arrivals import in_folders
 from pii_pipeline.pipeline.installation import BESIDE, Installation
@@ -38,24 +39,43 @@ def seal_hour(installation: Installation, stream: Stream, hour: str) -> Sealed:
     started = time.perf_counter()
     installation.secret_version(stream)
     installation.hold_to_contracts(stream, using=False)
-    if (stream.name, hour) not in installation.entered:  # or else this run has begun, and swept, already
+    if (stream.name, hour) not in installation.sealed_early:  # or else this run has begun, and swept, already
         sweep_hour(installation, stream, hour)
     landing = installation.zones.landing
     found = []
     for info in in_folders(landing, stream.name, hour):
         with suppress(FileNotFoundError):  # gone since it was listed: it never was part of the hour
             found.append(LandingObject(info.path, info.size, tag_of(landing, info), info.last_modified))
-    new = installation.ledger.enter(stream.name, hour, found)
-    new += installation.entered.pop((stream.name, hour), 0)
-    installation.ledger.seal(stream.name, hour, installation.batch_bytes)
+    installation.ledger.enter(stream.name, hour, found)
+    _withdraw_overwritten(installation, stream, hour, found)
+    new = installation.ledger.seal(stream.name, hour, installation.batch_bytes)
+    sealed_before = installation.sealed_early.pop((stream.name, hour), 0)
     batches = installation.ledger.batches(stream.name, hour)
     return Sealed(
         objects=sum(len(batch.objects) for batch in batches),
-        new_objects=new,
+        new_objects=sealed_before + sum(len(batch.objects) for batch in new),
         batches=len(batches),
         bytes=sum(batch.bytes for batch in batches),
         seconds=time.perf_counter() - started,
     )
+
+
+def _withdraw_overwritten(
+    installation: Installation, stream: Stream, hour: str, there: Sequence[LandingObject]
+) -> None:
+    """Takes out versions that a sensor has noticed and that were overwritten before a run sealed them: had it
+    not looked in between, nobody would know of them. Of those that are not `there` the storage is asked.
+
+    One whose object is gone stays, and will be told as missing.
+    """
+    listed = {(item.uri, item.etag) for item in there}
+    overwritten = []
+    for item in installation.ledger.perhaps_overwritten(stream.name, hour):
+        if (item.uri, item.etag) not in listed:
+            with suppress(FileNotFoundError):
+                if tag_now(installation.zones.landing, item.uri) != item.etag:
+                    overwritten.append(item)
+    installation.ledger.withdraw(stream.name, overwritten)
 
 
 def begin_hour(installation: Installation, stream: Stream, hour: str, force: bool = False) -> None:
@@ -68,7 +88,7 @@ def begin_hour(installation: Installation, stream: Stream, hour: str, force: boo
         return
     with suppress(Exception):
         new = seal_hour(installation, stream, hour).new_objects
-        installation.entered[stream.name, hour] = new
+        installation.sealed_early[stream.name, hour] = new
         offer_layer(installation, stream, hour, validation(installation, stream), force)
 
 

@@ -94,8 +94,8 @@ def put_together(
                 out.write(rows)
     made = MadeFile.of(dataset, path, out)
     after = [_moved(part, made.file, begins[part.file.path] + part.file.first_row) for part in before]
-    _exchange(installation, lease, stream, hour, [made], before, after, grace)
-    return made.file
+    (named,) = _exchange(installation, lease, stream, hour, [made], before, after, grace)
+    return named
 
 
 def take_apart(
@@ -169,22 +169,32 @@ def _exchange(
     before: Sequence[Part],
     after: Sequence[Part],
     grace: timedelta,
-) -> None:
-    """Gives the `written` files their names, and to the commits. Killed in between, it leaves files that the
-    ledger knows nobody holds."""
-    ledger = installation.ledger
-    ledger.announce(stream, hour, before[0].layer, [item.file for item in written], lease)
-    for item in written:
-        try:
-            publish(installation.zone_holding(item.file.dataset), item.hidden, item.file.path)
-        except FileNotFoundError:
-            raise LeaseLost(f"{stream} {hour}: what was written has been swept away by another") from None
-    ledger.exchange(stream, hour, before, after, lease, grace)
+) -> list[CommittedFile]:
+    """Gives the `written` files their names, and to the commits; gives them under these. Killed in between,
+    it leaves files that the ledger knows nobody holds."""
+    ledger, layer = installation.ledger, before[0].layer
+    named = ledger.announce(stream, hour, layer, [item.file for item in written], lease)
+    paths = {item.file.path: file.path for item, file in zip(written, named, strict=True)}
+    after = [
+        replace(part, file=replace(part.file, path=paths.get(part.file.path, part.file.path)))
+        for part in after
+    ]
+    try:
+        for item, file in zip(written, named, strict=True):
+            publish(installation.zone_holding(file.dataset), item.hidden, file.path)
+        ledger.exchange(stream, hour, before, after, lease, grace)
+    except FileNotFoundError:
+        raise LeaseLost(f"{stream} {hour}: what was written has been swept away by another") from None
+    except LeaseLost:
+        ledger.disown(stream, hour, layer, named)
+        raise
+    return named
 
 
 def _moved(part: Part, file: CommittedFile, first_row: int) -> Part:
-    """`part` with its rows in another file."""
-    return replace(part, file=replace(file, rows=part.file.rows, first_row=first_row))
+    """`part` with its rows in another file, of the same columns."""
+    columns = part.file.columns
+    return replace(part, file=replace(file, rows=part.file.rows, first_row=first_row, columns=columns))
 
 
 def _digest(files: Sequence[HeldFile]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pii_pipeline.aws import ask_for_whole_answers
+from pii_pipeline import aws
 from pii_pipeline.queues.errors import typed_errors
 
 AT_ONCE = 10
@@ -23,9 +22,6 @@ NAME_OR_URL = re.compile(
 """What a queue is called."""
 
 _FIFO = ".fifo"
-_TRIES = 8  # of a call, by boto3: with its backoff, a minute of 500s and 503s
-_CONNECT_SECONDS = 5
-_ANSWER_SECONDS = 20  # beyond the long polling
 _PARTIAL_TRIES = 4  # of those messages of a batch call that failed alone
 _PAUSE = 0.1
 
@@ -119,21 +115,9 @@ class Queue:
 def open_queue(place: str, connections: int, longest_wait: int) -> Queue:
     """The queue of that name, or at that URL. `connections`: how many threads use it at once; `longest_wait`:
     the seconds they wait for messages. Raises `QueueError`."""
-    import boto3
-    from botocore.config import Config
-
-    # At DEBUG it logs whole answers: messages.
-    logging.getLogger("botocore.parsers").setLevel(logging.INFO)
     name = place.rpartition("/")[2]
-    config = Config(
-        retries={"mode": "standard", "max_attempts": _TRIES},
-        max_pool_connections=connections,
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=longest_wait + _ANSWER_SECONDS,
-    )
     with typed_errors(name, "GetQueueUrl"):
-        client = boto3.Session().client("sqs", config=config)
-        ask_for_whole_answers(client, _TRIES)
+        client = aws.client(aws.session(), "sqs", connections, takes=longest_wait)
         url = place if "/" in place else client.get_queue_url(QueueName=place)["QueueUrl"]
     return Queue(name, url, client)
 

@@ -1,7 +1,8 @@
 """Watches what lands, and asks for one run of each hour of a stream that has new objects.
 
 What is new goes into the ledger first, and what the ledger has in no batch is asked for. So a daemon that
-dies between the two asks again, and nothing hangs on what a cursor says.
+dies between the two asks again. How far has been listed is kept there too, and in no cursor: it is the name
+of an object, which may be a person's, and Dagster's database is no place for that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
+from pii_pipeline.pipeline.arrivals import Noticed, notice_more, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
 from pii_pipeline.requests import requests_for
@@ -37,15 +38,14 @@ def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition, seconds
     def landing(
         context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        def look() -> tuple[Listing, int, list[dg.RunRequest]]:
-            noticed = notice(installation, stream, Listing.from_text(context.cursor), LOOKING_SECONDS)
-            return noticed.listing, noticed.seen, _requests(installation, context.instance, stream)
+        def look() -> tuple[Noticed, list[dg.RunRequest]]:
+            noticed = notice_more(installation, stream, LOOKING_SECONDS)
+            return noticed, _requests(installation, context.instance, stream)
 
-        listing, seen, asked = guarded(look)
-        context.update_cursor(listing.to_text())
+        noticed, asked = guarded(look)
         yield from asked
         if not asked:
-            yield dg.SkipReason(f"nothing new among {seen:,} objects")
+            yield dg.SkipReason(f"nothing new among {noticed.seen:,} objects")
 
     return landing
 

@@ -202,7 +202,8 @@ class AuditLog:
         """What its entry says, but for the number; what is not known of it is left out.
 
         `id` (random) tells an entry from another that says the same. `places`: streams and fields, `records`:
-        the first keys with them. `members`: SHA-256 over the keys, in order, in the form they are listed in.
+        the first keys with them. `members`: SHA-256 over all keys, in order, as they are listed: a line of
+        JSON each.
         """
         content: dict[str, Any] = {
             "action": event.action.value,
@@ -219,26 +220,30 @@ class AuditLog:
             reason = self._words.known_reason(event.reason)
             content |= {"basis": reason.basis, "purpose": reason.purpose, "ticket": reason.ticket}
         if event.keys:
-            digest = hashlib.sha256()
-            records = []
-            for key in event.keys:
-                record = self._as_recorded(key)
-                digest.update(canonical_list(record))
-                if len(records) < LISTED:
-                    records.append(record)
-            places = {
-                self._words.known_place(*place) for place in {(key.stream, key.field) for key in event.keys}
-            }
-            content |= {"members": digest.hexdigest(), "places": sorted(places), "records": records}
+            content |= self._of_keys(event.keys)
         content |= {"counts": dict(event.counts), "detail": dict(event.detail)}
         return {name: value for name, value in content.items() if value not in (None, {})}
 
-    def _as_recorded(self, key: RecordKey) -> tuple[str, str, str]:
-        """What only may be a pseudonym, on Piinguin's stream or where it is not written as one, as a mark."""
-        stream, field = self._words.known_place(key.stream, key.field)
+    def _of_keys(self, keys: Sequence[RecordKey]) -> dict[str, Any]:
+        """Their digest, where they are, and the first of them."""
+        names = {
+            place: self._words.known_place(*place) for place in {(key.stream, key.field) for key in keys}
+        }
+        heads = {place: json.dumps(known, separators=(",", ":"))[:-1] for place, known in names.items()}
+        forms = [self._form(key) for key in keys]
+        # Each as JSON would have it: no form needs an escape.
+        lines = [f'{heads[key.stream, key.field]},"{form}"]\n' for key, form in zip(keys, forms, strict=True)]
+        return {
+            "members": hashlib.sha256("".join(lines).encode()).hexdigest(),
+            "places": sorted(set(names.values())),
+            "records": [json.loads(line) for line in lines[:LISTED]],
+        }
+
+    def _form(self, key: RecordKey) -> str:
+        """A pseudonym; as a mark on Piinguin's stream, or where it is not written as one."""
         if key.stream == PIINGUIN_STREAM or not PSEUDONYM.fullmatch(key.pseudonym):
-            return stream, field, f"mark:{self._key.mark(key.pseudonym)}"
-        return stream, field, key.pseudonym
+            return f"mark:{self._key.mark(key.pseudonym)}"
+        return key.pseudonym
 
     def _lead(self) -> None:
         """Appends what waits, up to a transaction of it."""
@@ -326,11 +331,6 @@ class AuditLog:
             _log.error("no anchor of the audit log was written: %s", error)
         else:
             self._next_try = 0.0
-
-
-def canonical_list(parts: Sequence[str]) -> bytes:
-    """Names and pseudonyms as one line: JSON, in ASCII."""
-    return json.dumps(parts, separators=(",", ":")).encode() + b"\n"
 
 
 def _policy_of(entry: Entry | None) -> str | None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from pii_pipeline.contracts.errors import Caution
 from pii_pipeline.contracts.source import Location, Source, nearest, read_yaml, suggestion
-from pii_pipeline.vault.audit import UNKNOWN, Action
+from pii_pipeline.vault.audit import UNKNOWN, VAULT, Action
 from pii_pipeline.vault.model import (
     PIINGUIN_FIELD,
     PIINGUIN_PURPOSE,
@@ -251,7 +251,7 @@ def _check(source: Source, content: PolicyFile) -> None:
     holders: dict[str, str] = {}
     for name, principal in content.principals.items():
         here: Location = ("principals", name)
-        if not PRINCIPAL.fullmatch(name) or name == UNKNOWN:
+        if not PRINCIPAL.fullmatch(name) or name in (UNKNOWN, VAULT):
             source.add(here, "is no name for a principal", "use lower-case letters, digits, `-` and `_`")
         for key in _NETWORK:
             value = getattr(principal, key)

@@ -23,7 +23,7 @@ from pii_pipeline.vault_service.authentication import identify
 from pii_pipeline.vault_service.backend import Backend, Caller
 from pii_pipeline.vault_service.errors import Busy, Ending, TimeIsOver
 from pii_pipeline.vault_service.methods import Each, Method, Unary
-from pii_pipeline.vault_service.statuses import status_of
+from pii_pipeline.vault_service.statuses import for_the_log, status_of
 
 MOST_CALLS = 128
 """At once, over all connections. Who comes then is told to try again."""
@@ -107,7 +107,7 @@ class Calls:
         except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
             status = status_of(error)
             if status[0] == grpc.StatusCode.INTERNAL:
-                _log.error("a call failed: %s", status[1])
+                _log.error("a call failed: %s", for_the_log(error))
         finally:
             self._at_work -= 1
         await context.abort(*status)

@@ -21,6 +21,7 @@ from pii_pipeline.vault_service.calls import MOST_CALLS, Calls
 from pii_pipeline.vault_service.health import Health
 from pii_pipeline.vault_service.listening import Listen, bind
 from pii_pipeline.vault_service.methods import MAX_MESSAGE_BYTES
+from pii_pipeline.vault_service.statuses import for_the_log
 
 THREADS = 8
 """That ask the vault. Most of the time they wait for its database."""
@@ -98,7 +99,7 @@ async def _tick(backend: Backend, executor: ThreadPoolExecutor) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(executor, backend.tick)
         except Exception as error:  # noqa: BLE001 texts of libraries may quote data
-            _log.error("the vault's clock failed: unexpected %s", type(error).__name__)
+            _log.error("what is done by the clock failed: %s", for_the_log(error))
 
 
 def _log_type(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

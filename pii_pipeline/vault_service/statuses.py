@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import grpc
 
-from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable, Why
+from pii_pipeline.vault.errors import VaultError, VaultRefused, VaultUnavailable, Why
 from pii_pipeline.vault_service.errors import Busy, Ending, TimeIsOver, TooLarge
 
 _REFUSED: dict[Why, grpc.StatusCode] = {
@@ -37,6 +37,12 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
         if isinstance(error, kind):
             return status
     return grpc.StatusCode.INTERNAL, f"unexpected {type(error).__name__}"
+
+
+def for_the_log(error: Exception) -> str:
+    """What an operator is told of an error that is nobody's mistake who asked."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, VaultError) else f"unexpected {kind}"
 
 
 def code_number(code: grpc.StatusCode) -> int:

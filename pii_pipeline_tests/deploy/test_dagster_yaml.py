@@ -9,7 +9,6 @@ from shutil import copyfile
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
@@ -17,6 +16,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
+from pii_pipeline.launcher import CodeServerLauncher
 from pii_pipeline_tests.deploy.compose import DEPLOY
 from pii_pipeline_tests.warehouses import ask
 
@@ -74,7 +74,7 @@ def test_it_is_what_it_says(instance: dg.DagsterInstance) -> None:
     assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
     assert isinstance(instance.schedule_storage, PostgresScheduleStorage)
     assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
-    assert isinstance(instance.run_launcher, DefaultRunLauncher)
+    assert isinstance(instance.run_launcher, CodeServerLauncher)
     assert isinstance(instance.compute_log_manager, NoOpComputeLogManager)
     assert not instance.telemetry_enabled and not instance.nux_enabled
     assert instance.run_monitoring_enabled and instance.run_monitoring_max_runtime_seconds == DAY // 4

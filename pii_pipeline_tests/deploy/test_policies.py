@@ -170,6 +170,15 @@ def test_producers_send_and_the_pipeline_receives() -> None:
         assert not [role for role in ROLES if sqs(role, "PurgeQueue", queue)]
 
 
+def test_no_queue_speaks_plain_http() -> None:
+    queues = [address.removeprefix("aws_sqs_queue.") for address in module().of("aws_sqs_queue")]
+    assert len(queues) == 6
+    for queue in queues:
+        for action in ("SendMessage", "ReceiveMessage", "SetQueueAttributes"):
+            assert sqs(ADMINISTRATOR, action, queue)
+            assert not sqs(ADMINISTRATOR, action, queue, **{"aws:SecureTransport": "false"})
+
+
 def test_only_the_landing_bucket_of_this_account_sends_notifications() -> None:
     ours = {"aws:SourceArn": f"arn:aws:s3:::pii-landing-{ACCOUNT}", "aws:SourceAccount": ACCOUNT}
     assert sqs("s3.amazonaws.com", "SendMessage", "notifications", **ours)

@@ -73,27 +73,39 @@ def test_every_key_is_rotated_and_none_goes_at_once() -> None:
     )
 
 
+def test_every_queue_has_one_for_dead_letters_that_keeps_them_longer() -> None:
+    queues = module().of("aws_sqs_queue")
+    moves = {move["queue_url"]: move for move in module().of("aws_sqs_queue_redrive_policy").values()}
+    takes = {take["queue_url"]: take for take in module().of("aws_sqs_queue_redrive_allow_policy").values()}
+    dead_letters = {address for address in queues if "dead_letters" in address}
+    assert moves.keys() == queues.keys() - dead_letters and takes.keys() == dead_letters
+    for address, move in moves.items():
+        redrive = json.loads(move["redrive_policy"])
+        assert redrive["maxReceiveCount"] == 1000
+        target = redrive["deadLetterTargetArn"]
+        queue, dead = queues[address], queues[target]
+        assert queue.get("fifo_queue", False) is dead.get("fifo_queue", False)
+        assert queue["kms_master_key_id"] == dead["kms_master_key_id"]
+        # In a standard queue a message moves with the age it has.
+        assert dead["message_retention_seconds"] - queue["message_retention_seconds"] == 7 * DAY
+        allow = json.loads(takes[target]["redrive_allow_policy"])
+        assert allow == {"redrivePermission": "byQueue", "sourceQueueArns": [address]}
+        alarms = [
+            alarm["alarm_actions"]
+            for alarm in module().of("aws_cloudwatch_metric_alarm").values()
+            if alarm["dimensions"] == {"QueueName": dead["name"]}
+        ]
+        assert len(alarms) == 1 and alarms[0]
+
+
 @pytest.mark.parametrize("name", ["logins", "orders"])
-def test_a_queue_has_one_for_dead_letters_that_keeps_them_longer(name: str) -> None:
-    queue = module().resources[f"aws_sqs_queue.stream[{name}]"]
-    dead = module().resources[f"aws_sqs_queue.dead_letters[{name}]"]
+def test_a_streams_queue_is_of_its_kind_under_the_landing_zones_key(name: str) -> None:
     fifo = name == "orders"
-    for each in (queue, dead):
-        assert each["fifo_queue"] is fifo and each["name"].endswith(".fifo") is fifo
-        assert each["kms_master_key_id"] == "aws_kms_key.zone[landing]"
-    # In a standard queue a message moves with the age it has.
-    assert dead["message_retention_seconds"] - queue["message_retention_seconds"] == 7 * DAY
-    moves = module().resources[f"aws_sqs_queue_redrive_policy.stream[{name}]"]
-    assert moves["queue_url"] == f"aws_sqs_queue.stream[{name}]"
-    assert json.loads(moves["redrive_policy"]) == {
-        "deadLetterTargetArn": f"aws_sqs_queue.dead_letters[{name}]",
-        "maxReceiveCount": 1000,
-    }
-    takes = module().resources[f"aws_sqs_queue_redrive_allow_policy.dead_letters[{name}]"]
-    allow = json.loads(takes["redrive_allow_policy"])
-    assert allow == {"redrivePermission": "byQueue", "sourceQueueArns": [f"aws_sqs_queue.stream[{name}]"]}
-    for alarm in (f"dead_letters[{name}]", f"waiting[{name}]"):
-        assert module().resources[f"aws_cloudwatch_metric_alarm.{alarm}"]["alarm_actions"]
+    for kind in ("stream", "dead_letters"):
+        queue = module().resources[f"aws_sqs_queue.{kind}[{name}]"]
+        assert queue["fifo_queue"] is fifo and queue["name"].endswith(".fifo") is fifo
+        assert queue["kms_master_key_id"] == "aws_kms_key.zone[landing]"
+    assert module().resources[f"aws_cloudwatch_metric_alarm.waiting[{name}]"]["alarm_actions"]
 
 
 def test_new_landing_objects_are_announced_and_the_queue_may_be_written_first() -> None:

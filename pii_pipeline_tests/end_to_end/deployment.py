@@ -114,6 +114,8 @@ class Deployment:
         shutil.copytree(self.folder, folder)
         for zone in ("lake", "restricted", "consented"):
             shutil.rmtree(folder / "storage" / zone)
+        for file in folder.glob("vault.db*"):
+            file.unlink()
         with sqlite3.connect(folder / "pii.db") as database:
             tables = [
                 name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

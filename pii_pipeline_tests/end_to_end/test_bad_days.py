@@ -22,6 +22,8 @@ import boto3
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from moto.sqs.models import Message as MotoMessage
+from zstandard import ZstdDecompressor
 
 from pii_pipeline.database import reading
 from pii_pipeline.definitions import build
@@ -38,7 +40,7 @@ from pii_pipeline_tests.warehouses import ask
 
 LANDED, SENT = 60, 60
 BAD = ["no json", '{"user_id": "half', "\t"]
-EXPIRED = "the credentials have expired"
+EXPIRED = "the AWS credentials have expired"
 
 # `pii`, killed with SIGKILL when it is about to make its COMMITth commit, if that is not 0: its files are
 # there by then. What it takes from a queue is hidden from others for two seconds after it has died.
@@ -270,17 +272,22 @@ def test_the_state_is_that_of_a_good_day(service: Service, day: Callable[[Servic
 # ── clocks, and daemons ──────────────────────────────────────────────────────────────────────────────────
 
 
+def by_wrong_clocks(now: datetime) -> list[str]:
+    """Events of five producers, two of whose clocks are right enough."""
+    hours = {"in time": 0, "late": -1, "too late": -4, "in the future": 3, "far off": 24 * 365 * 40}
+    return [
+        json.dumps({"user": name, "at": int((now + timedelta(hours=by)).timestamp() * 1000)})
+        for name, by in hours.items()
+    ]
+
+
 def test_clocks_of_producers_that_are_wrong(tmp_path: Path, service: Service) -> None:
     """An event is good or bad by the bounds of its hour; what is filed under an hour to come waits for it."""
     service.environment["PII_STREAMS_DIR"] = str(
         small_stream(tmp_path / "skewed", "time_field: at\nmax_age: 2h")
     )
     now = datetime.now(UTC)
-    hours = {"in time": 0, "late": -1, "too late": -4, "in the future": 3, "far off": 24 * 365 * 40}
-    lines = "".join(
-        json.dumps({"user": name, "at": int((now + timedelta(hours=by)).timestamp() * 1000)}) + "\n"
-        for name, by in hours.items()
-    )
+    lines = "".join(f"{line}\n" for line in by_wrong_clocks(now))
     for moment in (now, now + timedelta(hours=5)):
         key = f"pii/small/{moment:%Y/%m/%d/%H}/events.jsonl"
         service.client.put_object(Bucket="acme-landing", Key=key, Body=lines.encode())
@@ -292,6 +299,54 @@ def test_clocks_of_producers_that_are_wrong(tmp_path: Path, service: Service) ->
     assert (counts["records"], counts["validated"], counts["bad"]) == (5, 2, 3)
     assert counts["bad_by_reason"] == {"rule_violation": 3}
     assert [report.unsealed for report in reports.values()] in ([], [1]), "it is there, and in no batch"
+
+
+@pytest.mark.parametrize(
+    ("time_field", "good"), [("time_field: at\nmax_age: 2h", 2), ("time_field: $arrival", 5)]
+)
+def test_clocks_that_are_wrong_before_a_queue(
+    tmp_path: Path,
+    service: Service,
+    aws: boto3.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    time_field: str,
+    good: int,
+) -> None:
+    """Those of producers count as without a queue, SQS's own not at all: the hour is that of the drain."""
+    service.environment["PII_STREAMS_DIR"] = str(small_stream(tmp_path / "skewed", time_field))
+    queue, mark_sent = Queue(aws, "small"), MotoMessage.mark_sent
+    lines, skews = by_wrong_clocks(datetime.now(UTC)), (-30, 0, 30)
+    for hours in skews:
+
+        def skewed(message: MotoMessage, delay_seconds: int | None = None, by: int = hours) -> None:
+            mark_sent(message, delay_seconds)
+            message.sent_timestamp += by * 3_600_000  # type: ignore[operator]
+
+        monkeypatch.setattr(MotoMessage, "mark_sent", skewed)
+        queue.send(lines)
+    began = datetime.now(UTC)
+    service.pii("drain", "small")
+    assert queue.left() == 0
+    drained = {hour_of(began), hour_of(datetime.now(UTC))}
+    service.do("run", "small")
+    opened = service.installation()
+    landed = [
+        json.loads(line)
+        for key, content in service.files("landing").items()
+        if key.startswith("pii/small/")
+        for line in ZstdDecompressor().decompressobj().decompress(content).splitlines()
+    ]
+    reports = opened.ledger.status("small")
+    opened.close()
+    sent = Counter(
+        round((datetime.fromisoformat(item["sent_at"]) - began) / timedelta(hours=1)) for item in landed
+    )
+    assert sent == dict.fromkeys(skews, len(lines)), "so they were sent"
+    assert {report.hour for report in reports} <= drained
+    assert [wrong for report in reports for wrong in report.violations()] == []
+    total = add_counts([report.layers[VALIDATED_EVENTS].counts for report in reports])
+    expected = [number * len(skews) for number in (len(lines), good, len(lines) - good, 0)]
+    assert [total[name] for name in ("records", "validated", "bad", "duplicate")] == expected
 
 
 def test_two_daemons_at_one_tick_ask_for_the_same_run(service: Service) -> None:

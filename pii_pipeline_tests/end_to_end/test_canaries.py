@@ -15,7 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pii_pipeline.settings import project_root
+from pii_pipeline.pipeline.installation import Installation
+from pii_pipeline.settings import project_root, read_settings
+from pii_pipeline.vault.model import VERIFICATION, LawfulBasis, Reason, RecordKey
+from pii_pipeline.vault.policy import PIPELINE
 from pii_pipeline_tests.end_to_end.deployment import HOUR, Deployment
 
 CANARIES = 1_000
@@ -125,6 +128,8 @@ def test_no_canary_outside_the_zones_that_may_hold_it(tmp_path, leaky_streams):
     assert deployment.query("SELECT count(*) AS n FROM leaky.pseudonymized_events") == [{"n": 0}]
     assert deployment.query("SELECT count(*) AS n FROM webshop.pseudonymized_events")[0]["n"] >= 40
     assert deployment.query("SELECT count(*) AS n FROM webshop.bad_events")[0]["n"] >= 15
+    kept = in_vault(deployment)
+    assert len(kept) >= 40 and set(kept) <= canary.made, "the vault tells what the search must not find in it"
 
     # Steps that fail in other ways: an unreadable input, a file where a folder must be.
     (validated, *_) = sorted(
@@ -147,8 +152,23 @@ def test_no_canary_outside_the_zones_that_may_hold_it(tmp_path, leaky_streams):
     assert [name for name, hit in found.items() if hit] == []
     kinds = {Path(name).suffix for name in found}
     assert {".parquet", ".db"} <= kinds, "the search saw neither the lake nor the databases"
+    assert deployment.vault.name in found
     # The search finds what is there to be found.
     assert any(MARK.encode() in content for content in deployment.files("landing").values())
+
+
+def in_vault(deployment: Deployment) -> list[str]:
+    """What the vault has of the webshop's user ids, read by the vault itself."""
+    pseudonyms = deployment.query(
+        "SELECT DISTINCT user_id AS it FROM webshop.pseudonymized_events WHERE user_id IS NOT NULL"
+    )
+    keys = [RecordKey("webshop", "user_id", row["it"]) for row in pseudonyms]
+    opened = Installation(read_settings(deployment.environment))
+    reason = Reason(LawfulBasis.LEGAL_OBLIGATION, VERIFICATION)
+    found = opened.vault.read(PIPELINE, reason, keys)
+    opened.close()
+    assert all(len(answer.originals) == 1 for answer in found)
+    return [original for answer in found for original in answer.originals]
 
 
 def searched(deployment: Deployment) -> dict[str, bool]:

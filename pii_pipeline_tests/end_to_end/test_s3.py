@@ -116,11 +116,11 @@ def test_a_bucket_that_cannot_be_used_is_said_in_one_line(tmp_path, aws, aws_end
     faulty_aws.fail("expired", method="GET")
     deployment.pii("query", "SELECT count(*) FROM webshop.pseudonymized_events", code=2)
     assert deployment.said == (
-        "pii: s3://acme-lake: the credentials have expired — renew them"
+        "pii: s3://acme-lake: ListObjectsV2: the AWS credentials have expired — renew them"
         " (aws sso login, or a new session token)\n"
     )
     deployment.pii("run", "webshop", "--force", code=2)
-    assert "s3://acme-landing: the credentials have expired" in deployment.said
+    assert "s3://acme-landing: ListObjectsV2: the AWS credentials have expired" in deployment.said
     faulty_aws.heal()
     deployment.environment["PII_LAKE_URI"] = "s3://no-such-bucket"
     deployment.pii("run", "webshop", "--force", code=2)
@@ -133,4 +133,4 @@ def test_a_bucket_that_cannot_be_used_is_said_in_one_line(tmp_path, aws, aws_end
         del deployment.environment[name]
     deployment.environment["PII_LAKE_URI"] = "s3://acme-lake/pii"
     deployment.pii("run", "webshop", code=2)
-    assert "there are no AWS credentials — set AWS_PROFILE" in deployment.said
+    assert "no AWS credentials can be had (NoCredentialsError) — set AWS_PROFILE" in deployment.said

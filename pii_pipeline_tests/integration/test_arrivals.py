@@ -13,8 +13,9 @@ import pytest
 
 from pii_pipeline.definitions import build
 from pii_pipeline.jobs import PROCESS_EVENTS
+from pii_pipeline.ledger import Listing
 from pii_pipeline.pipeline import arrivals
-from pii_pipeline.pipeline.arrivals import OVERLAP, Listing, notice, waiting
+from pii_pipeline.pipeline.arrivals import OVERLAP, notice, notice_more, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.runs import prepare_dagster_home
@@ -85,15 +86,15 @@ def test_a_listing_goes_on_where_it_was_stopped(
     monkeypatch.setattr(arrivals, "OBJECTS_AT_ONCE", 2)
     for number in range(5):
         put(installation, f"alpha/2026/11/22/10/{number}.json", content=b"%d\n" % number)
-    listing, news = Listing(), []
-    for _ in range(3):
-        noticed = look(installation, listing, seconds=0)
-        listing = Listing.from_text(noticed.listing.to_text())
-        news.append(noticed.new)
-    assert news == [2, 2, 1]
-    assert listing.after is not None
-    done = look(installation, listing)
-    assert (done.new, done.listing.after, done.listing.complete) == (0, None, listing.began)
+    stream, ledger = installation.streams["alpha"], installation.ledger
+    assert ledger.listing("alpha") == Listing()
+    assert [notice_more(installation, stream, 0).new for _ in range(3)] == [2, 2, 1]
+    stopped = ledger.listing("alpha")
+    assert stopped.after == "alpha/2026/11/22/10/4.json" and stopped.began is not None
+    done = notice_more(installation, stream, 60)
+    assert (done.seen, done.new) == (0, 0)
+    assert ledger.listing("alpha") == done.listing == Listing(complete=stopped.began)
+    assert ledger.listing("beta") == Listing()
 
 
 def test_equal_times_late_ones_and_those_put_again_are_neither_missed_nor_taken_twice(
@@ -114,11 +115,6 @@ def test_equal_times_late_ones_and_those_put_again_are_neither_missed_nor_taken_
     assert hours(installation) == {HOUR: 5}
 
 
-def test_a_cursor_of_somebody_else_is_a_new_start() -> None:
-    for text in (None, "", "{}", "[1]", '["a", "b", "c"]', "17"):
-        assert Listing.from_text(text) == Listing()
-
-
 # ── the sensor and the schedule ──────────────────────────────────────────────────────────────────────────
 
 
@@ -126,17 +122,17 @@ def test_a_cursor_of_somebody_else_is_a_new_start() -> None:
 class Tick:
     run_requests: list[dg.RunRequest]
     skip_message: str | None
-    cursor: str | None
 
 
-def tick(installation: Installation, instance: dg.DagsterInstance, cursor: str | None = None):
+def tick(installation: Installation, instance: dg.DagsterInstance) -> Tick:
     definitions = build(installation)
     sensor = definitions.resolve_sensor_def("alpha_landing_objects")
     with dg.build_sensor_context(
-        instance=instance, cursor=cursor, resources={"installation": installation}, definitions=definitions
+        instance=instance, resources={"installation": installation}, definitions=definitions
     ) as context:
         found = sensor.evaluate_tick(context)
-    return Tick(list(found.run_requests or ()), found.skip_message, found.cursor)
+    assert not found.cursor
+    return Tick(list(found.run_requests or ()), found.skip_message)
 
 
 @pytest.fixture
@@ -157,15 +153,15 @@ def test_one_run_is_asked_for_each_hour_and_never_for_a_file(
     assert request.tags["pii/stream"] == "alpha"
     assert {key.to_user_string() for key in request.asset_selection or ()} == assets_of("alpha")
     # Asked for until it is sealed: Dagster starts no two runs of one key.
-    again = tick(installation, instance, first.cursor)
+    again = tick(installation, instance)
     assert [item.run_key for item in again.run_requests] == [item.run_key for item in first.run_requests]
     land_events(installation, "alpha", GOOD[:1], "c.json")
-    more = tick(installation, instance, again.cursor)
+    more = tick(installation, instance)
     assert more.run_requests[0].run_key == first.run_requests[0].run_key
     assert more.run_requests[1].run_key != request.run_key
     for hour in ("2026-11-22T09", HOUR):
         seal_hour(installation, installation.streams["alpha"], hour)
-    nothing = tick(installation, instance, more.cursor)
+    nothing = tick(installation, instance)
     assert nothing.run_requests == []
     assert nothing.skip_message == "nothing new among 4 objects"
 
@@ -192,7 +188,7 @@ def test_a_tick_that_fails_says_no_value(
     def fail(*_: object) -> None:
         raise ValueError("anna@example.org")
 
-    monkeypatch.setattr("pii_pipeline.sensors.landing_objects.notice", fail)
+    monkeypatch.setattr("pii_pipeline.sensors.landing_objects.notice_more", fail)
     with pytest.raises(dg.Failure) as failure:
         tick(installation, instance)
     assert "anna" not in f"{failure.value} {failure.value.__context__}"

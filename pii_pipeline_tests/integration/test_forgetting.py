@@ -95,7 +95,7 @@ def test_a_forgotten_person_is_noise_in_the_lake_and_gone_from_what_is_made_of_i
     assert emails(installation) == ["bob@example.com"]
 
     lake, marketing = process(installation, stream, force=True)
-    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 1, "expired": 0}
+    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 1, "expired": 0, "originals": 1}
     assert marketing == {"pseudonymized": 1, "admitted": 1, "withheld": 0}
 
 
@@ -128,7 +128,7 @@ def test_an_expired_window_is_never_made_again(installation, stream):
     fresh = Installation(installation.settings)
     lake, marketing = process(fresh, stream, force=True)
     fresh.close()
-    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 0, "expired": 1}
+    assert lake == {"validated": 2, "pseudonymized": 1, "erased": 0, "expired": 1, "originals": 1}
     assert marketing == {"pseudonymized": 1, "admitted": 1, "withheld": 0}
 
 

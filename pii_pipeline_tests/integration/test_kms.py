@@ -17,8 +17,8 @@ from pii_pipeline.pipeline.query import query
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
 from pii_pipeline.settings import project_root, read_settings
-from pii_pipeline_tests.aws_proxy import AwsProxy
 from pii_pipeline_tests.end_to_end.deployment import Deployment
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
 from pii_pipeline_tests.integration.small_streams import BAD, GOOD, HOUR, environment, land_events
 
 KEYS = 8
@@ -37,13 +37,13 @@ def key(aws) -> str:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, key: str, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch) -> Path:
+def settings(tmp_path: Path, key: str, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The environment is that of an installation whose keys are in KMS."""
     values = environment(tmp_path) | {"PII_KEY_ENCRYPTION_KEY": "aws-kms://alias/pii"}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PII_PSEUDONYM_SECRET", raising=False)
-    aws_proxy.heal()
+    faulty_aws.heal()
     return tmp_path
 
 
@@ -73,7 +73,7 @@ def outcome(installation: Installation) -> list[object]:
     return [counts, query(installation, "SELECT page, email FROM alpha.report ORDER BY ALL").rows]
 
 
-def test_requests_do_not_grow_with_people(tmp_path: Path, key: str, aws_proxy: AwsProxy) -> None:
+def test_requests_do_not_grow_with_people(tmp_path: Path, key: str, faulty_aws: FaultyProxy) -> None:
     """100,000 people in eight batches, made by two worker processes and their parent."""
     environment(tmp_path)
     deployment = Deployment(tmp_path / "deployment", tmp_path / "streams")
@@ -87,25 +87,25 @@ def test_requests_do_not_grow_with_people(tmp_path: Path, key: str, aws_proxy: A
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(json.dumps(event) + "\n" for event in events))
 
-    aws_proxy.heal()
+    faulty_aws.heal()
     deployment.pii("run", "alpha")
     (known,) = deployment.query("select count(distinct user) as people from alpha.pseudonymized_events")
     assert known["people"] == people
-    assert KEYS <= aws_proxy.count("GenerateDataKey") <= processes * KEYS
-    assert aws_proxy.count("Decrypt") <= processes * KEYS
+    assert KEYS <= faulty_aws.count("GenerateDataKey") <= processes * KEYS
+    assert faulty_aws.count("Decrypt") <= processes * KEYS
 
-    aws_proxy.heal()
+    faulty_aws.heal()
     lake = deployment.files("lake")
     deployment.pii("run", "alpha", "--force")
     assert deployment.files("lake") == lake
-    assert aws_proxy.count("GenerateDataKey") == 0
-    assert 0 < aws_proxy.count("Decrypt") <= processes * KEYS
+    assert faulty_aws.count("GenerateDataKey") == 0
+    assert 0 < faulty_aws.count("Decrypt") <= processes * KEYS
 
 
 @pytest.mark.parametrize(("operation", "requests"), [("GenerateDataKey", KEYS), ("Decrypt", USED)])
 def test_an_expired_credential_at_any_moment(
     settings: Path,
-    aws_proxy: AwsProxy,
+    faulty_aws: FaultyProxy,
     monkeypatch: pytest.MonkeyPatch,
     operation: str,
     requests: int,
@@ -129,37 +129,39 @@ def test_an_expired_credential_at_any_moment(
             make(installation)
             installation.close()
             installation = at(f"{spared}")
-        aws_proxy.heal()
-        aws_proxy.fail(operation, "ExpiredTokenException", spared=spared)
-        with pytest.raises(KeyEncryptionKeyError, match="the AWS credentials have expired: renew them"):
+        faulty_aws.heal()
+        faulty_aws.fail("ExpiredTokenException", operation=operation, after=spared)
+        with pytest.raises(KeyEncryptionKeyError, match="the AWS credentials have expired — renew them"):
             make(installation, force=True)
-        assert aws_proxy.count(operation) == spared + 1
+        assert faulty_aws.count(operation) == spared + 1
         installation.close()
 
-        aws_proxy.heal()
+        faulty_aws.heal()
         again = at(f"{spared}")
         make(again)
         assert outcome(again) == expected
         again.close()
 
 
-def test_a_process_asks_once_for_each_key_it_uses(settings: Path, aws_proxy: AwsProxy) -> None:
+def test_a_process_asks_once_for_each_key_it_uses(settings: Path, faulty_aws: FaultyProxy) -> None:
     for operation, requests in [("GenerateDataKey", KEYS), ("Decrypt", USED)]:
-        aws_proxy.heal()
+        faulty_aws.heal()
         installation = opened()
         land_events(installation, "alpha", EVENTS)
         make(installation, force=True)
         make(installation, force=True)
         installation.close()
-        assert (aws_proxy.count(operation), aws_proxy.count()) == (requests, requests)
+        assert (faulty_aws.count(operation), faulty_aws.count()) == (requests, requests)
 
 
-def test_a_run_says_what_is_wrong_and_with_which_key(settings: Path, aws_proxy: AwsProxy, key: str) -> None:
+def test_a_run_says_what_is_wrong_and_with_which_key(
+    settings: Path, faulty_aws: FaultyProxy, key: str
+) -> None:
     installation = opened()
     land_events(installation, "alpha", GOOD)
     make(installation)
     installation.close()
-    aws_proxy.fail("Decrypt", "AccessDeniedException")
+    faulty_aws.fail("AccessDeniedException", operation="Decrypt")
     done = pii("run", "alpha")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
@@ -169,24 +171,24 @@ def test_a_run_says_what_is_wrong_and_with_which_key(settings: Path, aws_proxy: 
 
 
 def test_keys_are_opened_again_after_their_time_and_not_within_a_batch(
-    settings: Path, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    settings: Path, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation = opened()
     land_events(installation, "alpha", GOOD)
     make(installation)
     stream = installation.streams["alpha"]
     store, seed = installation.keys, installation.digest_seed
-    aws_proxy.heal()
+    faulty_aws.heal()
     pseudonymize_hour(installation, stream, HOUR, force=True)
-    assert installation.keys is store and aws_proxy.count() == 0
+    assert installation.keys is store and faulty_aws.count() == 0
 
     begun = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: begun + HELD_SECONDS + 1)
     pseudonymize_hour(installation, stream, HOUR, force=True)
     assert installation.keys is not store
     assert installation.digest_seed == seed
-    assert 0 < aws_proxy.count("Decrypt") <= KEYS
-    aws_proxy.fail("Decrypt", "DisabledException")  # by somebody who wants it to end
+    assert 0 < faulty_aws.count("Decrypt") <= KEYS
+    faulty_aws.fail("DisabledException", operation="Decrypt")  # by somebody who wants it to end
     monkeypatch.setattr(time, "monotonic", lambda: begun + 2 * (HELD_SECONDS + 1))
     with pytest.raises(KeyEncryptionKeyError, match="the key is disabled"):
         pseudonymize_hour(installation, stream, HOUR, force=True)
@@ -194,7 +196,7 @@ def test_keys_are_opened_again_after_their_time_and_not_within_a_batch(
 
 
 def test_the_pseudonym_secret_from_secrets_manager(
-    settings: Path, aws, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    settings: Path, aws, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = aws.client("secretsmanager")
     client.create_secret(Name="pii/secret", SecretString="canary_secret")
@@ -212,7 +214,7 @@ def test_the_pseudonym_secret_from_secrets_manager(
 
 
 def test_from_a_key_file_to_kms(
-    settings: Path, aws_proxy: AwsProxy, key: str, monkeypatch: pytest.MonkeyPatch
+    settings: Path, faulty_aws: FaultyProxy, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What an operator does, and what was written before stays readable."""
     file = f"file:{settings / 'key'}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
@@ -14,16 +16,18 @@ import dagster as dg
 import pytest
 
 from pii_pipeline.definitions import build
-from pii_pipeline.lake import put
+from pii_pipeline.lake import ObjectInfo, put
+from pii_pipeline.ledger import Listing
 from pii_pipeline.pipeline import notifications
-from pii_pipeline.pipeline.arrivals import Listing, notice, waiting
+from pii_pipeline.pipeline.arrivals import notice, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
-from pii_pipeline.queues import QueueRefused
+from pii_pipeline.queues import QueueRefused, QueueUnavailable
 from pii_pipeline.runs import prepare_dagster_home
 from pii_pipeline.settings import project_root, read_settings
+from pii_pipeline.streams.model import Stream
 from pii_pipeline_tests.aws import make_bucket
 from pii_pipeline_tests.integration.small_streams import GOOD, HOUR, PARTITION, assets_of, environment
 from pii_pipeline_tests.queues import Queue, one_call_at_a_time
@@ -107,6 +111,35 @@ def test_told_twice_it_is_entered_once(installation: Installation, queue: Queue)
     assert (hours(installation), queue.left()) == ({HOUR: 2}, 0)
 
 
+@pytest.mark.parametrize("folder", [FOLDER, "2026/11/22", "in"], ids=["an hour's", "a day's", "any"])
+def test_of_an_object_that_was_overwritten_before_it_was_sealed_the_last_version_counts(
+    installation: Installation, queue: Queue, folder: str
+) -> None:
+    """As if nobody had looked in between; whatever order S3 tells of it in, and how often."""
+    path = f"alpha/{folder}/a.json"
+    versions = [stored(installation, path, LINES * number) for number in (1, 2, 3)]
+    queue.send([direct(*versions[0])])
+    assert read(installation).new == 1
+    queue.send([direct(*versions[2]), direct(*versions[1])])
+    assert read(installation).new == 2
+    stream = installation.streams["alpha"]
+    (hour,) = hours(installation)
+
+    def made() -> tuple[Any, ...]:
+        sealed = seal_hour(installation, stream, hour)
+        counts = validate_hour(installation, stream, hour).counts
+        return sealed.objects, counts["records"], counts["validated"], counts["bad"], hours(installation)
+
+    last = 1, 3 * len(GOOD), 3 * len(GOOD), 0, {}
+    assert made() == last
+    queue.send([direct(*versions[1])])
+    assert read(installation).new == 1, "told again, of a version that is no more"
+    assert made() == last
+    queue.send([direct(*stored(installation, path))])
+    assert read(installation).new == 1
+    assert made() == (2, 4 * len(GOOD), 4 * len(GOOD), 0, {}), "what was sealed had been there"
+
+
 def test_what_is_none_of_ours_is_let_go_and_what_is_none_of_s3s_stays(
     installation: Installation, queue: Queue
 ) -> None:
@@ -125,7 +158,7 @@ def test_what_is_none_of_ours_is_let_go_and_what_is_none_of_s3s_stays(
         TEST_EVENT,
         json.dumps(of_event_bridge("Object Deleted")),
     ]
-    foreign = ['{"user_id": "a"}', "no json", "[" * 9_000, direct("in/alpha/a\0b.json", 3, *told)]
+    foreign = ['{"user_id": "a"}', "no json", "[" * 9_000, direct("in/alpha/a.json", 3, "a\0b", told[1])]
     queue.send([*others, *foreign])
     assert read(installation) == Told(len(others) + len(foreign), 0, len(foreign))
     assert queue.left() == len(foreign)
@@ -138,6 +171,7 @@ def test_any_key_is_entered_as_listing_enters_it(
     """S3 knows no folders: nothing of a key leads anywhere."""
     s3 = aws.client("s3")
     keys = ["../beta/a.json", "..", "./a.json", "a//b.json", f"{FOLDER}/../11/a.json", "folder/", "x/é +%41"]
+    keys += ["a\0b.json", "a␀0b.json", "a\x01b.json", "%00", "z" * (1024 - len("in/alpha/"))]
     for key in keys:
         s3.put_object(Bucket="acme", Key=f"in/alpha/{key}", Body=LINES)
     listed = s3.list_objects_v2(Bucket="acme", Prefix="in/alpha/")["Contents"]
@@ -183,15 +217,59 @@ def test_what_cannot_be_entered_is_told_again(
     assert (hours(installation), queue.left()) == ({HOUR: 12}, 0)
 
 
+def many(number: int) -> list[str]:
+    return [direct(f"in/alpha/{FOLDER}/{n}.json", 3, f"{n}", "2026-11-22T10:01:00Z") for n in range(number)]
+
+
+def test_what_waits_is_taken_in_chunks(
+    installation: Installation, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "_MESSAGES_AT_ONCE", 40)
+    entered, chunks = notifications.enter, []
+
+    def noted(installation: Installation, stream: Stream, found: Sequence[ObjectInfo]) -> int:
+        chunks.append(len(found))
+        return entered(installation, stream, found)
+
+    monkeypatch.setattr(notifications, "enter", noted)
+    queue.send(many(100))
+    assert read(installation) == Told(100, 100, 0)
+    assert max(chunks) == 40 and sum(chunks) == 100
+    assert (hours(installation), queue.left()) == ({HOUR: 100}, 0)
+
+
 def test_it_looks_for_as_long_as_it_is_told_to(
     installation: Installation, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = [direct(f"in/alpha/{FOLDER}/{n}.json", 3, f"{n}", "2026-11-22T10:01:00Z") for n in range(25)]
-    queue.send(told)
-    clock = iter(range(100))
-    monkeypatch.setattr(notifications.time, "monotonic", lambda: next(clock))
-    assert enter_told(installation, open_notifications("told"), 2).messages == 10
+    monkeypatch.setattr(notifications, "_MESSAGES_AT_ONCE", 10)
+    entered = notifications.enter
+
+    def slow(installation: Installation, stream: Stream, found: Sequence[ObjectInfo]) -> int:
+        time.sleep(1)
+        return entered(installation, stream, found)
+
+    monkeypatch.setattr(notifications, "enter", slow)
+    queue.send(many(25))
+    assert enter_told(installation, open_notifications("told"), 0.9).messages == 10
     assert queue.left() == 15
+
+
+def test_what_was_received_before_a_call_failed_is_entered(
+    installation: Installation, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.send(many(30))
+    receive, calls = notifications.Queue.receive, []
+
+    def failing(self: notifications.Queue, *settings: int) -> object:
+        calls.append(settings)
+        if len(calls) > 2:
+            raise QueueUnavailable("queue told: ReceiveMessage: AWS does not answer")
+        return receive(self, *settings)
+
+    monkeypatch.setattr(notifications.Queue, "receive", failing)
+    with pytest.raises(QueueUnavailable):
+        read(installation)
+    assert (hours(installation), queue.left()) == ({HOUR: 20}, 10)
 
 
 # ── the sensor ───────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,9 +16,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import update
 
 from pii_pipeline.definitions import build
 from pii_pipeline.hours import hour_of, hour_start
+from pii_pipeline.keys.tables import epoch_key
 from pii_pipeline.lake import Zone, list_objects, put, read_parquet
 from pii_pipeline.ledger import VALIDATED_EVENTS, LeaseHeld
 from pii_pipeline.maintenance import APPLY_RETENTION, REPORT_KEY_AGES
@@ -402,18 +405,25 @@ def test_killed_at_any_moment_the_next_one_ends_it_and_all_is_counted_once(
     assert [(result.made, result.skipped) for result in make(local)] == [(0, 2)] * 3
 
 
-def metadata_of(local: Installation, job: str) -> dict[str, list[dict[str, Any]]]:
-    """The tables that the job's step shows, as rows."""
+def output_of(local: Installation, job: str) -> tuple[dict[str, Any], list[str]]:
+    """What the job's step shows, tables as rows; and what it warns of."""
     definitions = build(local)
     with dg.DagsterInstance.ephemeral() as instance:
         done = definitions.resolve_job_def(job).execute_in_process(instance=instance)
         (event,) = [event for event in done.all_events if event.is_successful_output]
+        said = instance.all_logs(done.run_id)
     shown = event.event_specific_data.metadata  # type: ignore[union-attr]
     return {
         name: [dict(record.data) for record in value.records]
-        for name, value in shown.items()
         if isinstance(value, dg.TableMetadataValue)
-    }
+        else value.value
+        for name, value in shown.items()
+    }, [entry.user_message for entry in said if entry.level == logging.WARNING]
+
+
+def metadata_of(local: Installation, job: str) -> dict[str, Any]:
+    """The first of it."""
+    return output_of(local, job)[0]
 
 
 def test_the_job_deletes_in_every_stream_and_shows_numbers(local: Installation) -> None:
@@ -440,6 +450,17 @@ def test_the_report_of_key_ages_names_kinds_and_days_and_no_key(local: Installat
     assert {row["kind"] for row in shown} >= {"index", "pseudonym secret", "epoch", "window", "restricted"}
     assert {row["stream"] for row in shown} == {"", "alpha"}
     assert {(row["keys"], row["oldest_days"]) for row in shown} == {(1, 0)}
+
+
+def test_the_report_of_key_ages_warns_of_a_key_that_is_too_old(local: Installation) -> None:
+    land_events(local, IDENTIFIED)
+    make(local)
+    shown, warned = output_of(local, REPORT_KEY_AGES)
+    assert (shown["overdue"], warned) == (0, [])
+    with local.engine.begin() as connection:
+        connection.execute(update(epoch_key).values(created_at=datetime.now(UTC) - timedelta(days=91)))
+    shown, warned = output_of(local, REPORT_KEY_AGES)
+    assert (shown["overdue"], warned) == (1, ["the epoch key is 91 days old, of 90 at most"])
 
 
 @pytest.mark.parametrize(

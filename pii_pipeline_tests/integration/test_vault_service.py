@@ -316,7 +316,7 @@ def test_a_record_that_was_altered_is_an_error_of_the_service_and_is_not_told(
         changed = database.execute(change, (pseudonym("elsewhere").encode(), pseudonym("altered")))
         assert changed.rowcount == 1
     assert code_of(lambda: client.read("elsewhere")) == ("INTERNAL", "unexpected TamperedRecord")
-    assert "a call failed: unexpected TamperedRecord" in server.log
+    assert "a call failed: TamperedRecord: a record does not open" in server.log
     assert client.read("whole") == ["a.planted.example"]
 
 

@@ -45,6 +45,40 @@ def test_a_warehouse_that_cannot_be_meant(value: str, problem: str, tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://ann:s3@cret@host/shop", "postgresql://ann:1/s3@cret@host/shop"]
+)
+def test_a_password_that_ends_too_early_is_not_taken_for_a_host(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"PII_WAREHOUSE_URL": url}, tmp_path)
+    assert str(caught.value) == "PII_WAREHOUSE_URL: more than one @ — write an @ of the password as %40"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PII_LANDNG_URI", "PII_LANDING_URI"),
+        ("PII_LAKE_URL", "PII_LAKE_URI"),
+        ("PII_KEY_ENCRYPTON_KEY", "PII_KEY_ENCRYPTION_KEY"),
+        ("PII_DATABASE_URI", "PII_DATABASE_URL"),
+        ("PII_STREAM_DIR", "PII_STREAMS_DIR"),
+    ],
+)
+def test_a_misspelt_name_is_not_a_setting_left_out(name: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({name: "s3cret"}, tmp_path)
+    assert str(caught.value) == f"{name}: no setting has this name — write {meant}, or unset it"
+
+
+def test_names_that_others_gave_are_left_alone(tmp_path: Path) -> None:
+    others = {
+        "PII_SERVICE_HOST": "10.0.0.1",
+        "PII_TEST_POSTGRES_URL": "postgresql://host",
+        "pii_lake_url": "x",
+    }
+    assert read_settings(others, tmp_path) == read_settings({}, tmp_path)
+
+
 def test_the_warehouse_is_a_file_unless_it_is_said_otherwise(tmp_path: Path) -> None:
     assert read_settings({}, tmp_path).warehouse_url == f"duckdb:///{tmp_path}/var/warehouse.duckdb"
     url = "postgresql://ann:s3cret@host/shop"
@@ -177,6 +211,30 @@ def test_sensors_look_every_half_minute_unless_told_otherwise() -> None:
     assert read_settings({"PII_SENSOR_SECONDS": "5"}).sensor_seconds == 5
 
 
+def test_the_vaults_policy_and_anchors_are_the_projects_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    settings = read_settings({}, tmp_path)
+    assert settings.vault_policy == tmp_path / "vault-policy.yaml"
+    assert settings.vault_anchors == f"file://{tmp_path}/var/vault-anchors"
+    policy = tmp_path / "mine.yaml"
+    policy.touch()
+    environment = {"PII_VAULT_POLICY": str(policy), "PII_VAULT_ANCHORS": "s3://anchors/vault"}
+    settings = read_settings(environment, tmp_path)
+    assert (settings.vault_policy, settings.vault_anchors) == (policy, "s3://anchors/vault")
+
+
+def test_a_policy_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"PII_VAULT_POLICY: .* is no file — name the policy"):
+        read_settings({"PII_VAULT_POLICY": str(tmp_path / "none.yaml")}, tmp_path)
+
+
+@pytest.mark.parametrize("value", ["s3://", "s3://B", "var/anchors", "file://anchors", "https://x/y"])
+def test_a_place_for_anchors_that_cannot_be_meant(value: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingError, match="PII_VAULT_ANCHORS: no place for anchors — use s3://BUCKET/PREFIX"
+    ):
+        read_settings({"PII_VAULT_ANCHORS": value}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("variables", "port"),
     [
@@ -209,10 +267,3 @@ def test_the_vaults_tls_is_a_certificate_and_its_key(tmp_path: Path):
 def test_half_of_tls_is_refused(alone: str, tmp_path: Path):
     with pytest.raises(SettingError, match=f"PII_VAULT_TLS_{alone}: is no TLS by itself — set PII_VAULT"):
         read_settings({f"PII_VAULT_TLS_{alone}": "x.pem"}, tmp_path)
-
-
-def test_piinguins_table_is_the_vaults_unless_it_has_a_url(tmp_path: Path):
-    table = {"PIINGUIN_DYNAMODB_TABLE": "piinguin"}
-    assert read_settings(table, tmp_path).vault_url == "dynamodb://piinguin"
-    both = {**table, "PII_VAULT_URL": "sqlite:///v.db"}
-    assert read_settings(both, tmp_path).vault_url == "sqlite:///v.db"

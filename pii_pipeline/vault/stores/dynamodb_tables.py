@@ -16,7 +16,9 @@ PIINGUIN_KEY = "modifiedValue"
 BY_SUBJECT = "by_subject"
 BY_MARK = "by_mark"
 
-_READY_SECONDS = 120
+_PATIENCE = 120.0  # seconds until a new table is there
+_PAUSE = 0.5
+_BEING_MADE = "CREATING"
 _MADE_BY_ANOTHER = "ResourceInUseException"
 
 
@@ -39,44 +41,44 @@ def have_table(dynamodb: DynamoDb, table: str, layout: Layout) -> None:
     """Makes the table if there is none. Raises `VaultSettingError` for one that is not the vault's."""
     described = _described(dynamodb, table)
     if described is None:
-        named = {
-            "AttributeDefinitions": [
-                {"AttributeName": name, "AttributeType": kind}
-                for name, kind in (layout.keys | dict.fromkeys(layout.indexes.values(), "B")).items()
-            ],
-            "KeySchema": _schema(*layout.keys),
-            "BillingMode": "PAY_PER_REQUEST",
-            "DeletionProtectionEnabled": True,
-        }
-        if layout.indexes:
-            named["GlobalSecondaryIndexes"] = [
-                {
-                    "IndexName": index,
-                    "KeySchema": _schema(name),
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-                for index, name in layout.indexes.items()
-            ]
-        dynamodb.ask("create_table", table, {_MADE_BY_ANOTHER}, **named)
-        described = _ready(dynamodb, table)
+        dynamodb.ask("create_table", table, {_MADE_BY_ANOTHER}, **_definition(layout))
+    if described is None or described["TableStatus"] == _BEING_MADE:
+        described = _when_made(dynamodb, table)
         if layout.expires:
             expiry = {"Enabled": True, "AttributeName": layout.expires}
-            dynamodb.ask(
-                "update_time_to_live", table, {"ValidationException"}, TimeToLiveSpecification=expiry
-            )
+            expected = {"ValidationException"}  # another has said so already
+            dynamodb.ask("update_time_to_live", table, expected, TimeToLiveSpecification=expiry)
     _check(table, layout, described)
+
+
+def _definition(layout: Layout) -> dict[str, Any]:
+    kinds = layout.keys | dict.fromkeys(layout.indexes.values(), "B")
+    definition: dict[str, Any] = {
+        "AttributeDefinitions": [
+            {"AttributeName": name, "AttributeType": kind} for name, kind in kinds.items()
+        ],
+        "KeySchema": _schema(*layout.keys),
+        "BillingMode": "PAY_PER_REQUEST",
+        "DeletionProtectionEnabled": True,
+    }
+    if layout.indexes:
+        definition["GlobalSecondaryIndexes"] = [
+            {"IndexName": index, "KeySchema": _schema(name), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            for index, name in layout.indexes.items()
+        ]
+    return definition
 
 
 def _described(dynamodb: DynamoDb, table: str) -> Any:
     return dynamodb.ask("describe_table", table, {MISSING}).get("Table")
 
 
-def _ready(dynamodb: DynamoDb, table: str) -> Any:
-    give_up = time.monotonic() + _READY_SECONDS
-    while (described := _described(dynamodb, table)) is None or described["TableStatus"] != "ACTIVE":
+def _when_made(dynamodb: DynamoDb, table: str) -> Any:
+    give_up = time.monotonic() + _PATIENCE
+    while (described := _described(dynamodb, table)) is None or described["TableStatus"] == _BEING_MADE:
         if time.monotonic() > give_up:
             raise VaultUnavailable(f"{SETTING}: DynamoDB table {table} is still being made — try again later")
-        time.sleep(0.5)
+        time.sleep(_PAUSE)
     return described
 
 

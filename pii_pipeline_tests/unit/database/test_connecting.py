@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pii_pipeline.database import (
     DatabaseError,
     DatabaseUnavailable,
     connect,
+    connect_existing,
     reading,
     scrub,
 )
@@ -47,13 +49,32 @@ def test_sqlite_files_are_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///:memory:", "mysql://user:hunter2@host/db", "hunter2"]
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://user:hunter2@host/db",
+        "hunter2",
+        "postgresql://user:hunter2@host:port/db",
+    ],
 )
 def test_unsupported_urls_are_refused_without_quoting_them(url: str) -> None:
     with pytest.raises(DatabaseError) as caught:
         connect(url)
     assert "hunter2" not in str(caught.value)
     assert "sqlite:///PATH" in str(caught.value)
+
+
+@pytest.mark.parametrize("connecting", [connect, connect_existing])
+@pytest.mark.parametrize(
+    "url", ["postgresql://anna:a@hunter2@127.0.0.1:1/pii", "postgresql://anna:a@1/hunter2@127.0.0.1:1/pii"]
+)
+def test_a_password_that_ends_too_early_is_not_taken_for_a_host(
+    url: str, connecting: Callable[[str], object]
+) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        connecting(url)
+    assert str(caught.value) == "PII_DATABASE_URL: more than one @ — write an @ of the password as %40"
 
 
 def test_read_then_write_neither_deadlocks_nor_loses_updates(database_url: str) -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import update
 
-from pii_pipeline.keys.ages import key_ages
+from pii_pipeline.keys.ages import EPOCH_DAYS, key_ages
 from pii_pipeline.keys.store import KeyStore
-from pii_pipeline.keys.tables import period_key, pseudonym_secret
+from pii_pipeline.keys.tables import epoch_key, period_key, pseudonym_secret
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 DAYS = [date(2026, 11, day) for day in (20, 21, 22)]
@@ -62,3 +62,20 @@ def test_of_each_kind_and_stream(store: KeyStore) -> None:
     secret, epoch = ages["pseudonym secret", None], ages["epoch", None]
     assert (secret.keys, secret.first, secret.last, secret.oldest_days(NOW)) == (1, "1", "1", 400)
     assert (epoch.keys, epoch.destroyed, epoch.first, epoch.last) == (1, 1, "2", "2")
+
+
+def test_an_epoch_key_is_overdue_and_keys_of_a_day_never_are(store: KeyStore) -> None:
+    store.subjects([b"t" * 32])
+    store.window_keys("webshop", DAYS)
+
+    def overdue(days: float) -> list[str]:
+        made = NOW - timedelta(days)
+        with store._engine.begin() as connection:
+            connection.execute(update(epoch_key).values(created_at=made))
+            connection.execute(update(period_key).values(created_at=made))
+        return [age.kind for age in key_ages(store._engine) if age.overdue(NOW)]
+
+    assert overdue(EPOCH_DAYS + 0.9) == []
+    assert overdue(EPOCH_DAYS + 1) == ["epoch"]
+    store.rotate_epoch()
+    assert [age.kind for age in key_ages(store._engine) if age.overdue(datetime.now(UTC))] == []

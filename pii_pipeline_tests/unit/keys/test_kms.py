@@ -21,7 +21,7 @@ from pii_pipeline.keys.key_encryption import FileKey, open_key_encryption_key
 from pii_pipeline.keys.kms import HELD_SECONDS, KmsKey, wrapped_under
 from pii_pipeline.keys.secret_values import secret_value
 from pii_pipeline_tests.aws import REGION
-from pii_pipeline_tests.aws_proxy import HALF, NOT_TO_BE_QUOTED, AwsProxy
+from pii_pipeline_tests.faulty_proxy import NOT_TO_BE_QUOTED, FaultyProxy
 from pii_pipeline_tests.unit.keys.conftest import opened
 
 CONTEXT = {"purpose": "window", "stream": "webshop", "day": "2026-11-22"}
@@ -53,7 +53,7 @@ def key(aws: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def kek(key: dict[str, str], aws_proxy: AwsProxy) -> KmsKey:
+def kek(key: dict[str, str], faulty_aws: FaultyProxy) -> KmsKey:
     """Asked through the proxy."""
     return KmsKey("alias/pii")
 
@@ -91,10 +91,10 @@ def test_altered_bytes_do_not_open(kek: KmsKey, key: dict[str, str]) -> None:
             kek.unwrap(bytes_, CONTEXT)
 
 
-def test_kms_is_told_what_a_key_is_for_and_nothing_else(kek: KmsKey, aws_proxy: AwsProxy) -> None:
-    aws_proxy.heal()
+def test_kms_is_told_what_a_key_is_for_and_nothing_else(kek: KmsKey, faulty_aws: FaultyProxy) -> None:
+    faulty_aws.heal()
     KmsKey("alias/pii").unwrap(kek.wrap(KEY, CONTEXT), CONTEXT)
-    (made, asked), (opened, again) = aws_proxy.asked
+    (made, asked), (opened, again) = [(item.operation, item.asked) for item in faulty_aws.requests]
     assert (made, opened) == ("GenerateDataKey", "Decrypt")
     assert asked == {"KeyId": "alias/pii", "NumberOfBytes": 64, "EncryptionContext": CONTEXT}
     assert set(again) == {"CiphertextBlob", "EncryptionContext"}  # no key id: see the test of aliases
@@ -120,27 +120,29 @@ def test_no_log_has_an_opened_key(kek: KmsKey, aws: Any, caplog: pytest.LogCaptu
 # What is held
 
 
-def test_kms_is_asked_again_after_the_time_and_not_before(key: dict[str, str], aws_proxy: AwsProxy) -> None:
+def test_kms_is_asked_again_after_the_time_and_not_before(
+    key: dict[str, str], faulty_aws: FaultyProxy
+) -> None:
     clock = Clock()
     kek = KmsKey("alias/pii", clock)
     wrapped = kek.wrap(KEY, CONTEXT)
     for later, asked in [(0, 0), (HELD_SECONDS - 1, 0), (1, 1), (HELD_SECONDS - 1, 1), (1, 2)]:
         clock.now += later
         assert kek.unwrap(wrapped, CONTEXT) == KEY
-        assert aws_proxy.count("Decrypt") == asked
+        assert faulty_aws.count("Decrypt") == asked
 
 
-def test_use_does_not_make_it_held_for_longer(key: dict[str, str], aws_proxy: AwsProxy) -> None:
+def test_use_does_not_make_it_held_for_longer(key: dict[str, str], faulty_aws: FaultyProxy) -> None:
     clock = Clock()
     kek = KmsKey("alias/pii", clock)
     wrapped = kek.wrap(KEY, CONTEXT)
     for _ in range(HELD_SECONDS + 1):
         clock.now += 1
         kek.unwrap(wrapped, CONTEXT)
-    assert aws_proxy.count("Decrypt") == 1
+    assert faulty_aws.count("Decrypt") == 1
 
 
-def test_what_is_not_used_any_more_leaves_memory(key: dict[str, str], aws_proxy: AwsProxy) -> None:
+def test_what_is_not_used_any_more_leaves_memory(key: dict[str, str], faulty_aws: FaultyProxy) -> None:
     clock = Clock()
     kek = KmsKey("alias/pii", clock)
     kek.wrap(KEY, CONTEXT)
@@ -150,14 +152,14 @@ def test_what_is_not_used_any_more_leaves_memory(key: dict[str, str], aws_proxy:
 
 
 def test_so_many_are_held_and_no_more(
-    kek: KmsKey, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    kek: KmsKey, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kms, "HELD_KEYS", 3)
     wrapped = [kek.wrap(KEY, CONTEXT) for _ in range(4)]
     assert len(kek._held._keys) == 3
     for item in reversed(wrapped):
         kek.unwrap(item, CONTEXT)
-    assert aws_proxy.count("Decrypt") == 1
+    assert faulty_aws.count("Decrypt") == 1
 
 
 def test_threads_share_it(kek: KmsKey) -> None:
@@ -220,18 +222,18 @@ def message(error: pytest.ExceptionInfo[Exception]) -> str:
         ("KMSInvalidStateException", "the key is pending deletion, or not in a state to be used — cancel"),
         ("InvalidKeyUsageException", "the key is not for encryption — name a symmetric"),
         ("ValidationException", "no name of a key — use a key id"),
-        ("ExpiredTokenException", "kms:GenerateDataKey: the AWS credentials have expired: renew them"),
+        ("ExpiredTokenException", "kms:GenerateDataKey: the AWS credentials have expired — renew them"),
         ("UnrecognizedClientException", "kms:GenerateDataKey: AWS does not accept the credentials"),
         ("SomethingNewException", "kms:GenerateDataKey: AWS refuses it (SomethingNewException)"),
     ],
 )
-def test_what_kms_refuses_to_wrap(kek: KmsKey, aws_proxy: AwsProxy, code: str, said: str) -> None:
-    aws_proxy.heal()
-    aws_proxy.fail("GenerateDataKey", code)
+def test_what_kms_refuses_to_wrap(kek: KmsKey, faulty_aws: FaultyProxy, code: str, said: str) -> None:
+    faulty_aws.heal()
+    faulty_aws.fail(code, operation="GenerateDataKey")
     with pytest.raises(KeyEncryptionKeyError) as caught:
         kek.wrap(KEY, CONTEXT)
     assert message(caught).startswith(f"PII_KEY_ENCRYPTION_KEY: AWS KMS, key alias/pii: {said}")
-    assert aws_proxy.count() == 1  # not tried again
+    assert faulty_aws.count() == 1  # not tried again
 
 
 @pytest.mark.parametrize(
@@ -240,14 +242,14 @@ def test_what_kms_refuses_to_wrap(kek: KmsKey, aws_proxy: AwsProxy, code: str, s
         ("AccessDeniedException", "kms:Decrypt is not allowed, or the key is not there any more — allow it"),
         ("DisabledException", "the key is disabled — enable it"),
         ("KMSInvalidStateException", "the key is pending deletion"),
-        ("ExpiredTokenException", "kms:Decrypt: the AWS credentials have expired: renew them"),
+        ("ExpiredTokenException", "kms:Decrypt: the AWS credentials have expired — renew them"),
     ],
 )
 def test_what_kms_refuses_to_open_names_the_key_that_wrapped_it(
-    kek: KmsKey, key: dict[str, str], aws_proxy: AwsProxy, code: str, said: str
+    kek: KmsKey, key: dict[str, str], faulty_aws: FaultyProxy, code: str, said: str
 ) -> None:
     wrapped = kek.wrap(KEY, CONTEXT)
-    aws_proxy.fail("Decrypt", code)
+    faulty_aws.fail(code, operation="Decrypt")
     with pytest.raises(KeyEncryptionKeyError) as caught:
         KmsKey("alias/elsewhere").unwrap(wrapped, CONTEXT)
     assert message(caught).startswith(f"PII_KEY_ENCRYPTION_KEY: AWS KMS, key {key['arn']}: {said}")
@@ -285,41 +287,45 @@ def test_a_role_without_decrypt_is_told_so(
     ("code", "status"),
     [("ThrottlingException", 400), ("KMSInternalException", 500), ("DependencyTimeoutException", 503)],
 )
-def test_what_passes_is_tried_again(kek: KmsKey, aws_proxy: AwsProxy, code: str, status: int) -> None:
-    aws_proxy.fail("GenerateDataKey", code, status=status, times=2)
+def test_what_passes_is_tried_again(kek: KmsKey, faulty_aws: FaultyProxy, code: str, status: int) -> None:
+    faulty_aws.fail(code, operation="GenerateDataKey", status=status, times=2)
     wrapped = kek.wrap(KEY, CONTEXT)
-    assert aws_proxy.count("GenerateDataKey") == 3
-    aws_proxy.fail("Decrypt", code, status=status, times=2)
+    assert faulty_aws.count("GenerateDataKey") == 3
+    faulty_aws.fail(code, operation="Decrypt", status=status, times=2)
     assert KmsKey("alias/pii").unwrap(wrapped, CONTEXT) == KEY
 
 
 def test_what_does_not_pass_ends(
-    key: dict[str, str], aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    key: dict[str, str], faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws_module, "ATTEMPTS", 2)
-    aws_proxy.fail("GenerateDataKey", "ThrottlingException")
+    faulty_aws.fail("ThrottlingException", operation="GenerateDataKey")
     with pytest.raises(KeyServiceUnavailable) as caught:
         KmsKey("alias/pii").wrap(KEY, CONTEXT)
-    assert "no answer in 2 attempts (ThrottlingException)" in message(caught)
-    assert aws_proxy.count("GenerateDataKey") == 2
+    assert "AWS does not answer, however often it is asked (ThrottlingException)" in message(caught)
+    assert faulty_aws.count("GenerateDataKey") == 2
 
 
-def test_half_an_answer_is_none(kek: KmsKey, aws_proxy: AwsProxy) -> None:
-    aws_proxy.fail("GenerateDataKey", HALF, times=2)
+def test_half_an_answer_is_none(
+    kek: KmsKey, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty_aws.fail("truncated", operation="GenerateDataKey", times=2)
     wrapped = kek.wrap(KEY, CONTEXT)
-    assert aws_proxy.count("GenerateDataKey") == 3
-    aws_proxy.fail("Decrypt", HALF)
+    assert faulty_aws.count("GenerateDataKey") == 3
+    monkeypatch.setattr(aws_module, "ATTEMPTS", 3)
+    broken = faulty_aws.fail("truncated", operation="Decrypt")
     with pytest.raises(KeyServiceUnavailable) as caught:
         KmsKey("alias/pii").unwrap(wrapped, CONTEXT)
-    assert message(caught).endswith("AWS cuts its answers short")
+    assert "AWS does not answer (IncompleteReadError)" in message(caught)
+    assert broken.met == 3
 
 
 def test_no_answer_ends_too(
-    key: dict[str, str], aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    key: dict[str, str], faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws_module, "ATTEMPTS", 2)
     monkeypatch.setattr(aws_module, "READ_SECONDS", 0.2)
-    aws_proxy.fail("GenerateDataKey", "ThrottlingException", seconds=1)
+    faulty_aws.fail("silence", operation="GenerateDataKey")
     with pytest.raises(KeyServiceUnavailable, match=r"AWS does not answer \(ReadTimeoutError\)"):
         KmsKey("alias/pii").wrap(KEY, CONTEXT)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -340,7 +346,7 @@ def test_no_region_no_credentials_no_profile(aws: Any, monkeypatch: pytest.Monke
         KmsKey("alias/pii").wrap(KEY, CONTEXT)
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.delenv("AWS_REGION")
-    with pytest.raises(KeyEncryptionKeyError, match="no AWS region is known: set AWS_DEFAULT_REGION"):
+    with pytest.raises(KeyEncryptionKeyError, match="no AWS region is known — set AWS_DEFAULT_REGION"):
         KmsKey("alias/pii")
     monkeypatch.setenv("AWS_PROFILE", "nobodys")
     with pytest.raises(KeyEncryptionKeyError, match=r"no AWS credentials can be had \(ProfileNotFound\)"):
@@ -364,21 +370,21 @@ def test_keys_of_the_other_kind_say_what_to_do(kek: KmsKey, tmp_path: Path, data
         file.unwrap(kek.wrap(KEY, CONTEXT), CONTEXT)
 
 
-def test_a_store_opens_with_few_requests(kek: KmsKey, aws_proxy: AwsProxy, database_url: str) -> None:
+def test_a_store_opens_with_few_requests(kek: KmsKey, faulty_aws: FaultyProxy, database_url: str) -> None:
     """As many as it has keys to open: none per person."""
     days = [date(2026, 11, day) for day in range(16, 23)]
     tags = [number.to_bytes(32, "big") for number in range(1_000)]
     first = opened(database_url, kek)
-    aws_proxy.heal()
+    faulty_aws.heal()
     before = first.window_keys("webshop", days), first.subjects(tags), first.pseudonym_secret()
-    assert (aws_proxy.count("GenerateDataKey"), aws_proxy.count("Decrypt")) == (len(days) + 2, 0)
+    assert (faulty_aws.count("GenerateDataKey"), faulty_aws.count("Decrypt")) == (len(days) + 2, 0)
 
-    aws_proxy.heal()
+    faulty_aws.heal()
     again = opened(database_url, KmsKey("alias/pii"))
     assert (again.window_keys("webshop", days), again.subjects(tags), again.pseudonym_secret()) == before
     assert again.index_key() == first.index_key()
-    assert (aws_proxy.count("GenerateDataKey"), aws_proxy.count("Decrypt")) == (0, len(days) + 3)
-    contexts = [body["EncryptionContext"] for _, body in aws_proxy.asked]
+    assert (faulty_aws.count("GenerateDataKey"), faulty_aws.count("Decrypt")) == (0, len(days) + 3)
+    contexts = [request.asked["EncryptionContext"] for request in faulty_aws.requests]
     assert {"purpose": "window", "stream": "webshop", "day": "2026-11-16"} in contexts
     assert {"purpose": "salts", "epoch": "1"} in contexts
 
@@ -391,15 +397,15 @@ def test_a_row_that_was_altered_is_told(kek: KmsKey) -> None:
 
 
 def test_kms_that_fails_leaves_the_store_as_it_was(
-    kek: KmsKey, aws_proxy: AwsProxy, database_url: str
+    kek: KmsKey, faulty_aws: FaultyProxy, database_url: str
 ) -> None:
     store = opened(database_url, kek)
-    aws_proxy.fail("GenerateDataKey", "ExpiredTokenException", spared=1)
+    faulty_aws.fail("ExpiredTokenException", operation="GenerateDataKey", after=1)
     with pytest.raises(KeyEncryptionKeyError):
         store.window_keys("webshop", [date(2026, 11, 22), date(2026, 11, 23)])
     with pytest.raises(KeyEncryptionKeyError):
         store.subjects([b"t" * 32])
-    aws_proxy.heal()
+    faulty_aws.heal()
     kept = store.window_keys("webshop", [date(2026, 11, 22)]), store.subjects([b"t" * 32])
     again = opened(database_url, KmsKey("alias/pii"))
     assert (again.window_keys("webshop", [date(2026, 11, 22)]), again.subjects([b"t" * 32])) == kept

@@ -19,7 +19,7 @@ from pii_pipeline.keys.rewrap import rewrap
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.stored import stored_keys
 from pii_pipeline.keys.tables import period_key
-from pii_pipeline_tests.aws_proxy import AwsProxy
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
 from pii_pipeline_tests.unit.keys.conftest import opened
 
 DAYS = [date(2026, 11, 22), date(2026, 11, 23)]
@@ -127,14 +127,19 @@ def test_a_key_made_meanwhile_is_brought_over_too(
 
 @pytest.mark.parametrize("operation", ["GenerateDataKey", "Decrypt"])
 def test_nothing_is_changed_unless_every_key_opens_again(
-    store: KeyStore, kek: KeyEncryptionKey, aws_proxy: AwsProxy, aws: Any, operation: str, database_url: str
+    store: KeyStore,
+    kek: KeyEncryptionKey,
+    faulty_aws: FaultyProxy,
+    aws: Any,
+    operation: str,
+    database_url: str,
 ) -> None:
     """A role that may only wrap would lock everything away, with the old key about to be deleted."""
     before = everything(store)
     with reading(store._engine) as connection:
         stored = stored_keys(connection)
     arn = aws.client("kms").create_key()["KeyMetadata"]["Arn"]
-    aws_proxy.fail(operation, "AccessDeniedException", spared=ALL - 1)
+    faulty_aws.fail("AccessDeniedException", operation=operation, after=ALL - 1)
     with pytest.raises(KeyEncryptionKeyError, match=f"kms:{operation} is not allowed"):
         rewrap(store._engine, kek, KmsKey(arn), KmsKey(arn))
     with reading(store._engine) as connection:
@@ -143,11 +148,11 @@ def test_nothing_is_changed_unless_every_key_opens_again(
 
 
 def test_kms_that_refuses_to_open_is_what_is_said(
-    database_url: str, aws_proxy: AwsProxy, aws: Any, tmp_path: Path
+    database_url: str, faulty_aws: FaultyProxy, aws: Any, tmp_path: Path
 ) -> None:
     arn = aws.client("kms").create_key()["KeyMetadata"]["Arn"]
     store = opened(database_url, KmsKey(arn))
-    aws_proxy.fail("Decrypt", "AccessDeniedException")
+    faulty_aws.fail("AccessDeniedException", operation="Decrypt")
     file = FileKey(tmp_path / "another")
     with pytest.raises(KeyEncryptionKeyError, match="kms:Decrypt is not allowed"):
         rewrap(store._engine, KmsKey(arn), file, file)

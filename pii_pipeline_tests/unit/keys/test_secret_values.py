@@ -9,7 +9,7 @@ import pytest
 from pii_pipeline import aws as aws_module
 from pii_pipeline.keys.errors import KeyServiceUnavailable, SecretUnreadable
 from pii_pipeline.keys.secret_values import secret_value
-from pii_pipeline_tests.aws_proxy import NOT_TO_BE_QUOTED, AwsProxy
+from pii_pipeline_tests.faulty_proxy import NOT_TO_BE_QUOTED, FaultyProxy
 
 SETTING = "PII_PSEUDONYM_SECRET"
 
@@ -73,22 +73,26 @@ def test_one_that_is_not_there_or_deleted(aws: Any) -> None:
     [
         ("AccessDeniedException", "secretsmanager:GetSecretValue is not allowed — allow it to the role"),
         ("DecryptionFailure", "its KMS key does not open it"),
-        ("ExpiredTokenException", "the AWS credentials have expired: renew them"),
+        ("ExpiredTokenException", "the AWS credentials have expired — renew them"),
     ],
 )
-def test_what_is_refused(aws_proxy: AwsProxy, code: str, said: str) -> None:
-    aws_proxy.fail("GetSecretValue", code)
+def test_what_is_refused(faulty_aws: FaultyProxy, code: str, said: str) -> None:
+    faulty_aws.fail(code, operation="GetSecretValue")
     with pytest.raises(SecretUnreadable) as caught:
         secret_value("PII_SNOWPLOW_SALT", "aws-secretsmanager://s")
     assert str(caught.value).startswith(f"PII_SNOWPLOW_SALT: AWS Secrets Manager, secret s: {said}")
     assert NOT_TO_BE_QUOTED not in str(caught.value)
 
 
-def test_what_passes_is_tried_again(aws: Any, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_passes_is_tried_again(
+    aws: Any, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aws.client("secretsmanager").create_secret(Name="s", SecretString="canary_secret")
-    aws_proxy.fail("GetSecretValue", "InternalServiceError", status=500, times=1)
+    faulty_aws.fail("InternalServiceError", operation="GetSecretValue", status=500, times=1)
     assert secret_value(SETTING, "aws-secretsmanager://s") == "canary_secret"
     monkeypatch.setattr(aws_module, "ATTEMPTS", 1)
-    aws_proxy.fail("GetSecretValue", "ThrottlingException")
-    with pytest.raises(KeyServiceUnavailable, match="secret s: AWS had no answer in 1 attempts"):
+    faulty_aws.fail("ThrottlingException", operation="GetSecretValue")
+    with pytest.raises(
+        KeyServiceUnavailable, match="secret s: AWS does not answer, however often it is asked"
+    ):
         secret_value(SETTING, "aws-secretsmanager://s")

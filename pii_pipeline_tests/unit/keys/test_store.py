@@ -126,6 +126,14 @@ def test_subjects_are_entered_once(store: KeyStore, kek: KeyEncryptionKey) -> No
     assert repr(people[0]) == "Subject(…)"
 
 
+def test_who_is_asked_for_is_not_entered(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pii_pipeline.keys.bulk_sql.CHUNK", 2)
+    entered = store.subjects([b"a" * 32, b"b" * 32, b"c" * 32])
+    tags = [b"a" * 32, b"b" * 32, b"c" * 32, b"d" * 32]
+    for _ in range(2):
+        assert store.known(tags) == dict(zip(tags, entered, strict=False))
+
+
 def test_subjects_over_several_chunks(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pii_pipeline.keys.bulk_sql.CHUNK", 10)
     people = store.subjects(tags(35))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import boto3
 import pytest
@@ -12,15 +13,18 @@ from pii_pipeline.lake import (
     Version,
     Zone,
     delete,
+    delete_versions,
     list_objects,
     open_versions,
     publish,
     put,
     s3,
     tag_of,
+    walk_objects,
 )
 from pii_pipeline.lake.files import hidden_output
 from pii_pipeline_tests.aws import make_bucket
+from pii_pipeline_tests.plain_s3 import plain_bucket
 
 BUCKET = "only-s3"
 
@@ -31,22 +35,53 @@ def client(aws: boto3.Session):
     return aws.client("s3")
 
 
+def test_a_key_that_no_database_takes_has_a_path_that_one_takes(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["\0", "s/\0a", "s/␀0a", "s/␀1a", "s/␀\0", "s/␀", "s/\n\r\t"]
+    with plain_bucket({f"of/{key}": key.encode() for key in keys}) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        zone = Zone.at("landing", f"s3://{BUCKET}/of")
+        found = list_objects(zone)
+        assert len({info.path for info in found}) == len(keys) and "\0" not in "".join(map(str, found))
+        for number, info in enumerate(found):
+            assert list(walk_objects(zone, after=info.path)) == found[number + 1 :]
+        wanted = [Version(info.path, info.size, tag_of(zone, info)) for info in found]
+        versions = open_versions(zone, wanted)
+        read = [bytes(versions.open(number).read(9)).decode() for number in range(len(keys))]
+        assert sorted(read) == sorted(keys)
+        assert delete_versions(zone, wanted) == []
+        assert list_objects(zone) == []
+
+
 @pytest.mark.parametrize(
-    "key", ["s//a.json", "/s/a.json", "s/./a", "s/../a", "s/a\x07", "s/ü %41#?+&.json", "s/a/"]
+    "key",
+    [
+        "s//a.json",
+        "/s/a.json",
+        "s/./a",
+        "s/../a",
+        "s/a\x07",
+        "s/ü %41#?+&.json",
+        "s/a/",
+        "s/%00",
+        "s/␀0",
+        "s/␀",
+    ],
 )
 def test_whatever_a_producer_calls_an_object_it_is_listed_read_and_deleted(client, key):
     zone = Zone.at("landing", f"s3://{BUCKET}/of")
     client.put_object(Bucket=BUCKET, Key=f"of/{key}", Body=b"0123456789")
     client.put_object(Bucket=BUCKET, Key="of/s/folder/", Body=b"")  # as consoles mark one
     (info,) = list_objects(zone)
-    assert (info.path, info.size) == (key, 10)
-    wanted = [Version(key, 10, tag_of(zone, info)), Version("gone", 1, "0")]
+    assert (info.path, info.size) == (key.replace("␀", "␀1"), 10)
+    wanted = [Version(info.path, 10, tag_of(zone, info)), Version("gone", 1, "0")]
     if not key.startswith("/") and ".." not in key:
         versions = open_versions(zone, wanted)
         assert versions.open(0).read(100) == b"0123456789"
         with pytest.raises(FileNotFoundError):
             versions.open(1)
-        delete(zone, key)
+        delete(zone, info.path)
         assert list_objects(zone) == []
 
 

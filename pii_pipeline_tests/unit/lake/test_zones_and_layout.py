@@ -57,8 +57,9 @@ def test_a_path_and_a_file_uri_are_the_same_place(tmp_path, monkeypatch):
     ],
 )
 def test_other_storage_is_refused(location, mend):
-    with pytest.raises(UnsupportedStorage, match=mend):
+    with pytest.raises(UnsupportedStorage, match=mend) as caught:
         Zone.at("lake", location)
+    assert str(caught.value).startswith("PII_LAKE_URI: ")
 
 
 def test_a_zone_of_a_bucket_is_known_without_asking_it():

@@ -1,10 +1,18 @@
 """Landing objects become batches, each object in one batch."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from pii_pipeline.ledger import LandingObject, Ledger, arrival_in, hour_of, hour_start
+from pii_pipeline.ledger import (
+    Known,
+    LandingObject,
+    Ledger,
+    Listing,
+    arrival_in,
+    hour_of,
+    hour_start,
+)
 from pii_pipeline_tests.unit.ledger.examples import HOUR, NEXT_HOUR, landed
 
 
@@ -106,3 +114,30 @@ def test_a_moment_without_time_zone_is_refused() -> None:
         LandingObject("u", 1, "e", naive)
     with pytest.raises(ValueError, match="time zone"):
         arrival_in(HOUR, naive)
+
+
+def test_versions_that_are_no_more_are_withdrawn_unless_they_are_sealed(ledger: Ledger) -> None:
+    first, second, third = (landed("a", etag=etag) for etag in ("1", "2", "3"))
+    ledger.enter("logins", HOUR, [first, landed("b")])
+    assert ledger.perhaps_overwritten("logins", HOUR) == [], "there is one version of each"
+    ledger.seal("logins", HOUR)
+    ledger.enter("logins", HOUR, [second, landed("c")])
+    ledger.enter("logins", NEXT_HOUR, [third])
+    ledger.enter("webshop", HOUR, [landed("c", etag="other")])
+    assert ledger.perhaps_overwritten("logins", HOUR) == [second]
+    assert ledger.perhaps_overwritten("logins", NEXT_HOUR) == [third]
+    ledger.withdraw("logins", [first, second])
+    ledger.withdraw("logins", [])
+    (batch,) = ledger.seal("logins", HOUR)
+    assert [item.uri for item in batch.objects] == [landed("c").uri]
+    assert ledger.known("logins", [first.uri])[first.uri] == {
+        Known(item.etag, item.size, item.last_modified) for item in (first, third)
+    }
+
+
+def test_where_a_listing_stopped_is_remembered_for_each_stream(ledger: Ledger) -> None:
+    assert ledger.listing("logins") == Listing()
+    began = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
+    for listing in (Listing("logins/a", began), Listing("logins/b", began, began), Listing(complete=began)):
+        ledger.keep_listing("logins", listing)
+        assert (ledger.listing("logins"), ledger.listing("webshop")) == (listing, Listing())

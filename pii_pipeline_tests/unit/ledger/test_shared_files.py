@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from pii_pipeline.database import connect
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
     VALIDATED_EVENTS,
@@ -193,7 +194,7 @@ def test_a_file_that_is_held_again_stays(ledger: Ledger, lake: list[Part]) -> No
     (batch, *_) = ledger.batches("logins", HOUR)
     pseudonymize(ledger, batch, "p1")  # has its old name, by a commit
     assert in_lake(ledger) == [first, *others]
-    assert removed(ledger) == []
+    assert removed(ledger) == [(PSEUDONYMIZED_EVENTS, "elsewhere.parquet")], "what the commit replaced"
 
 
 def test_a_file_that_could_not_be_deleted_is_tried_again(ledger: Ledger, lake: list[Part]) -> None:
@@ -233,7 +234,9 @@ def test_an_announced_file_goes_unless_it_comes_to_an_exchange(
     assert removed(ledger) == []
 
 
-def test_fragments_are_several_small_files_of_an_hour_that_is_over(ledger: Ledger, lake: list[Part]) -> None:
+def test_fragments_are_several_small_files_of_an_hour_that_is_over(
+    engine: sa.Engine, ledger: Ledger, lake: list[Part]
+) -> None:
     both = [(HOUR, name) for name in ("bad_events", PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS)]
     assert ledger.fragments("logins", HOUR, 101) == both
     assert ledger.fragments("logins", NEXT_HOUR, 101) == both
@@ -242,3 +245,101 @@ def test_fragments_are_several_small_files_of_an_hour_that_is_over(ledger: Ledge
     assert ledger.fragments("webshop", HOUR, 101) == []
     exchange(ledger, lake, together(lake))
     assert ledger.fragments("logins", HOUR, 1000) == [both[0], both[2]], "one file, of three batches"
+    other = [replace(part, file=replace(part.file, columns=part.batch_id)) for part in lake]
+    exchange(ledger, together(lake), lake)
+    with engine.begin() as connection:
+        for part in other:
+            here = tables.files.c.path == part.file.path
+            connection.execute(sa.update(tables.files).where(here).values(columns=part.file.columns))
+    assert in_lake(ledger) == other
+    assert ledger.fragments("logins", HOUR, 1000) == [both[0], both[2]], "with columns of its own each"
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def announced(ledger: Ledger, *paths: str) -> list[str]:
+    """The names that new files get which were to have these."""
+    files = [CommittedFile(PSEUDONYMIZED_EVENTS, path, 100, 8) for path in paths]
+    with ledger.lease("logins", HOUR) as lease:
+        named = ledger.announce("logins", HOUR, PSEUDONYMIZED_EVENTS, files, lease)
+    assert [replace(file, path="") for file in named] == [replace(file, path="") for file in files]
+    return [file.path for file in named]
+
+
+def test_others_write_while_files_are_deleted(ledger: Ledger, database_url: str, lake: list[Part]) -> None:
+    exchange(ledger, lake, together(lake), AT_ONCE)
+    engine = connect(database_url)
+    other = Ledger(engine)
+    gone = []
+
+    def delete(dataset: str, path: str) -> None:
+        sealed(other, path, hour=NEXT_HOUR)  # waits for a minute, and fails, where a transaction is open
+        gone.append(path)
+
+    with ledger.lease("logins", HOUR) as lease:
+        assert ledger.remove_unheld("logins", HOUR, lease, delete) == 3
+    assert gone == [part.file.path for part in lake]
+    assert len(other.batches("logins", NEXT_HOUR)) == 3
+    engine.dispose()
+
+
+def test_while_a_file_is_deleted_no_other_gets_its_name(engine: sa.Engine, ledger: Ledger) -> None:
+    assert announced(ledger, "a.parquet", "b.parquet") == ["a.parquet", "b.parquet"]
+    assert announced(ledger, "a.parquet") == ["a.parquet"], "a retry takes it over"
+    names = []
+
+    def delete(dataset: str, path: str) -> None:
+        """By who is overtaken meanwhile."""
+        with engine.begin() as connection:
+            connection.execute(sa.delete(tables.leases))
+        names.append(announced(ledger, path))
+
+    with ledger.lease("logins", HOUR) as lease:
+        ledger.remove_unheld("logins", HOUR, lease, delete)
+    assert names == [["a-2.parquet"], ["b-2.parquet"]]
+    assert announced(ledger, "a.parquet") == ["a.parquet"], "who deleted it has said that it is done"
+
+
+def test_a_name_is_lost_if_who_was_deleting_the_file_may_be_at_it_still(ledger: Ledger) -> None:
+    announced(ledger, "a.parquet")
+
+    def fail(dataset: str, path: str) -> None:
+        raise OSError(path)
+
+    for _ in range(2):
+        with ledger.lease("logins", HOUR) as lease, pytest.raises(OSError, match=r"a\.parquet"):
+            ledger.remove_unheld("logins", HOUR, lease, fail)
+    assert removed(ledger) == [(PSEUDONYMIZED_EVENTS, "a.parquet")]
+    assert removed(ledger) == removed(ledger, PSEUDONYMIZED_EVENTS) == []
+    assert ledger.hours_with_unheld("logins") == []
+    assert announced(ledger, "a.parquet") == ["a-2.parquet"]
+    assert removed(ledger) == [(PSEUDONYMIZED_EVENTS, "a-2.parquet")]
+    assert announced(ledger, "a.parquet") == ["a-2.parquet"]
+
+
+def test_what_comes_after_its_deletion_is_deleted_once_more(ledger: Ledger, lake: list[Part]) -> None:
+    late = [CommittedFile(PSEUDONYMIZED_EVENTS, path, 100, 8) for path in ("a.parquet", "b.parquet")]
+
+    def disown() -> None:
+        ledger.disown("logins", HOUR, PSEUDONYMIZED_EVENTS, [*late, lake[0].file])
+
+    expected = [(PSEUDONYMIZED_EVENTS, file.path) for file in late]
+    announced(ledger, "a.parquet")
+    disown()
+    assert removed(ledger) == expected, "what a commit holds stays"
+    with ledger.lease("logins", HOUR) as lease:
+        disown()
+        ledger.remove_unheld("logins", HOUR, lease, lambda *_: disown())
+    assert removed(ledger) == expected, "also if it came while it was deleted"
+    disown()
+    assert removed(ledger) == expected, "or when its name was lost"
+    assert removed(ledger) == []
+    assert in_lake(ledger) == lake
+
+
+def test_what_a_commit_replaces_goes_however_that_ends(ledger: Ledger, lake: list[Part]) -> None:
+    (batch, *_) = ledger.batches("logins", HOUR)
+    assert pseudonymize(ledger, batch, "p2").superseded == (lake[0].file,)
+    assert ledger.hours_with_unheld("logins") == [HOUR]
+    assert removed(ledger) == [(PSEUDONYMIZED_EVENTS, lake[0].file.path)]

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from botocore import exceptions
 
+from pii_pipeline import aws as aws_module
 from pii_pipeline.queues import (
     NAME_OR_URL,
     Queue,
@@ -75,12 +76,19 @@ def test_what_never_succeeds_is_given_up_and_named():
     [
         ("AWS.SimpleQueueService.NonExistentQueue", QueueRefused, "there is none of that name"),
         ("QueueDoesNotExist", QueueRefused, "there is none of that name"),
-        ("AccessDenied", QueueRefused, "allow sqs:ReceiveMessage"),
-        ("AccessDeniedException", QueueRefused, "allow sqs:ReceiveMessage"),
-        ("KmsAccessDenied", QueueRefused, "allow kms:Decrypt"),
-        ("ExpiredToken", QueueRefused, "the credentials have expired"),
-        ("InvalidClientTokenId", QueueRefused, "the credentials are wrong"),
-        ("ServiceUnavailable", QueueUnavailable, "ReceiveMessage failed (ServiceUnavailable)"),
+        ("AccessDenied", QueueRefused, "is denied ({code}) — it needs sqs:ReceiveMessage"),
+        ("AccessDeniedException", QueueRefused, "is denied ({code}) — it needs sqs:ReceiveMessage"),
+        ("KmsAccessDenied", QueueRefused, "is refused (KmsAccessDenied) — it needs kms:Decrypt"),
+        ("ExpiredToken", QueueRefused, "ReceiveMessage: the AWS credentials have expired — renew them"),
+        (
+            "InvalidClientTokenId",
+            QueueRefused,
+            "AWS does not accept the credentials (InvalidClientTokenId) — look at",
+        ),
+        ("KmsThrottled", QueueUnavailable, "ReceiveMessage: AWS does not answer, however often"),
+        ("OverLimit", QueueUnavailable, "ReceiveMessage: AWS does not answer, however often"),
+        ("SomethingNew", QueueRefused, "ReceiveMessage: AWS refuses it (SomethingNew)"),
+        ("ServiceUnavailable", QueueUnavailable, "ReceiveMessage: AWS does not answer, however often"),
     ],
 )
 def test_a_refusal_is_told_with_its_mend_and_without_the_words_of_aws(
@@ -89,15 +97,15 @@ def test_a_refusal_is_told_with_its_mend_and_without_the_words_of_aws(
     error = exceptions.ClientError({"Error": {"Code": code, "Message": "arn:secret"}}, "ReceiveMessage")
     with pytest.raises(kind) as caught, typed_errors("logins", "ReceiveMessage"):
         raise error
-    assert said in str(caught.value) and str(caught.value).startswith("queue logins: ")
+    assert said.format(code=code) in str(caught.value) and str(caught.value).startswith("queue logins: ")
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
 
 
 def test_a_queue_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, aws: boto3.Session):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(sqs, "_TRIES", 1)
-    with pytest.raises(QueueUnavailable, match="queue logins: GetQueueUrl got no answer"):
+    monkeypatch.setattr(aws_module, "ATTEMPTS", 1)
+    with pytest.raises(QueueUnavailable, match="queue logins: GetQueueUrl: AWS does not answer"):
         open_queue("logins", 1, 1)
 
 

@@ -78,6 +78,8 @@ def test_every_other_action_is_refused_unless_it_is_granted(policy):
     assert may("everywhere", Action.CREATE, RecordKey("any", "thing", ""))
     assert not may("everywhere", Action.CREATE, WIRE), "the reserved stream has to be named"
     assert not may("everywhere", Action.DELETE, ip(1))
+    for action in (Action.CREATE, Action.DELETE):
+        assert not may("auditor", action) and may("operator", action), "of nothing too"
     granted = {Action.ERASE: {"operator"}, Action.EXPORT: {"operator", "auditor"}, Action.LOAD: {"pipeline"}}
     for action, allowed in granted.items():
         everybody = ("operator", "auditor", "everywhere", "slow", "pipeline", "piinguin", "nobody")
@@ -183,6 +185,13 @@ def test_a_ticket_of_any_length_and_pattern_is_decided_at_once(tmp_path):
     assert read(policy, "operator", Reason(OBLIGATION, "fraud", "aaa-12-1")) is None
 
 
+def test_a_ticket_is_one_word_whatever_the_pattern_takes(tmp_path):
+    policy = make_policy(tmp_path, POLICY.replace("[A-Z]{2,10}-[0-9]{1,9}", "(.|\\\\s)*"))
+    assert read(policy, "operator", Reason(OBLIGATION, "fraud", "ops/2026:#7.a_b-c")) is None
+    for ticket in ("", "Jane Doe", "jane@example.com", "Zoë", "a" * 65, "a\n"):
+        assert read(policy, "operator", Reason(OBLIGATION, "fraud", ticket)) is not None
+
+
 def test_a_ticket_without_a_pattern_is_refused(tmp_path):
     policy = make_policy(tmp_path, POLICY.replace(", ticket: required", "").partition("\n")[2])
     assert read(policy, "operator", Reason(OBLIGATION, "fraud")) is None
@@ -282,6 +291,11 @@ MISTAKES = [
         "  auditor:",
         "  unknown:",
         "15: principals.unknown: is no name for a principal",
+    ),
+    (
+        "  auditor:",
+        "  vault:",
+        "15: principals.vault: is no name for a principal",
     ),
     (
         "  fraud: {",

@@ -3,7 +3,7 @@ import pytest
 
 from pii_pipeline.vault.errors import AuditBroken, TamperedRecord, VaultRefused, VaultUnavailable
 from pii_pipeline.vault_service.errors import Busy, Ending, TimeIsOver, TooLarge
-from pii_pipeline.vault_service.statuses import code_number, status_of
+from pii_pipeline.vault_service.statuses import code_number, for_the_log, status_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,11 @@ def test_each_error_has_one_status_and_only_refusals_speak_for_themselves(error:
 
 def test_what_is_unexpected_is_told_by_its_type_alone():
     assert status_of(KeyError("jane")) == (grpc.StatusCode.INTERNAL, "unexpected KeyError")
+
+
+def test_the_log_says_what_our_errors_say_and_of_others_the_type():
+    assert for_the_log(AuditBroken(7, "it is gone")) == "AuditBroken: audit entry 7: it is gone"
+    assert for_the_log(KeyError("jane")) == "unexpected KeyError"
 
 
 def test_numbers_are_those_of_grpc():
