@@ -211,7 +211,7 @@ def _port(env: Mapping[str, str]) -> int:
 
 
 def _vault_tls(env: Mapping[str, str]) -> VaultTls | None:
-    names = [f"PII_VAULT_TLS_{name}" for name in ("CERTIFICATE", "KEY", "CLIENT_CA")]
+    names = ("PII_VAULT_TLS_CERTIFICATE", "PII_VAULT_TLS_KEY", "PII_VAULT_TLS_CLIENT_CA")
     certificate, key, client_ca = (Path(env[name]) if name in env else None for name in names)
     if certificate and key:
         return VaultTls(certificate, key, client_ca)
