@@ -10,12 +10,10 @@ from pii_pipeline.vault_client.asyncio_client import AsyncVaultClient
 from pii_pipeline.vault_client.client import VaultClient
 from pii_pipeline.vault_client.connection import Connection
 from pii_pipeline.vault_client.errors import VaultCallFailed, VaultDeadlineExceeded
-from pii_pipeline.vault_client.messages import Record
 
 __all__ = [
     "AsyncVaultClient",
     "Connection",
-    "Record",
     "VaultCallFailed",
     "VaultClient",
     "VaultDeadlineExceeded",

@@ -11,12 +11,12 @@ import grpc
 from grpc.aio import EOF  # pyright: ignore[reportAttributeAccessIssue] its stubs lack it
 
 from pii_pipeline.vault.errors import VaultError
-from pii_pipeline.vault.model import DataSubject, Found, Reason, RecordKey, Stored
+from pii_pipeline.vault.model import DataSubject, Found, Reason, Record, RecordKey, Stored
 from pii_pipeline.vault_client import messages
 from pii_pipeline.vault_client.connection import Connection
 from pii_pipeline.vault_client.errors import ended_early, error_of_call
 from pii_pipeline.vault_client.flight import Flight
-from pii_pipeline.vault_client.messages import Call, Record, Stream
+from pii_pipeline.vault_client.messages import Call, Stream
 from pii_pipeline.vault_wire.vault_pb2_grpc import VaultStub
 
 Item = TypeVar("Item")

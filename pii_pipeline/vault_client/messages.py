@@ -12,7 +12,16 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from pii_pipeline.vault.errors import VaultError, VaultRefused
-from pii_pipeline.vault.model import DataSubject, Found, LawfulBasis, Reason, RecordKey, Stored, Withheld
+from pii_pipeline.vault.model import (
+    DataSubject,
+    Found,
+    LawfulBasis,
+    Reason,
+    Record,
+    RecordKey,
+    Stored,
+    Withheld,
+)
 from pii_pipeline.vault_client.connection import MAX_MESSAGE_BYTES
 from pii_pipeline.vault_client.errors import error_of_number
 from pii_pipeline.vault_wire import vault_pb2 as wire
@@ -33,15 +42,6 @@ _WITHHELD = {
     wire.WITHHELD_NO_CONSENT: Withheld.NO_CONSENT,
     wire.WITHHELD_FORGOTTEN: Withheld.FORGOTTEN,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An original to be kept; `subject`: whom it is about, where that is known."""
-
-    key: RecordKey
-    original: str = field(repr=False)
-    subject: DataSubject | None = None
 
 
 @dataclass(frozen=True, slots=True)
