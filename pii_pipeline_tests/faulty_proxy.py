@@ -16,7 +16,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,6 +27,7 @@ OF_THE_CONNECTION = {
     "reset",  # the connection ends, nothing was done
     "lost_answer",  # it is done, and the connection ends before the answer
     "silence",  # nothing is done, and nothing said for `SILENT_SECONDS`
+    "half_done",  # of the items that DynamoDB was asked for half are left for another time
 }
 """Faults; any other name is that of a refusal below, or the code of one."""
 SILENT_SECONDS = 20.0
@@ -92,10 +93,13 @@ class FaultyProxy:
     requests: list[Request] = field(default_factory=list)
     before: Callable[[Request], None] | None = None
     """Called with every request before it is passed on, by the thread that does so."""
+    one_by_one: bool = False
+    """Passes requests on one after the other: DynamoDB does each as a whole, and moto does not."""
 
     def __post_init__(self) -> None:
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._closing = threading.Event()
         proxy = self
 
@@ -151,6 +155,10 @@ class FaultyProxy:
         request.fault = rule and rule.fault
         return rule
 
+    def turn(self) -> AbstractContextManager[object]:
+        """In which a request is passed on."""
+        return self._turn if self.one_by_one else nullcontext()
+
     def wait(self) -> None:
         """Says nothing for a while."""
         self._closing.wait(SILENT_SECONDS)
@@ -172,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         elif request.fault == "reset":
             self._hang_up()
+        elif request.fault == "half_done":
+            self._say(200, self._half_done(request))
         else:
             if self.owner.before:
                 self.owner.before(request)
@@ -180,12 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
 
     def _pass_on(self, body: bytes, fault: str | None) -> None:
-        connection = http.client.HTTPConnection(urlsplit(self.owner.upstream).netloc)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
+        answer, content = self._answer_to(body)
         if fault == "lost_answer":
             self._hang_up()
             return
@@ -203,21 +208,44 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(content)
 
+    def _answer_to(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        with self.owner.turn():
+            connection = http.client.HTTPConnection(urlsplit(self.owner.upstream).netloc)
+            connection.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+        return answer, content
+
+    def _half_done(self, request: Request) -> bytes:
+        """The answer to BatchGetItem or BatchWriteItem, for one table."""
+        ((table, asked),) = request.asked["RequestItems"].items()
+        reads = request.operation == "BatchGetItem"
+        items = asked["Keys"] if reads else asked
+        half = len(items) // 2
+        done, left = (asked | {"Keys": some} if reads else some for some in (items[:half], items[half:]))
+        answer: dict[str, Any] = {"Responses": {}} if reads else {}
+        if half:
+            answer = json.loads(self._answer_to(json.dumps({"RequestItems": {table: done}}).encode())[1])
+        answer["UnprocessedKeys" if reads else "UnprocessedItems"] = {table: left}
+        return json.dumps(answer).encode()
+
     def _refuse(self, status: int, code: str) -> None:
         if "X-Amz-Target" in self.headers:  # services that speak JSON
-            content, kind = (
-                json.dumps({"__type": code, "message": NOT_TO_BE_QUOTED}),
-                "application/x-amz-json-1.0",
-            )
+            content = json.dumps({"__type": code, "message": NOT_TO_BE_QUOTED})
         else:
             content = f"<Error><Code>{code}</Code><Message>{NOT_TO_BE_QUOTED}</Message></Error>"
-            kind = "application/xml"
+        self._say(status, content.encode())
+
+    def _say(self, status: int, content: bytes) -> None:
         self.send_response_only(status)
+        kind = "application/x-amz-json-1.0" if "X-Amz-Target" in self.headers else "application/xml"
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content.encode())
+            self.wfile.write(content)
 
     def _hang_up(self) -> None:
         self.wfile.flush()

@@ -81,7 +81,7 @@ def _pseudonymized(treatment: Pseudonymize) -> str:
         how = f"**pseudonymized**, {alike}"
     else:
         how = f"**pseudonymized**, {alike}, in domain `{treatment.domain}`"
-    return f"{how}; marked reversible" if treatment.reversible else how
+    return f"{how}; the vault has the original" if treatment.reversible else how
 
 
 def _coarser(treatment: Generalize) -> str:

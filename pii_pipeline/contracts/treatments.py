@@ -58,7 +58,8 @@ class Pseudonymize(Treatment, frozen=True):
     joinable: bool = False
     """The same for all people, and still linkable after an erasure. Otherwise only within one person."""
     reversible: bool = False
-    """Meant for the vault, which is not there yet: nothing is stored."""
+    """The vault keeps the original, sealed, for those with a lawful basis. One of more than 65,536 bytes is
+    not kept."""
     hash: HashFunction | None = None
     """No HMAC but hash(value ‖ salt), the form of Snowplow's PII enrichment, with the salt of
     `PII_SNOWPLOW_SALT`. The same for all people, and still linkable after an erasure. Not with `domain` or

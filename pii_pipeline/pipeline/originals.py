@@ -21,9 +21,11 @@ from pii_pipeline.lake import ParquetWriter, data_file, write_parquet
 from pii_pipeline.ledger import Batch, hour_start
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
 from pii_pipeline.pipeline.made import MadeFile
+from pii_pipeline.pipeline.subjects import People
 from pii_pipeline.privacy.consent import LEVELS, latest_said
 from pii_pipeline.privacy.encodings import hex_array
 from pii_pipeline.privacy.originals import FieldOriginals, Originals
+from pii_pipeline.privacy.plan import Plan
 from pii_pipeline.privacy.sealer import Index
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.vault.vault import MAX_ORIGINAL_BYTES
@@ -99,13 +101,16 @@ def seal_originals(
 
 
 def consents_said(
-    contract: Contract, consent: pa.Array, subject: Index, at: pa.Array, subjects: Sequence[Subject]
+    plan: Plan, consent: pa.Array, who: People, at: pa.Array, subjects: Sequence[Subject]
 ) -> pa.Table:
     """The latest consent of each person of a chunk, as rows of `CONSENTS`: also of those who have no original
     there, for they may have had one before. None where the contract does not say who consents to what."""
+    contract, subject = plan.contract, who.subject
     if contract.consent is None or not len(subject):
         return CONSENTS.empty_table()
     rows = latest_said(consent, subject, at.cast(pa.int64()).to_numpy())
+    if contract.data_subject is not None and plan.reversible.keys() == {contract.data_subject.field}:
+        rows = rows[who.known[subject[rows]]]  # whom nobody names has no original
     said = pa.array(rows)
     columns = [
         pa.array([subjects[number].ref for number in subject[rows].tolist()], pa.binary()),

@@ -48,7 +48,7 @@ from pii_pipeline.pipeline.originals import (
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.sealing import ChunkSealer, SealedRows
 from pii_pipeline.pipeline.shares import Share, as_share, by_contract
-from pii_pipeline.pipeline.subjects import SubjectCache, Windows, people, texts, windows
+from pii_pipeline.pipeline.subjects import People, SubjectCache, Windows, people, texts, windows
 from pii_pipeline.pipeline.validate import ARRIVAL_TIME, columns_under, validation
 from pii_pipeline.privacy.consent import LEVELS, consent_column
 from pii_pipeline.privacy.distinct import numbered
@@ -301,22 +301,22 @@ class _Treatment:
         names = plan.lake_schema().names
         lake = pa.table([columns[name] for name in names], names)
         derived = self._ahead.derive(Share(contract, lake), SealedRows(keys.row, sealer))
-        sealed = None if found is None else self._sealed(contract, found, lake, who.subject, subjects)
+        sealed = None if found is None else self._sealed(plan, found, lake, who, subjects)
         return _Treated(widened(lake, self._schema), erased, expired, size, derived, sealed)
 
     def _sealed(
         self,
-        contract: Contract,
+        plan: Plan,
         found: Originals,
         lake: pa.Table,
-        subject: np.ndarray,
+        who: People,
         subjects: Sequence[Subject],
     ) -> SealedOriginals:
         """What a chunk that has passed the gate has for the vault."""
         key = self._installation.keys.vault_key()
-        rows, too_long = seal_originals(self._stream.name, contract, found, subjects, key)
+        rows, too_long = seal_originals(self._stream.name, plan.contract, found, subjects, key)
         said, at = plain(lake[CONSENT]), plain(lake[EVENT_TIME])
-        return SealedOriginals(rows, consents_said(contract, said, subject, at, subjects), too_long)
+        return SealedOriginals(rows, consents_said(plan, said, who, at, subjects), too_long)
 
     def _erased(self, table: pa.Table, tags: list[bytes], subject: np.ndarray) -> np.ndarray:
         """Rows of people who were erased after them: event or arrival time at or before the erasure."""

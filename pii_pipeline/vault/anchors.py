@@ -160,11 +160,12 @@ class S3Anchors:
 
     @cached_property
     def _client(self) -> Any:
-        return self._call("the session", aws.client, "s3")
+        return self._call("the session", lambda: aws.client(aws.session(), "s3"))
 
     def _call(self, operation: str, function: Any, *arguments: Any, **named: Any) -> Any:
         try:
-            return aws.call(function, *arguments, **named)
+            with aws.typed_errors():
+                return function(*arguments, **named)
         except aws.AwsError as error:
             raised = _explained(f"{SETTING}: s3://{self._bucket}: {operation}", error)
         raise raised
@@ -177,8 +178,8 @@ def _explained(what: str, error: aws.AwsError) -> VaultUnavailable | VaultSettin
     if error.code == "NoSuchBucket":
         return VaultSettingError(f"{what}: there is no such bucket — make it, with Object Lock")
     if error.kind == "denied":
-        mend = "allow s3:PutObject, s3:PutObjectRetention and s3:ListBucketVersions"
-        return VaultSettingError(f"{what} is denied — {mend}")
+        wanted = error.permission or "s3:PutObject, s3:PutObjectRetention and s3:ListBucketVersions"
+        return VaultSettingError(f"{what} is denied — allow {wanted}")
     kind = VaultUnavailable if error.kind == "unavailable" else VaultSettingError
     return kind(f"{what}: {error}")
 

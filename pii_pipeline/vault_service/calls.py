@@ -75,6 +75,8 @@ class Calls:
     async def _each(self, method: Each, context: Context, caller: Caller) -> None:
         arrivals = Arrivals(context.read)
         self._streams.add(arrivals)
+        if self._ending:
+            arrivals.stop()
         try:
             done = 0
             while requests := await arrivals.take():
@@ -122,8 +124,9 @@ class Calls:
                 raise
             self._last_unknown = now
             problem = str(refused)
-        refuse = self._backend.vault().refuse
-        return await self._asked(context, partial(refuse, UNKNOWN, action, "unauthenticated", problem))
+        return await self._asked(
+            context, lambda: self._backend.vault().refuse(UNKNOWN, action, "unauthenticated", problem)
+        )
 
     async def _asked(self, context: Context, job: Callable[[], Result]) -> Result:
         """`job` in a thread, unless the call's time is over when its turn comes."""

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
@@ -20,7 +21,7 @@ from pii_pipeline.lake import landing_path, put, read_parquet, walk_objects
 from pii_pipeline.ledger import hour_start
 from pii_pipeline.pipeline import vault_records, vault_sample
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
-from pii_pipeline.pipeline.layer import InputsGone, LayerResult
+from pii_pipeline.pipeline.layer import InputsGone, LayerResult, silent
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
 from pii_pipeline.pipeline.retention import apply_retention
 from pii_pipeline.pipeline.seal import seal_hour
@@ -28,6 +29,8 @@ from pii_pipeline.pipeline.validate import validate_hour
 from pii_pipeline.pipeline.vault_records import WrongRecord, load_hour
 from pii_pipeline.pipeline.vault_sample import resolve_sample
 from pii_pipeline.privacy.originals import Originals
+from pii_pipeline.resources import resources
+from pii_pipeline.resources.vault import VaultResource
 from pii_pipeline.settings import project_root, read_settings
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.vault.model import LawfulBasis, Reason, RecordKey, Withheld
@@ -485,3 +488,85 @@ def test_a_sample_of_an_hour_is_read_back_on_record(
     with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
         database.execute("DELETE FROM vault_records WHERE field = 'plain'")
     assert "5 of" in (resolve_sample(installation, stream, HOUR).problem or "")
+
+
+def test_whom_nobody_names_has_no_consent_in_the_vault_where_he_has_no_original(
+    opened: Open, tmp_path: Path
+) -> None:
+    file = tmp_path / "streams" / "alpha" / "contract.yaml"
+    variables(tmp_path)
+    text = (
+        file.read_text()
+        .replace(", reversible: true", "")
+        .replace("{pseudonymize: {reversible: true}}", "pseudonymize")
+    )
+    file.write_text(text.replace("domain: user}", "domain: user, reversible: true}"))
+    installation = opened()
+    stream = installation.streams["alpha"]
+    land(installation, [event(0), event(1, user=None)])
+    assert into_lake(installation, stream).counts["originals"] == 1
+    load(installation, stream)
+    assert len(rows(tmp_path, "vault_consents")) == 1
+
+
+def test_records_are_judged_by_the_version_that_they_were_made_under(opened: Open, tmp_path: Path) -> None:
+    before = opened()
+    stream = before.streams["alpha"]
+    land(before, EVENTS)
+    into_lake(before, stream)
+    folder = tmp_path / "streams" / "alpha"
+    old = (folder / "contract.yaml").read_text()
+    (folder / "contract.yaml").write_text(old.replace("state: active", "state: archived"))
+    new = (
+        old.replace("1.0.0", "1.1.0").replace("domain: user", "domain: customer").replace("SHA-1", "SHA-256")
+    )
+    (folder / "next.yaml").write_text(new)
+    (folder / "stream.yaml").write_text(_STREAM + "contracts: [contract.yaml, next.yaml]\n")
+    after = opened()
+    assert load(after, after.streams["alpha"])["new"] == RECORDS
+    # Under the new version all is made again, and what has another pseudonym by now is new.
+    assert into_lake(after, after.streams["alpha"]).made == 1
+    counts = load(after, after.streams["alpha"])
+    assert (counts["new"], counts["known"]) == (5 + 5, RECORDS - 10)
+
+    (folder / "stream.yaml").write_text(_STREAM)
+    (folder / "contract.yaml").write_text(new)
+    other = opened(PII_VAULT_URL=f"sqlite:///{tmp_path / 'other.db'}")
+    assert load(other, other.streams["alpha"], force=True)["new"] == RECORDS
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "dynamodb"])
+def test_other_vaults(kind: str, opened: Open, request: pytest.FixtureRequest) -> None:
+    url = "dynamodb://pii-vault"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres_database_url")
+        changes = {"PII_VAULT_URL": url, "PII_DATABASE_URL": url}
+    else:
+        request.getfixturevalue("aws")
+        changes = {"PII_VAULT_URL": url}
+    installation = opened(**changes)
+    stream = installation.streams["alpha"]
+    land(installation, EVENTS)
+    into_lake(installation, stream)
+    for known in (0, RECORDS):
+        counts = load(installation, stream, force=True)
+        assert counts == {"originals": RECORDS, "new": RECORDS - known, "known": known, "forgotten": 0}
+    assert resolve_sample(installation, stream, HOUR).problem is None
+    assert installation.vault_audit.verify().entries >= 5
+
+
+def test_the_resource_tells_and_refuses_as_the_vault_does(installation: Installation, stream: Stream) -> None:
+    land(installation, EVENTS[:1])
+    into_lake(installation, stream)
+    load(installation, stream)
+    (row,) = lake(installation)
+    key = RecordKey("alpha", "user", row["user"])
+
+    @dg.asset
+    def asked(vault: dg.ResourceParam[VaultResource]) -> None:
+        assert vault.read("pipeline", VERIFY, [key])[0].originals == ("user-0",)
+
+    assert dg.materialize([asked], resources=resources(installation, silent)).success
+    with pytest.raises(dg.Failure, match="VaultRefused: the policy does not know this principal") as refused:
+        VaultResource(installation).read("nobody", VERIFY, [key])
+    assert row["user"] not in str(refused.value.description)

@@ -82,8 +82,9 @@ class _Importer:
                 data.add(key, f"`{given}` is another enrichment", f"`{known}`")
         parameters = data.message("parameters")
         self._keys(parameters, ("pii", "strategy"))
-        treatment = self._strategy(parameters.message("strategy"))
-        self._say(data)
+        emitted = data.take("emit_event", bool, False)
+        treatment = self._strategy(parameters.message("strategy"), emitted)
+        self._say(data, emitted)
         return self._pii(parameters, treatment)
 
     def _keys(
@@ -103,7 +104,8 @@ class _Importer:
             if key not in message:
                 self.source.add((*message.location, key), "is missing", f'add "{key}"')
 
-    def _strategy(self, strategy: Message) -> dict[str, Any]:
+    def _strategy(self, strategy: Message, emitted: bool) -> dict[str, Any]:
+        """The treatment of what is hashed; `emitted`: the enrichment tells its originals too."""
         self._keys(strategy, ("pseudonymize",), secret=True)
         pseudonymize = strategy.message("pseudonymize")
         self._keys(pseudonymize, ("hashFunction", "salt"), secret=True)
@@ -119,7 +121,7 @@ class _Importer:
         why = "who knows it can try out whose hash it is"
         mend = "set PII_SNOWPLOW_SALT to it where the pipeline runs"
         self.notes.say("strategy.pseudonymize.salt", "not written into any file", why, mend)
-        return {"pseudonymize": {"hash": function}}
+        return {"pseudonymize": {"hash": function, **({"reversible": True} if emitted else {})}}
 
     def _pii(
         self, parameters: Message, treatment: dict[str, Any]
@@ -172,13 +174,14 @@ class _Importer:
             message.add(key, f"the enrichment hashes no `{given}`", suggestion(given, known))
         return given in known
 
-    def _say(self, data: Message) -> None:
+    def _say(self, data: Message, emitted: bool) -> None:
         if not data.take("enabled", bool, True):
             why, mend = "the contract hashes all the same", "remove `hash` where it is not wanted"
             self.notes.say("enabled", "the enrichment is switched off there", why, mend)
-        if data.take("emit_event", bool, False):
-            why = "originals are not kept: there is no vault yet"
-            self.notes.say("emitEvent", "not carried over", why, "keep the enrichment's events apart, sealed")
+        if emitted:
+            why = "no event has the originals; the vault gets them, for which the fields are `reversible`"
+            mend = "remove `reversible` where nobody will ever have to know"
+            self.notes.say("emitEvent", "carried over in another way", why, mend)
         if data.take("anonymous_only", bool, False):
             why = "there only events with the header SP-Anonymous are hashed, here all are"
             self.notes.say(

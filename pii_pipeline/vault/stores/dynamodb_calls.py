@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
-from pii_pipeline.aws import ATTEMPTS, AwsError, ask_for_whole_answers, call, client
+from pii_pipeline.aws import AwsError, client, session, typed_errors
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
 
 T = TypeVar("T")
@@ -35,16 +35,15 @@ _BUSY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceede
 class DynamoDb:
     """A client and threads of one process. `setting`: what says which table, for messages.
 
-    All methods raise `VaultUnavailable`, and `VaultSettingError` where no region is known.
+    Making one raises `VaultSettingError` where boto3 knows no region; all methods raise `VaultUnavailable`.
     """
 
     def __init__(self, setting: str) -> None:
         self._setting = setting
         try:
-            self._client = client("dynamodb", connections=2 * THREADS)
+            self._client = client(session(), "dynamodb", connections=2 * THREADS)
         except AwsError as error:
             raise VaultSettingError(f"{setting}: {error}") from None
-        ask_for_whole_answers(self._client, ATTEMPTS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dynamodb")
 
     def ask(self, operation: str, table: str, /, expected: Collection[str] = (), **named: Any) -> Any:
@@ -156,10 +155,11 @@ class DynamoDb:
         pause = _PAUSE
         while True:
             try:
-                return call(attempt)
+                with typed_errors():
+                    return attempt()
             except _Busy:
                 if time.monotonic() > give_up:
-                    problem = "it is asked for too much at once: try again later"
+                    problem = "it is asked for too much at once — try again later"
                     raise VaultUnavailable(f"{self._where(table)}: {problem}") from None
             except AwsError as error:
                 if error.kind != "unavailable" or time.monotonic() > give_up:
@@ -170,13 +170,12 @@ class DynamoDb:
         self._fail(raised, operation, table)
 
     def _fail(self, error: AwsError, operation: str, table: str) -> NoReturn:
-        if error.kind == "region":
-            raise VaultSettingError(f"{self._setting}: {error}") from None
-        mend = ""
         if error.kind == "denied":
-            permission = "".join(part.title() for part in operation.split("_"))
-            mend = f": allow dynamodb:{permission} on the table and its indexes"
-        raise VaultUnavailable(f"{self._where(table)}: {error}{mend}") from None
+            wanted = error.permission or f"dynamodb:{''.join(map(str.title, operation.split('_')))}"
+            raise VaultUnavailable(
+                f"{self._where(table)}: {wanted} is not allowed — allow it, on the table and its indexes"
+            ) from None
+        raise VaultUnavailable(f"{self._where(table)}: {error}") from None
 
     def _where(self, table: str) -> str:
         return f"{self._setting}: DynamoDB table {table}"

@@ -31,7 +31,9 @@ class PiinguinTable:
             described = dynamodb.ask("describe_table", self._table, {MISSING}).get("Table")
             where = f"Piinguin: DynamoDB table {self._table}"
             if described is None:
-                raise VaultSettingError(f"{where}: there is none in this account and region")
+                raise VaultSettingError(
+                    f"{where}: there is none in this account and region — look at the name, and at AWS_PROFILE"
+                )
             if [key["AttributeName"] for key in described["KeySchema"]] != [PIINGUIN_KEY]:
                 raise VaultSettingError(f"{where} is not Piinguin's: its key is not `{PIINGUIN_KEY}`")
             for item in dynamodb.scan(self._table):

@@ -138,9 +138,27 @@ def test_the_salt_is_nowhere(tmp_path):
     assert SALT not in str(caught.value)
 
 
+def treatments(imported):
+    """The settings of every `pseudonymize` in the contract, those inside documents too."""
+    found, left = [], [imported.contract]
+    while left:
+        item = left.pop()
+        inside = item.items() if isinstance(item, dict) else enumerate(item)
+        for key, value in inside:
+            if key == "pseudonymize" and isinstance(value, dict):
+                found.append(value)
+            elif isinstance(value, dict | list):
+                left.append(value)
+    return found
+
+
 def test_what_differs_is_said(tmp_path):
-    text = said(run(tmp_path, configuration(emitEvent=True, enabled=False, anonymousOnly=True)))
-    assert "emitEvent: not carried over — " in text
+    emitted = run(tmp_path, configuration(emitEvent=True, enabled=False, anonymousOnly=True))
+    text = said(emitted)
+    assert "emitEvent: carried over in another way — no event has the originals; the vault gets them" in text
+    hashed = [what for what in treatments(emitted) if "hash" in what]
+    assert hashed and all(what["reversible"] is True for what in hashed)
+    assert not any("reversible" in what for what in treatments(run(tmp_path)))
     assert "enabled: the enrichment is switched off there — " in text
     assert (
         "anonymousOnly: not carried over — there only events with the header SP-Anonymous are hashed" in text

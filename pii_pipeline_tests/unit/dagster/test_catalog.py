@@ -201,7 +201,7 @@ def test_what_happens_to_a_field_is_said_wherever_it_is():
         (Pseudonymize(), "**pseudonymized**, alike within one person", "pseudonymized"),
         (
             Pseudonymize(domain="user", joinable=True, reversible=True),
-            "**pseudonymized**, alike for all people, in domain `user`; marked reversible",
+            "**pseudonymized**, alike for all people, in domain `user`; the vault has the original",
             "pseudonymized",
         ),
         (Pseudonymize(domain="none"), "**pseudonymized**, alike for all people", "pseudonymized"),

@@ -146,7 +146,7 @@ def test_a_table_says_where_it_is_and_what_each_column_comes_from(
     assert columns["masked_ip"].type == "varchar(256)"
     origin = "← [pseudonymized_events](/assets/logins/pseudonymized_events)"
     said = {name: str(column.description).split("  \n")[-2:] for name, column in columns.items()}
-    alike = "**Pseudonymized**, alike for all people; marked reversible."
+    alike = "**Pseudonymized**, alike for all people; the vault has the original."
     assert said["masked_ip"] == [alike, f"{origin} `ip`"]
     assert said["app_version"] == ["**Kept**. Written as `version_number`.", origin]
     assert said["create_date"] == ["Written as `date`.", f"{origin} `_event_time`"]

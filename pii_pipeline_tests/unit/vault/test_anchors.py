@@ -13,6 +13,7 @@ from pii_pipeline.vault.chain import AuditKey
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.stores import Entry
 from pii_pipeline_tests.aws import REGION, make_bucket
+from pii_pipeline_tests.faulty_proxy import NOT_TO_BE_QUOTED
 from pii_pipeline_tests.unit.vault.examples import KEY, MONDAY, make
 
 WEEK = timedelta(days=7)
@@ -142,3 +143,19 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     anchors = open_anchors((tmp_path / "file" / "anchors").as_uri(), WEEK)
     with pytest.raises(VaultUnavailable, match="PII_VAULT_ANCHORS: the folder cannot be written to"):
         anchors.write(an_anchor(1))
+
+
+def test_what_s3_refuses_or_does_not_answer_is_told_in_our_words(aws, faulty_aws):
+    uri = locked_bucket(aws)
+    faulty_aws.fail("denied")
+    with pytest.raises(VaultSettingError, match="PutObject is denied — allow s3:PutObject, ") as denied:
+        open_anchors(uri, WEEK).write(an_anchor(1))
+    faulty_aws.heal()
+    faulty_aws.fail("expired")
+    with pytest.raises(VaultSettingError, match="the AWS credentials have expired") as expired:
+        list(open_anchors(uri, WEEK).all())
+    assert NOT_TO_BE_QUOTED not in f"{denied.value}{expired.value}"
+    faulty_aws.heal()
+    faulty_aws.fail("slow_down", times=2)
+    open_anchors(uri, WEEK).write(an_anchor(1))
+    assert len(list(open_anchors(uri, WEEK).all())) == 1

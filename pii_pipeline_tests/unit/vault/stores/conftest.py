@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pii_pipeline.vault.stores import VaultStore, open_store
-from pii_pipeline_tests.aws_proxy import AwsProxy
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
 
 
 @pytest.fixture
-def dynamodb_url(aws_proxy: AwsProxy) -> str:
-    """Behind the proxy: DynamoDB does each write as a whole, which moto does not for many at once."""
+def dynamodb_url(faulty_aws: FaultyProxy) -> str:
+    faulty_aws.one_by_one = True
     return "dynamodb://vault"
 
 

@@ -13,7 +13,7 @@ from pii_pipeline import aws as aws_module
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, RecordKey, Stored
 from pii_pipeline.vault.stores import Allowance, VaultStore, dynamodb_calls, dynamodb_tables, open_store
-from pii_pipeline_tests.aws_proxy import HALF, LEFT, NOT_TO_BE_QUOTED, AwsProxy
+from pii_pipeline_tests.faulty_proxy import NOT_TO_BE_QUOTED, FaultyProxy
 from pii_pipeline_tests.unit.vault.stores.examples import (
     consent,
     entries,
@@ -29,9 +29,9 @@ URL = "dynamodb://vault"
 
 
 @pytest.fixture
-def opened(aws_proxy: AwsProxy) -> Iterator[VaultStore]:
+def opened(faulty_aws: FaultyProxy) -> Iterator[VaultStore]:
     store = open_store(URL)
-    aws_proxy.heal()
+    faulty_aws.heal()
     yield store
     store.close()
 
@@ -80,18 +80,18 @@ def test_three_tables_are_made_on_first_use_and_found_again(aws: boto3.Session, 
 
 @pytest.mark.parametrize("made_before", [0, 1, 2])
 def test_a_table_that_somebody_else_made_meanwhile_is_used(
-    opened: VaultStore, aws_proxy: AwsProxy, made_before: int
+    opened: VaultStore, faulty_aws: FaultyProxy, made_before: int
 ) -> None:
     opened.put([record(1)])
-    aws_proxy.fail("DescribeTable", "ResourceNotFoundException", spared=made_before, times=1)
+    faulty_aws.fail("ResourceNotFoundException", operation="DescribeTable", after=made_before, times=1)
     again = open_store(URL)
-    assert aws_proxy.count("CreateTable") == 1
+    assert faulty_aws.count("CreateTable") == 1
     assert again.find([key(1)]) == [[record(1)]]
     again.close()
 
 
 def test_a_table_that_is_being_made_is_waited_for(
-    opened: VaultStore, aws_proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    opened: VaultStore, faulty_aws: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """moto makes tables at once: that it takes time is put into its first answers."""
     monkeypatch.setattr(dynamodb_tables, "_PAUSE", 0.01)
@@ -122,7 +122,7 @@ def test_a_window_is_to_be_forgotten_after_two_days(aws: boto3.Session, opened: 
     assert item["spent"] == {"N": "2"}
 
 
-def test_piinguins_own_table_is_refused(aws: boto3.Session, aws_proxy: AwsProxy) -> None:
+def test_piinguins_own_table_is_refused(aws: boto3.Session, faulty_aws: FaultyProxy) -> None:
     make_table(aws, "piinguin", "modifiedValue")
     with pytest.raises(VaultSettingError) as refused:
         open_store("dynamodb://piinguin")
@@ -144,7 +144,7 @@ def test_piinguins_own_table_is_refused(aws: boto3.Session, aws_proxy: AwsProxy)
     ],
 )
 def test_somebody_elses_table_is_refused(
-    aws: boto3.Session, aws_proxy: AwsProxy, name: str, keys: list[str], kind: str
+    aws: boto3.Session, faulty_aws: FaultyProxy, name: str, keys: list[str], kind: str
 ) -> None:
     make_table(aws, name, *keys, kind=kind)
     with pytest.raises(VaultSettingError) as refused:
@@ -163,25 +163,25 @@ def test_what_is_no_name_of_a_table(name: str) -> None:
 def test_no_region_is_a_setting_that_is_missing(aws: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "AWS_REGION", "AWS_DEFAULT_REGION":
         monkeypatch.delenv(name)
-    with pytest.raises(VaultSettingError, match=r"^PII_VAULT_URL: no AWS region is known: set AWS_DEFAULT"):
+    with pytest.raises(VaultSettingError, match=r"^PII_VAULT_URL: no AWS region is known — set AWS_DEFAULT"):
         open_store(URL)
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ThrottlingException"])
-def test_throttled_calls_are_made_again(opened: VaultStore, aws_proxy: AwsProxy, code: str) -> None:
-    aws_proxy.fail("", code, times=3)
+def test_throttled_calls_are_made_again(opened: VaultStore, faulty_aws: FaultyProxy, code: str) -> None:
+    faulty_aws.fail(code, times=3)
     some = [record(number) for number in range(10)]
     assert opened.put(some) == Stored(10, 0)
-    aws_proxy.fail("", code, times=3)
+    faulty_aws.fail(code, times=3)
     assert opened.find([that.key for that in some]) == [[that] for that in some]
-    aws_proxy.fail("", code, times=3)
+    faulty_aws.fail(code, times=3)
     assert opened.append([entry(1)])
 
 
-def test_who_meets_a_transaction_tries_again(opened: VaultStore, aws_proxy: AwsProxy) -> None:
-    aws_proxy.fail("PutItem", "TransactionConflictException", times=2)
+def test_who_meets_a_transaction_tries_again(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
+    faulty_aws.fail("TransactionConflictException", operation="PutItem", times=2)
     opened.put_consents([consent(1, 1)])
-    aws_proxy.fail("TransactWriteItems", "TransactionInProgressException", times=2)
+    faulty_aws.fail("TransactionInProgressException", operation="TransactWriteItems", times=2)
     assert opened.append([entry(1)])
     assert opened.consents("logins", [subject(1)]) == {subject(1): consent(1, 1)}
 
@@ -206,20 +206,23 @@ CANARY = RecordKey(PIINGUIN_STREAM, PIINGUIN_FIELD, "canary@example.com")
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException", "ValidationException"])
 def test_what_dynamodb_does_not_do_is_told_with_table_and_permission_and_no_value(
-    opened: VaultStore, aws_proxy: AwsProxy, code: str
+    opened: VaultStore, faulty_aws: FaultyProxy, code: str
 ) -> None:
     for operation, table, asked in CALLS:
-        aws_proxy.fail(operation, code)
+        faulty_aws.heal()
+        faulty_aws.fail(code, operation=operation)
         with pytest.raises(VaultUnavailable) as told:
             asked(opened)
-        where = f"PII_VAULT_URL: DynamoDB table {table}: "
-        assert str(told.value) == where + {
+        said = {
             "AccessDeniedException": (
-                f"AWS does not allow it ({code}): allow dynamodb:{operation} on the table and its indexes"
+                f"dynamodb:{operation} is not allowed — allow it, on the table and its indexes"
             ),
-            "ThrottlingException": f"AWS had no answer in 10 attempts ({code}): run it again later",
+            "ThrottlingException": (
+                f"AWS does not answer, however often it is asked ({code}) — run it again later"
+            ),
             "ValidationException": f"AWS refuses it ({code})",
-        }[code].replace("10", str(aws_module.ATTEMPTS))
+        }[code]
+        assert str(told.value) == f"PII_VAULT_URL: DynamoDB table {table}: {said}"
         shown = f"{told.value!r} {told.value.__cause__!r}"
         assert "canary" not in shown and NOT_TO_BE_QUOTED not in shown
         assert told.value.__suppress_context__
@@ -232,66 +235,72 @@ def test_nobody_answers(opened: VaultStore, monkeypatch: pytest.MonkeyPatch) -> 
         open_store(URL)
 
 
-def test_items_that_are_left_are_asked_for_again(opened: VaultStore, aws_proxy: AwsProxy) -> None:
+def test_items_that_are_left_are_asked_for_again(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
     some = [record(number) for number in range(60)]
     said = [consent(number, 1) for number in range(60)]
     opened.put(some)
     opened.put_consents(said)
-    aws_proxy.fail("BatchGetItem", LEFT, times=4)
+    faulty_aws.fail("half_done", operation="BatchGetItem", times=4)
     assert opened.consents("logins", [one.subject for one in said]) == {one.subject: one for one in said}
-    aws_proxy.fail("BatchWriteItem", LEFT, times=7)
+    faulty_aws.fail("half_done", operation="BatchWriteItem", times=7)
     assert opened.delete([that.key for that in some]) == 60
     assert opened.records() == 0
 
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("operation", ["BatchGetItem", "BatchWriteItem"])
-def test_items_that_are_left_for_ever(opened: VaultStore, aws_proxy: AwsProxy, operation: str) -> None:
+def test_items_that_are_left_for_ever(opened: VaultStore, faulty_aws: FaultyProxy, operation: str) -> None:
     opened.put([record(1)])
-    aws_proxy.fail(operation, LEFT)
-    with pytest.raises(VaultUnavailable, match=r"table vault.*: it is asked for too much at once"):
+    faulty_aws.fail("half_done", operation=operation)
+    with pytest.raises(
+        VaultUnavailable, match=r"table vault.*: it is asked for too much at once — try again later"
+    ):
         opened.consents("logins", [subject(1)]) if operation == "BatchGetItem" else opened.delete([key(1)])
 
 
-def test_changes_whose_answers_break_off(opened: VaultStore, aws_proxy: AwsProxy) -> None:
-    aws_proxy.fail("PutItem", HALF, times=1)
+def test_changes_whose_answers_break_off(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
+    faulty_aws.fail("truncated", operation="PutItem", times=1)
     assert opened.put([record(1)]) == Stored(new=0, known=1)
-    aws_proxy.fail("UpdateItem", HALF, times=1)
+    faulty_aws.fail("truncated", operation="UpdateItem", times=1)
     assert opened.put([seen(record(1), -1, 1)]) == Stored(0, 1)
     assert opened.find([key(1)]) == [[seen(record(1), -1, 1)]]
     for first, last in (1, 1), (2, 3):
-        aws_proxy.fail("TransactWriteItems", HALF, times=1)
+        faulty_aws.fail("truncated", operation="TransactWriteItems", times=1)
         assert opened.append(entries(first, last)), "it is his own that he finds"
     assert list(opened.entries()) == entries(1, 3)
-    tokens = [body["ClientRequestToken"] for name, body in aws_proxy.asked if name == "TransactWriteItems"]
+    tokens = [
+        request.asked["ClientRequestToken"]
+        for request in faulty_aws.requests
+        if request.operation == "TransactWriteItems"
+    ]
     assert len(tokens) == 4
     assert len(set(tokens)) == 2, "DynamoDB itself knows them again"
 
 
-def test_answers_that_break_off_are_asked_for_again(opened: VaultStore, aws_proxy: AwsProxy) -> None:
+def test_answers_that_break_off_are_asked_for_again(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
     opened.put([record(1)])
     opened.append(entries(1, 2))
-    aws_proxy.fail("Query", HALF, times=3)
+    faulty_aws.fail("truncated", operation="Query", times=3)
     assert opened.find([key(1)]) == [[record(1)]]
     assert list(opened.entries()) == entries(1, 2)
     assert opened.last_entry() == entry(2)
 
 
-def test_pages_are_read_to_their_end(opened: VaultStore, aws_proxy: AwsProxy) -> None:
+def test_pages_are_read_to_their_end(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
     """DynamoDB's pages end after a megabyte."""
     of, long = key(1), b"\x01" + b"x" * 60_000
     some = [record(number, of, long + bytes([number])) for number in range(40)]
     opened.put(some)
-    aws_proxy.heal()
+    faulty_aws.heal()
     assert opened.find([of]) == [some]
-    assert aws_proxy.count("Query") > 1
-    aws_proxy.heal()
+    assert faulty_aws.count("Query") > 1
+    faulty_aws.heal()
     log = [entry(number, "x" * 60_000) for number in range(1, 41)]
     for start in range(0, 40, 10):
         assert opened.append(log[start : start + 10])
-    aws_proxy.heal()
+    faulty_aws.heal()
     assert list(opened.entries()) == log
-    assert aws_proxy.count("Query") > 1
+    assert faulty_aws.count("Query") > 1
 
 
 def test_what_is_missing_from_the_log_is_missing(aws: boto3.Session, opened: VaultStore) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.stores.piinguin import PiinguinTable
-from pii_pipeline_tests.aws_proxy import AwsProxy
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
 from pii_pipeline_tests.unit.vault.stores.test_dynamodb import make_table
 
 
@@ -24,17 +24,17 @@ def written(pseudonym: str, original: str) -> dict[str, Any]:
     return {"modifiedValue": {"S": pseudonym}, "originalValue": {"S": original}}
 
 
-def test_all_pages_are_read(aws: boto3.Session, aws_proxy: AwsProxy) -> None:
+def test_all_pages_are_read(aws: boto3.Session, faulty_aws: FaultyProxy) -> None:
     pairs = {f"{number:x}" * 8: "é\0💶" + "x" * 60_000 + str(number) for number in range(40)}
     piinguin_table(aws, [written(*pair) for pair in pairs.items()])
     table = PiinguinTable("piinguin")
     assert dict(table) == pairs
-    assert aws_proxy.count("Scan") > 1
+    assert faulty_aws.count("Scan") > 1
     assert len(list(table)) == 40, "again from the start"
     assert table.malformed == 0
 
 
-def test_what_is_malformed_is_counted(aws: boto3.Session, aws_proxy: AwsProxy) -> None:
+def test_what_is_malformed_is_counted(aws: boto3.Session, faulty_aws: FaultyProxy) -> None:
     canary = {"S": "canary@example.com"}
     piinguin_table(
         aws,
@@ -53,12 +53,12 @@ def test_what_is_malformed_is_counted(aws: boto3.Session, aws_proxy: AwsProxy) -
         assert table.malformed == 4
 
 
-def test_an_empty_table(aws: boto3.Session, aws_proxy: AwsProxy) -> None:
+def test_an_empty_table(aws: boto3.Session, faulty_aws: FaultyProxy) -> None:
     piinguin_table(aws, [])
     assert list(PiinguinTable("piinguin")) == []
 
 
-def test_a_table_that_is_not_there_or_not_piinguins(aws: boto3.Session, aws_proxy: AwsProxy) -> None:
+def test_a_table_that_is_not_there_or_not_piinguins(aws: boto3.Session, faulty_aws: FaultyProxy) -> None:
     with pytest.raises(VaultSettingError, match="table piinguin: there is none in this account and region"):
         list(PiinguinTable("piinguin"))
     for keys in ["id"], ["modifiedValue", "originalValue"]:
@@ -67,12 +67,12 @@ def test_a_table_that_is_not_there_or_not_piinguins(aws: boto3.Session, aws_prox
             list(PiinguinTable(f"other-{len(keys)}"))
 
 
-def test_a_table_that_may_not_be_read(aws: boto3.Session, aws_proxy: AwsProxy) -> None:
+def test_a_table_that_may_not_be_read(aws: boto3.Session, faulty_aws: FaultyProxy) -> None:
     piinguin_table(aws, [written("a", "1")])
-    aws_proxy.fail("Scan", "AccessDeniedException")
+    faulty_aws.fail("AccessDeniedException", operation="Scan")
     with pytest.raises(VaultUnavailable) as told:
         list(PiinguinTable("piinguin"))
     assert str(told.value) == (
-        "Piinguin: DynamoDB table piinguin: AWS does not allow it (AccessDeniedException): "
-        "allow dynamodb:Scan on the table and its indexes"
+        "Piinguin: DynamoDB table piinguin: dynamodb:Scan is not allowed — "
+        "allow it, on the table and its indexes"
     )
