@@ -77,9 +77,12 @@ def session(resource: str = "") -> Any:
         return boto3.Session(region_name=region or None)
 
 
-def client(session: Any, service: str, connections: int = 10, takes: float = 0) -> Any:
+def client(
+    session: Any, service: str, connections: int = 10, takes: float = 0, attempts: int | None = None
+) -> Any:
     """A client of `service` for so many threads at once. `takes`: the seconds the service itself may take
-    for an answer. What breaks off is asked for again, and never taken for the whole.
+    for an answer. `attempts`: per call, if not `ATTEMPTS`. What breaks off is asked for again, and never taken
+    for the whole.
 
     Raises `AwsError` where boto3 knows no region, or an endpoint is no URL.
     """
@@ -90,7 +93,7 @@ def client(session: Any, service: str, connections: int = 10, takes: float = 0) 
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS + takes,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts or ATTEMPTS},
         max_pool_connections=connections,
     )
     try:
@@ -98,7 +101,7 @@ def client(session: Any, service: str, connections: int = 10, takes: float = 0) 
             made = session.client(service, config=config)
     except ValueError:
         raise AwsError("refused", "ValueError", "boto3 does not take its settings — look at AWS_…") from None
-    _ask_for_whole_answers(made, ATTEMPTS)
+    _ask_for_whole_answers(made, attempts or ATTEMPTS)
     return made
 
 
