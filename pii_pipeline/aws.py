@@ -81,8 +81,8 @@ def client(
     session: Any, service: str, connections: int = 10, takes: float = 0, attempts: int | None = None
 ) -> Any:
     """A client of `service` for so many threads at once. `takes`: the seconds the service itself may take
-    for an answer. `attempts`: per call, if not `ATTEMPTS`. What breaks off is asked for again, and never taken
-    for the whole.
+    for an answer. `attempts`: per call, if not `ATTEMPTS`. What breaks off is asked for again, and never
+    taken for the whole.
 
     Raises `AwsError` where boto3 knows no region, or an endpoint is no URL.
     """
