@@ -8,8 +8,8 @@
 | ``PII_RELAY_QUARANTINE`` | for what cannot be read: ``s3://BUCKET/PREFIX`` or ``file:///FOLDER`` | none |
 | ``PII_RELAY_TLS`` | ``off`` for a Piinguin, which has none | ``on`` |
 
-What is shown there, and who is believed, say the variables of `vault_client`: ``PII_VAULT_TOKEN``,
-``PII_VAULT_TLS_CA``, ``PII_VAULT_TLS_CLIENT_CERTIFICATE`` and so on.
+What is shown there, and who is believed, say the variables of `vault_client`: ``PII_VAULT_TOKEN``, which may be
+``aws-secretsmanager://NAME`` here, ``PII_VAULT_TLS_CA``, ``PII_VAULT_TLS_CLIENT_CERTIFICATE`` and so on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pii_pipeline.keys.secret_values import secret_value
 from pii_pipeline.vault_client.connection import Connection
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
@@ -39,7 +40,8 @@ class RelaySettings:
 
 
 def read_relay_settings(environment: Mapping[str, str] | None = None) -> RelaySettings:
-    """As the variables say (default: of the process). Raises `RelaySettingError` and `VaultSettingError`."""
+    """As the variables say (default: of the process). Raises `RelaySettingError`, `VaultSettingError`, and the
+    errors of `keys.secret_values`."""
     given = os.environ if environment is None else environment
     env = {name: value for name, value in given.items() if value}
     host, port = env.get("PIINGUIN_HOST", ""), env.get("PIINGUIN_PORT", "8080")
@@ -50,6 +52,8 @@ def read_relay_settings(environment: Mapping[str, str] | None = None) -> RelaySe
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
         raise RelaySettingError("PIINGUIN_PORT: no port — write a number, such as 8080")
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if token := env.get("PII_VAULT_TOKEN"):
+        env["PII_VAULT_TOKEN"] = secret_value("PII_VAULT_TOKEN", token)
     connection = Connection.from_environment({**env, "PII_VAULT_ADDRESS": address})
     return RelaySettings(connection, _tls(env, connection), _seconds(env), env.get("PII_RELAY_QUARANTINE"))
 

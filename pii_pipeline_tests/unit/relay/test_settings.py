@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 
 from pii_pipeline.relay.quarantine import FolderQuarantine, S3Quarantine, open_quarantine
@@ -38,6 +39,12 @@ def test_all_of_it_is_read():
     assert settings.connection.metadata == (("authorization", "Bearer secret-token"),)
     assert (settings.seconds, settings.quarantine) == (2.5, "s3://q")
     assert "secret-token" not in repr(settings)
+
+
+def test_a_token_may_be_named(aws: boto3.Session):
+    aws.client("secretsmanager").create_secret(Name="pii/relay", SecretString="secret-token")
+    settings = read_relay_settings({**HOST, "PII_VAULT_TOKEN": "aws-secretsmanager://pii/relay"})
+    assert settings.connection.token == "secret-token"
 
 
 @pytest.mark.parametrize(
