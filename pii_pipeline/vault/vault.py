@@ -262,27 +262,6 @@ def _found(key: RecordKey, opened: Sequence[tuple[str | None] | None]) -> Found:
     return Found(key, tuple(told), withheld)
 
 
-def fits(original: str) -> bool:
-    """Whether it is text, and not too long to be kept."""
-    return _size(original) <= MAX_ORIGINAL_BYTES
-
-
-def _refused(
-    principal: str, action: Action, why: str, keys: Sequence[RecordKey], reason: Reason | None
-) -> Event:
-    counts = {"asked": len(keys)} if keys else {}
-    return Event(Action.REFUSED, principal, reason, keys, counts, refused=(action, why))
-
-
-def _found(key: RecordKey, opened: Sequence[tuple[str | None] | None]) -> Found:
-    """`opened`: of each record its original, (None,) of somebody who was forgotten; None: it is withheld."""
-    told = dict.fromkeys(record[0] for record in opened if record is not None and record[0] is not None)
-    withheld = None
-    if opened and not told:
-        withheld = Withheld.NO_CONSENT if None in opened else Withheld.FORGOTTEN
-    return Found(key, tuple(told), withheld)
-
-
 def _size(text: str) -> int:
     """In UTF-8; what it cannot write is too long for everything."""
     try:

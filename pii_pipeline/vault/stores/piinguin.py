@@ -32,7 +32,7 @@ class PiinguinTable:
             where = f"Piinguin: DynamoDB table {self._table}"
             if described is None:
                 raise VaultSettingError(
-                    f"{where}: there is none in this account and region — look at the name, and at AWS_PROFILE"
+                    f"{where}: there is none in this account and region — look at name and AWS_PROFILE"
                 )
             if [key["AttributeName"] for key in described["KeySchema"]] != [PIINGUIN_KEY]:
                 raise VaultSettingError(f"{where} is not Piinguin's: its key is not `{PIINGUIN_KEY}`")
