@@ -51,7 +51,7 @@ steps = st.lists(
 @pytest.fixture(params=["sqlite", "postgresql", "dynamodb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultStore]:
     if request.param == "dynamodb":
-        request.getfixturevalue("aws_proxy")
+        request.getfixturevalue("faulty_aws").one_by_one = True
         url = "dynamodb://vault"
     elif request.param == "postgresql":
         url = request.getfixturevalue("postgres_database_url")
