@@ -40,6 +40,15 @@ from urllib.parse import urlsplit
 
 ZONES = ("landing", "restricted", "lake", "consented")
 
+_CLIENTS = (
+    "PII_VAULT_ADDRESS",
+    "PII_VAULT_TOKEN",
+    "PII_VAULT_TLS_CA",
+    "PII_VAULT_TLS_CLIENT_CERTIFICATE",
+    "PII_VAULT_TLS_CLIENT_KEY",
+)
+"""What the vault's clients read (`vault_client.connection`), and nothing here does."""
+
 _NAMES = (
     "PII_STORAGE_URI",
     *(f"PII_{zone.upper()}_URI" for zone in ZONES),
@@ -60,6 +69,7 @@ _NAMES = (
     "PII_VAULT_TLS_KEY",
     "PII_VAULT_TLS_CLIENT_CA",
     "PII_VAULT_TOKEN_FILE",
+    *_CLIENTS,
     "PII_STREAMS_DIR",
     "PII_WORKERS",
 )

@@ -141,7 +141,7 @@ def _print(entries: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(box=HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Entry", justify="right")
-    for title in ("Time (UTC)", "Principal", "Action", "Why", "Of what", "Came of it"):
+    for title in ("Time (UTC)", "Principal", "Action", "Why", "Of what", "Counts"):
         table.add_column(title)
     for entry in entries:
         table.add_row(
@@ -151,7 +151,7 @@ def _print(entries: Sequence[Mapping[str, Any]]) -> None:
             _action(entry),
             " ".join(str(entry[name]) for name in ("basis", "purpose", "ticket") if entry.get(name)),
             ", ".join(".".join(place) for place in entry.get("places", ())),
-            ", ".join(f"{count:,} {word}" for word, count in entry.get("counts", {}).items()),
+            ", ".join(f"{word} {count:,}" for word, count in entry.get("counts", {}).items()),
         )
     console().print(table, markup=False)
 

@@ -123,7 +123,8 @@ def _print(rights: list[dict[str, Any]]) -> None:
     for line in rights:
         name = line["principal"]
         lists = ("\n".join(line.get(key, ())) for key in ("streams", "fields", "bases", "purposes"))
-        table.add_row(name if name != before else "", line["may"], *lists, _limits(line.get("limits", {})))
+        said = ("", "") if name == before else (name, _limits(line.get("limits", {})))
+        table.add_row(said[0], line["may"], *lists, said[1])
         before = name
     console().print(table, markup=False)
 

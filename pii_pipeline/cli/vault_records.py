@@ -1,7 +1,7 @@
 """``pii vault read|create|delete|erase``: single records, and persons.
 
-Originals and ids of persons are asked for, or come from standard input: arguments are in the list of processes
-and in the shell's history. Originals leave by standard output alone.
+Originals and ids of persons are asked for, or come from standard input: arguments are in the list of
+processes and in the shell's history. Originals leave by standard output alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+BASES = [basis.value for basis in LawfulBasis]
+
 AT_ONCE = 50
 """Pseudonyms of one call, which is one entry of the audit log: their originals fit into a message."""
 
@@ -44,7 +46,7 @@ def _many(function: Function) -> Function:
 
 @click.command()
 @_many
-@click.option("--basis", type=click.Choice([*LawfulBasis]), help="Article 6(1) of the GDPR, (a) to (f).")
+@click.option("--basis", type=click.Choice(BASES), help="Article 6(1) of the GDPR, (a) to (f).")
 @click.option("--purpose", metavar="CODE", help="A purpose of the policy.")
 @click.option("--ticket", metavar="NUMBER", help="Where the purpose wants one.")
 @address_option
@@ -62,8 +64,8 @@ def read(
 ) -> None:
     """Tell the originals of pseudonyms of a field.
 
-    One line for each original: the pseudonym, a tab, the original (as JSON where it has characters that cannot
-    be printed). A pseudonym may have several. What is not known, or not told, is counted on standard error.
+    One line for each original: the pseudonym, a tab, the original (as JSON where not all of it can be
+    printed). A pseudonym may have several. What is not known, or not told, is counted on standard error.
     On a terminal it asks for basis and purpose where they are not given.
 
     \b
@@ -197,7 +199,7 @@ def _reason(
             problem = f"{' and '.join(missing)} missing: nobody can be asked here"
             raise click.UsageError(f"{problem}{_said(choices)}", click.get_current_context())
     if basis is None:
-        basis = LawfulBasis(_ask("Lawful basis", list(choices or LawfulBasis)))
+        basis = LawfulBasis(_ask("Lawful basis", [basis.value for basis in choices] or BASES))
     if purpose is None:
         purpose = _ask("Purpose", choices.get(basis, ()))
     said = policy.purposes.get(purpose) if policy else None
@@ -209,9 +211,8 @@ def _reason(
 def _said(choices: dict[LawfulBasis, list[str]]) -> str:
     if not choices:
         return ""
-    return "; there are: " + ", ".join(
-        f"{basis} for {' or '.join(codes)}" for basis, codes in choices.items()
-    )
+    granted = (f"{basis} for {' or '.join(purposes)}" for basis, purposes in choices.items())
+    return f"; there are: {', '.join(granted)}"
 
 
 def _ask(what: str, choices: Collection[str]) -> str:
@@ -280,7 +281,7 @@ def _confirm(question: str, yes: bool) -> None:
 def _from_stdin() -> str:
     """All of it, without the line's end behind it."""
     try:
-        text = click.get_binary_stream("stdin").read().decode()
+        text = sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
         raise Failure("standard input is no UTF-8", 2) from None
     return text.removesuffix("\n").removesuffix("\r")

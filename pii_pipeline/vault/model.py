@@ -22,7 +22,7 @@ MAX_PSEUDONYM_BYTES = 1_024
 """Of what comes over Piinguin's wire; it is part of a key in every store."""
 
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,254}")
-FIELD = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
+FIELD = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
 """A field's path in a contract: names of all sorts, and inside documents ``contexts iglu:… user/email``."""
 PSEUDONYM = re.compile(r"[0-9a-f]{32,128}")
 """Hexadecimal digits of a hash or HMAC: what our contracts make. On `PIINGUIN_STREAM` it may be anything."""

@@ -30,6 +30,8 @@ def error_of(code: grpc.StatusCode | None, details: str | None) -> VaultError:
         return VaultRefused(_REFUSED[code], details or "refused")
     if code == grpc.StatusCode.UNAVAILABLE:
         return VaultUnavailable(f"the vault cannot be asked: {details}")
+    if code == grpc.StatusCode.CANCELLED:  # by a server that ends, of what has not come to the vault yet
+        return VaultUnavailable("the vault cannot be asked: the call was broken off")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return VaultDeadlineExceeded("the vault did not answer in time; what was to change may have been")
     return VaultCallFailed(f"the vault failed: {code.name if code else 'without a status'}")

@@ -20,6 +20,7 @@ from pii_pipeline.keys.derivation import canonical_id, subject_tags
 from pii_pipeline.lake import landing_path, put, read_parquet, walk_objects
 from pii_pipeline.ledger import hour_start
 from pii_pipeline.pipeline import vault_records, vault_sample
+from pii_pipeline.pipeline.compaction import compact_hours, hours_to_compact
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
 from pii_pipeline.pipeline.layer import InputsGone, LayerResult, silent
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
@@ -570,3 +571,25 @@ def test_the_resource_tells_and_refuses_as_the_vault_does(installation: Installa
     with pytest.raises(dg.Failure, match="VaultRefused: the policy does not know this principal") as refused:
         VaultResource(installation).read("nobody", VERIFY, [key])
     assert row["user"] not in str(refused.value.description)
+
+
+def test_compacted_files_are_sampled_and_taken_apart(
+    installation: Installation, stream: Stream, tmp_path: Path
+) -> None:
+    installation.batch_bytes = 1
+    for number in range(3):
+        land(installation, EVENTS[number::3], f"{number}.jsonl")
+    made = into_lake(installation, stream).counts
+    counts = load(installation, stream)
+    before, treated = rows(tmp_path), lake(installation)
+    restricted = {info.path for info in walk_objects(installation.zones.restricted, "alpha")}
+    (done,) = compact_hours(installation, hours_to_compact(installation, [stream]))
+    assert (done.before, done.problem) == (6, None), "of bad events and the lake"
+    assert {info.path for info in walk_objects(installation.zones.restricted, "alpha")} == restricted
+    assert len(installation.ledger.files("alpha", "pseudonymized_events")) == 1
+    for _ in range(5):
+        found = resolve_sample(installation, stream, HOUR)
+        assert (found.told, found.problem) == (found.asked, None)
+    assert into_lake(installation, stream, force=True).counts == made
+    assert load(installation, stream, force=True) == {**counts, "new": 0, "known": counts["originals"]}
+    assert (rows(tmp_path), lake(installation)) == (before, treated)

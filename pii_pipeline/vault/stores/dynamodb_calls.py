@@ -27,7 +27,6 @@ MISSING = "ResourceNotFoundException"
 _GET_AT_ONCE = 100
 _WRITE_AT_ONCE = 25
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-_CANCELLED = "TransactionCanceledException"
 _MISSED = "ConditionalCheckFailed"
 _BUSY = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
@@ -81,21 +80,27 @@ class DynamoDb:
     def get(self, table: str, keys: Sequence[Item]) -> list[Item]:
         """The items of these distinct keys that are there, in no order."""
         found: list[Item] = []
-        for some in _chunks(keys, _GET_AT_ONCE):
+
+        def get_some(some: Sequence[Item]) -> None:
             self._until_done(
                 "batch_get_item",
                 table,
-                {table: {"Keys": list(some), "ConsistentRead": True}},
+                {table: {"Keys": some, "ConsistentRead": True}},
                 "UnprocessedKeys",
                 lambda answer: found.extend(answer["Responses"].get(table, ())),
             )
+
+        self.each(get_some, _chunks(keys, _GET_AT_ONCE))
         return found
 
     def delete(self, table: str, keys: Sequence[Item]) -> None:
         """Deletes the items of these distinct keys."""
-        for some in _chunks(keys, _WRITE_AT_ONCE):
+
+        def delete_some(some: Sequence[Item]) -> None:
             requests = [{"DeleteRequest": {"Key": key}} for key in some]
             self._until_done("batch_write_item", table, {table: requests}, "UnprocessedItems")
+
+        self.each(delete_some, _chunks(keys, _WRITE_AT_ONCE))
 
     def transact(self, table: str, writes: Sequence[Mapping[str, Any]], token: str) -> list[bool]:
         """Does all of `writes`, or none: whose conditions did not hold; none of them if it was done.
@@ -171,7 +176,7 @@ class DynamoDb:
 
     def _fail(self, error: AwsError, operation: str, table: str) -> NoReturn:
         if error.kind == "denied":
-            wanted = error.permission or f"dynamodb:{''.join(map(str.title, operation.split('_')))}"
+            wanted = error.permission or _permission(operation)
             raise VaultUnavailable(
                 f"{self._where(table)}: {wanted} is not allowed — allow it, on the table and its indexes"
             ) from None
@@ -183,6 +188,12 @@ class DynamoDb:
 
 class _Busy(Exception):
     """Not all was done, and it may be asked for again."""
+
+
+def _permission(operation: str) -> str:
+    if operation == "transact_write_items":  # which has none of its own
+        return "dynamodb:PutItem, UpdateItem or ConditionCheckItem"
+    return f"dynamodb:{''.join(map(str.title, operation.split('_')))}"
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -37,7 +37,12 @@ class Allowance(NamedTuple):
 
 
 class VaultStore(Protocol):
-    """Records, consents, the audit log and what was spent of limits. One test suite holds for all of them."""
+    """Records, consents, the audit log and what was spent of limits. One test suite holds for all of them.
+
+    Deletions may be made twice: of one whose answer was lost on the way, what it deleted is not counted. On
+    DynamoDB two who delete the same at once may both count it, and what is found by data subject or mark is
+    found moments after it was put.
+    """
 
     def put(self, records: Sequence[SealedRecord]) -> Stored:
         """Enters records, durably. One that is there (same key, subject and sealed original) gets the earlier

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pii_pipeline.cli.common import installation
+from pii_pipeline.pipeline import vault_records, warehouse
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
-from pii_pipeline.pipeline.warehouse import load_hour
 from pii_pipeline_tests.unit.cli.conftest import Pii
 
 HOUR = "2026-01-15T10"
@@ -24,7 +24,8 @@ def logins(pii: Pii) -> None:
         seal_hour(opened, stream, HOUR)
         validate_hour(opened, stream, HOUR)
         pseudonymize_hour(opened, stream, HOUR)
-        load_hour(opened, stream, "user_logins", HOUR)
+        warehouse.load_hour(opened, stream, "user_logins", HOUR)
+        vault_records.load_hour(opened, stream, HOUR)
 
 
 @pytest.mark.usefixtures("logins")
@@ -172,6 +173,7 @@ def test_status_tells_what_is_not_made(pii: Pii):
     assert report["problems"] == [
         "validated_events: 1 of 2 batches not made",
         "pseudonymized_events: 1 of 2 batches not made",
+        "vault_records: 1 of 2 batches not made",
         "user_logins: 1 of 2 batches not made",
     ]
 

@@ -278,6 +278,16 @@ def test_what_is_refused_holds_nothing_of_what_was_asked(parts: Parts):
     assert canary not in "".join(told) + "".join(entry.text for entry in parts.store.entries())
 
 
+@pytest.mark.parametrize("odd", ["", "\ud800", "a\x00b", "a\nb", "x" * 256])
+def test_names_that_no_store_can_hold_are_refused_whatever_the_policy_grants(parts: Parts, odd: str):
+    for key in (RecordKey("logins", odd, pseudonym(1)), RecordKey(odd, "ip", pseudonym(1))):
+        refused(lambda: parts.vault.read("everywhere", SUPPORT, [key]), "invalid")  # noqa: B023
+        refused(
+            lambda: parts.vault.create("everywhere", [NewRecord(key, "x", MONDAY.date())]),  # noqa: B023
+            "invalid",
+        )
+
+
 @pytest.mark.parametrize("count", [0, MAX_BATCH + 1])
 def test_as_many_records_as_one_call_takes(parts: Parts, count: int):
     keys = [ip(number) for number in range(count)]

@@ -213,9 +213,11 @@ def test_what_dynamodb_does_not_do_is_told_with_table_and_permission_and_no_valu
         faulty_aws.fail(code, operation=operation)
         with pytest.raises(VaultUnavailable) as told:
             asked(opened)
+        # A transaction needs the permissions of what is in it.
+        permission = "PutItem, UpdateItem or ConditionCheckItem" if "Transact" in operation else operation
         said = {
             "AccessDeniedException": (
-                f"dynamodb:{operation} is not allowed — allow it, on the table and its indexes"
+                f"dynamodb:{permission} is not allowed — allow it, on the table and its indexes"
             ),
             "ThrottlingException": (
                 f"AWS does not answer, however often it is asked ({code}) — run it again later"
