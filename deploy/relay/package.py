@@ -2,8 +2,8 @@
 
     python deploy/relay/package.py ZIP [CA]
 
-CA is a PEM file of who signs the certificate of the vault's service: the function finds it as /var/task/ca.pem.
-The same code, lock and CA make the same zip.
+CA is a PEM file of who signs the certificate of the vault's service: the function finds it at
+/var/task/ca.pem. The same code, lock and CA make the same zip.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@
 | ``PII_RELAY_QUARANTINE`` | for what cannot be read: ``s3://BUCKET/PREFIX`` or ``file:///FOLDER`` | none |
 | ``PII_RELAY_TLS`` | ``off`` for a Piinguin, which has none | ``on`` |
 
-What is shown there, and who is believed, say the variables of `vault_client`: ``PII_VAULT_TOKEN``, which may be
-``aws-secretsmanager://NAME`` here, ``PII_VAULT_TLS_CA``, ``PII_VAULT_TLS_CLIENT_CERTIFICATE`` and so on.
+What is shown there, and who is believed, say the variables of `vault_client`: ``PII_VAULT_TOKEN``, which here
+may be ``aws-secretsmanager://NAME``, ``PII_VAULT_TLS_CA``, ``PII_VAULT_TLS_CLIENT_CERTIFICATE`` and so on.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class RelaySettings:
 
 
 def read_relay_settings(environment: Mapping[str, str] | None = None) -> RelaySettings:
-    """As the variables say (default: of the process). Raises `RelaySettingError`, `VaultSettingError`, and the
-    errors of `keys.secret_values`."""
+    """As the variables say (default: of the process). Raises `RelaySettingError`, `VaultSettingError`, and
+    what `secret_value` does."""
     given = os.environ if environment is None else environment
     env = {name: value for name, value in given.items() if value}
     host, port = env.get("PIINGUIN_HOST", ""), env.get("PIINGUIN_PORT", "8080")
