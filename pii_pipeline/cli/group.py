@@ -27,7 +27,7 @@ COMMANDS = {
     "init": "Start a new stream.",
     "keys": "Show how old keys are; bring them under another key-encryption key.",
     "vault": "Serve the vault: originals by pseudonym, for who has a lawful basis.",
-    "db": "Bring the database's tables up to date.",
+    "db": "Bring the databases' tables up to date; show where the zones are.",
 }
 
 
