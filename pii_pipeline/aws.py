@@ -163,7 +163,7 @@ def typed_errors() -> Iterator[None]:
         if isinstance(error, UnicodeError):
             raise  # of what it was given to send
         # An endpoint that is no URL, a key that is no header: some it finds when it is asked first.
-        raised = AwsError("refused", "ValueError", "boto3 does not take its settings — look at AWS_…")
+        raised = _wrong_settings("ValueError")
     else:
         return
     raise raised from None
@@ -192,6 +192,10 @@ def no_answer(code: str) -> AwsError:
     return AwsError("unavailable", code, f"AWS does not answer ({code}) — run it again later")
 
 
+def _wrong_settings(code: str) -> AwsError:
+    return AwsError("refused", code, "boto3 does not take its settings — look at AWS_…")
+
+
 def _of_boto3(error: Exception) -> AwsError:
     from botocore import exceptions, parsers
 
@@ -204,6 +208,8 @@ def _of_boto3(error: Exception) -> AwsError:
     code = type(error).__name__
     if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
         return AwsError("region", code, "no AWS region is known — set AWS_DEFAULT_REGION")
+    if isinstance(error, exceptions.EndpointProviderError):
+        return _wrong_settings(code)
     if isinstance(error, unanswered):
         return no_answer(code)
     if _NO_CREDENTIALS.search(code):
