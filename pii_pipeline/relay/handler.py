@@ -14,6 +14,7 @@ import binascii
 import json
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,21 +71,21 @@ class Relay:
 
     def relay(self, records: Sequence[Record], context: Context) -> tuple[str | None, dict[str, Any]]:
         """The sequence number of the first record that failed, None if none did, and what came of all."""
-        in_quarantine = [record.reason is None or self._put(record, context) for record in records]
+        until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS
+        in_quarantine = [record.reason is None or self._put(record, until) for record in records]
         replaced = [item for record in records for item in record.replaced or ()]
-        sent = self._piinguin.create(replaced, _seconds_left(context)) if replaced else Sent(0)
+        sent = self._piinguin.create(replaced, until) if replaced else Sent(0)
         done: list[bool] = []
-        until = 0
+        needed = 0
         for record, kept in zip(records, in_quarantine, strict=True):
-            until += len(record.replaced or ())
-            done.append(kept and (not record.replaced or until <= sent.kept))
+            needed += len(record.replaced or ())
+            done.append(kept and (not record.replaced or needed <= sent.kept))
         first = next((record.sequence for record, one in zip(records, done, strict=True) if not one), None)
         return first, _counts(records, done, sent)
 
-    def _put(self, record: Record, context: Context) -> bool:
-        if self._quarantine is None or _seconds_left(context) <= 0:
-            return False
-        return self._quarantine.put(f"{record.reason}/{record.place}", record.data)
+    def _put(self, record: Record, until: float) -> bool:
+        name = f"{record.reason}/{record.place}"
+        return self._quarantine is not None and self._quarantine.put(name, record.data, until)
 
 
 _relay: Relay | None = None
@@ -133,10 +134,6 @@ def _record(sequence: str, data: Any, source: str, event_id: str) -> Record:
         return Record(sequence, place, line, read_line(line))
     except Unreadable as unreadable:
         return Record(sequence, place, line, reason=unreadable.reason)
-
-
-def _seconds_left(context: Context) -> float:
-    return context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS
 
 
 def _counts(records: Sequence[Record], done: Sequence[bool], sent: Sent) -> dict[str, Any]:

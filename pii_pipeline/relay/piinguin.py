@@ -40,9 +40,9 @@ class Piinguin:
         self._seconds = seconds
         self._channel: grpc.Channel | None = None
 
-    def create(self, records: Sequence[Replaced], seconds: float) -> Sent:
-        """Keeps them, within `seconds`. What is there already is kept once, so it may be done again."""
-        over = time.monotonic() + seconds
+    def create(self, records: Sequence[Replaced], over: float) -> Sent:
+        """Keeps them, until the time (`time.monotonic`) is `over`. What is there already is kept once, so it
+        may be done again."""
         kept = 0
         for part in _parts(records):
             requests = [_request(record) for record in part]

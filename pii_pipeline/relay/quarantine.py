@@ -9,7 +9,7 @@ a key of its own by which S3 encrypts what is put there. A record that comes aga
 from __future__ import annotations
 
 import os
-from functools import cached_property
+import time
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -19,15 +19,13 @@ from pii_pipeline.relay.settings import RelaySettingError
 
 SETTING = "PII_RELAY_QUARANTINE"
 
-_ATTEMPTS = 2
-"""At S3. A Lambda's time is short, and the stream will give the record again."""
-
 
 class Quarantine(Protocol):
     """A place for records."""
 
-    def put(self, name: str, record: bytes) -> bool:
-        """Whether it is kept there, durably; `name`: parts between strokes."""
+    def put(self, name: str, record: bytes, until: float) -> bool:
+        """Whether it is kept there, durably; `name`: parts between strokes. Tries no more after `until`
+        (`time.monotonic`)."""
         ...
 
 
@@ -47,19 +45,19 @@ class S3Quarantine:
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._until: float | None = None
+        self._client: Any = None
 
-    def put(self, name: str, record: bytes) -> bool:
+    def put(self, name: str, record: bytes, until: float) -> bool:
         """See `Quarantine`."""
         try:
             with aws.typed_errors():
+                if until != self._until:  # a client is in a hurry for one batch
+                    self._client, self._until = aws.client(aws.session(), "s3", until=until), until
                 self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=record)
         except aws.AwsError:
             return False
         return True
-
-    @cached_property
-    def _client(self) -> Any:
-        return aws.client(aws.session(), "s3", attempts=_ATTEMPTS)
 
 
 class FolderQuarantine:
@@ -68,8 +66,10 @@ class FolderQuarantine:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, name: str, record: bytes) -> bool:
+    def put(self, name: str, record: bytes, until: float) -> bool:
         """See `Quarantine`."""
+        if time.monotonic() >= until:
+            return False
         file = self._folder / name
         hidden = file.with_name(f".{file.name}.{os.getpid()}")
         try:

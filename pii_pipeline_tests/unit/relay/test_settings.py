@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 
 import boto3
@@ -86,13 +87,13 @@ def test_a_quarantine_is_a_bucket_or_a_folder(tmp_path: Path):
 def test_records_in_a_folder_are_their_owners_alone(tmp_path: Path):
     quarantine = FolderQuarantine(tmp_path / "quarantine")
     for content in (b"first", b"again"):
-        assert quarantine.put("not_json/stream/shard/1", content)
+        assert quarantine.put("not_json/stream/shard/1", content, inf)
     file = tmp_path / "quarantine" / "not_json" / "stream" / "shard" / "1"
     assert file.read_bytes() == b"again" and file.stat().st_mode & 0o777 == 0o600
     assert [path.stat().st_mode & 0o777 for path in list(file.parents)[:4]] == [0o700] * 4
     assert not [path for path in file.parent.iterdir() if path != file]
     (tmp_path / "a file").write_text("")
-    assert not FolderQuarantine(tmp_path / "a file").put("not_json/1", b"x")
+    assert not FolderQuarantine(tmp_path / "a file").put("not_json/1", b"x", inf)
 
 
 def test_it_fits_into_a_lambda():
