@@ -80,7 +80,7 @@ def test_commands_of_blocks_can_be_meant(page: Path):
                 raise AssertionError(f"{shlex.join(words)}: {missing.message}") from None
             except click.BadParameter as wrong:
                 # A file that is not here.
-                assert wrong.param and isinstance(wrong.param.type, click.Path), (
+                assert wrong.param and isinstance(wrong.param.type, click.Path | click.File), (
                     f"{shlex.join(words)}: {wrong}"
                 )
             except click.exceptions.Exit:
