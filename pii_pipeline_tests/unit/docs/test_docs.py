@@ -105,7 +105,7 @@ def _pii(block: Block) -> Iterator[list[str]]:
     else:
         return
     for line in lines:
-        lexer = shlex.shlex(re.sub(r"\s+# .*", "", line), posix=True, punctuation_chars="|;&()\n")
+        lexer = shlex.shlex(re.sub(r"\s+(# .*|> [\w./-]+$)", "", line), posix=True, punctuation_chars="|;&()\n")
         lexer.whitespace, lexer.whitespace_split = " \t", True
         found: list[str] = []
         for word in [*lexer, ";"]:
