@@ -105,7 +105,8 @@ def _pii(block: Block) -> Iterator[list[str]]:
     else:
         return
     for line in lines:
-        lexer = shlex.shlex(re.sub(r"\s+(# .*|> [\w./-]+$)", "", line), posix=True, punctuation_chars="|;&()\n")
+        said = re.sub(r"\s+(# .*|> [\w./-]+$)", "", line)
+        lexer = shlex.shlex(said, posix=True, punctuation_chars="|;&()\n")
         lexer.whitespace, lexer.whitespace_split = " \t", True
         found: list[str] = []
         for word in [*lexer, ";"]:
