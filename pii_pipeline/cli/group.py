@@ -26,7 +26,7 @@ COMMANDS = {
     "contract": "Check, list and show the streams' contracts; import and export them.",
     "init": "Start a new stream.",
     "keys": "Show how old keys are; bring them under another key-encryption key.",
-    "vault": "Serve the vault: originals by pseudonym, for who has a lawful basis.",
+    "vault": "Tell originals by pseudonym, to whom the policy allows it; all of it is on record.",
     "db": "Bring the database's tables up to date.",
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pii_pipeline.cli.common import installation, say_broken
+from pii_pipeline.cli import vault_audit, vault_policy, vault_records
+from pii_pipeline.cli.common import console, installation, json_option, plural, print_json, say_broken
+from pii_pipeline.cli.progress import Counting
+from pii_pipeline.cli.vault_desk import backend_of
 
 if TYPE_CHECKING:
     from pii_pipeline.vault_service.listening import Listen
@@ -14,14 +17,96 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Serve the vault: originals by pseudonym, for who has a lawful basis.
+    """Read originals back, and all else that the vault is asked: originals by pseudonym, for who has a lawful
+    basis.
 
     Who may do what says the policy, vault-policy.yaml of the project. Each look is on record.
 
     \b
     Example:
-      pii vault serve
+      pii vault read logins ip PSEUDONYM --basis legal_obligation --purpose fraud --ticket FR-1
     """
+
+
+command.add_command(vault_records.read)
+command.add_command(vault_records.create)
+command.add_command(vault_records.delete)
+command.add_command(vault_records.erase)
+
+
+@command.command(name="import")
+@click.argument("table", metavar="dynamodb://TABLE")
+@json_option
+def import_command(table: str, as_json: bool) -> None:
+    """Bring the records of a Piinguin into the vault of this installation, as stream `piinguin`.
+
+    From its table in DynamoDB, which stays as it is. It may be done again: what is there is known, and not
+    entered twice. Every 1,000 records are an entry in the audit log. Exit code 1 if items were passed over.
+
+    \b
+    Example:
+      pii vault import dynamodb://piinguin
+    """
+    from datetime import UTC, datetime
+
+    from pii_pipeline.vault.piinguin_import import import_piinguin
+    from pii_pipeline.vault.policy import OPERATOR
+    from pii_pipeline.vault.stores import DYNAMODB
+    from pii_pipeline.vault.stores.piinguin import PiinguinTable
+
+    if not table.startswith(DYNAMODB) or table == DYNAMODB:
+        raise click.UsageError(
+            "only Piinguin's table can be imported: write dynamodb://TABLE", click.get_current_context()
+        )
+    records = PiinguinTable(table.removeprefix(DYNAMODB))
+    with installation() as opened, Counting("records") as shown:
+        today = datetime.now(UTC).date()
+        done = import_piinguin(
+            opened.vault, OPERATOR, records, today, lambda count: shown("import", count, 0)
+        )
+    malformed = records.malformed + done.unfit
+    if as_json:
+        print_json({"imported": done.new, "known": done.known, "malformed": malformed})
+    else:
+        click.echo(f"{plural(done.new, 'record')} imported, {done.known:,} known already")
+    if malformed:
+        click.echo(
+            f"pii: {plural(malformed, 'item')} passed over: no original in it, or one that is too long",
+            err=True,
+        )
+        click.get_current_context().exit(1)
+
+
+command.add_command(vault_audit.command, "audit")
+command.add_command(vault_policy.policy)
+command.add_command(vault_policy.token)
+
+
+@command.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show how much the vault of this installation holds, and how far its audit log is anchored.
+
+    In DynamoDB the number of records may be hours behind.
+
+    \b
+    Example:
+      pii vault status
+    """
+    with installation() as opened:
+        store = opened.vault_store
+        records, last, anchored = store.records(), store.last_entry(), store.anchored()
+    entries = last.sequence if last else 0
+    number, at = anchored if anchored else (0, None)
+    if as_json:
+        anchor: dict[str, Any] | None = at and {"number": number, "at": at.isoformat(timespec="seconds")}
+        print_json({"records": records, "audit_entries": entries, "last_anchor": anchor})
+        return
+    out = console()
+    out.print(f"{plural(records, 'record')}")
+    out.print(f"{plural(entries, 'entry', 'entries')} in the audit log")
+    said = f"{at:%Y-%m-%d %H:%M:%S} UTC, of entry {number:,}" if at else "none yet"
+    out.print(f"last anchor: {said}")
 
 
 @command.command()
@@ -40,7 +125,6 @@ def serve(reflection: bool) -> None:
       PII_VAULT_PORT=9090 pii vault serve --reflection
     """
     from pii_pipeline.vault.policy import OPERATOR, token_sha256
-    from pii_pipeline.vault_service.backend import Backend
     from pii_pipeline.vault_service.first_token import first_token
     from pii_pipeline.vault_service.listening import Listen
     from pii_pipeline.vault_service.logs import log_to_stderr
@@ -55,13 +139,7 @@ def serve(reflection: bool) -> None:
             opened.renew_keys()
             opened.vault_audit.tick()
 
-        backend = Backend(
-            vault=lambda: opened.vault,
-            policy=opened.vault_policy,
-            subjects=opened.vault_subjects,
-            tokens={OPERATOR: token_sha256(first_token(settings.vault_token_file))},
-            tick=tick,
-        )
+        backend = backend_of(opened, {OPERATOR: token_sha256(first_token(settings.vault_token_file))}, tick)
         backend.vault()
         log_to_stderr()
 

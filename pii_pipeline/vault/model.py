@@ -61,8 +61,17 @@ class DataSubject:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """An original to be kept, as callers name it; `subject`: whom it is about, where that is known."""
+
+    key: RecordKey
+    original: str = attribute(repr=False)
+    subject: DataSubject | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewRecord:
-    """An original to be kept. `subject`: the ref (16 bytes) of whom it is about, where that is known.
+    """The same as the vault takes it. `subject`: the ref (16 bytes) of whom it is about, where that is known.
 
     `seen`: the day (UTC) of the event that it was in.
     """

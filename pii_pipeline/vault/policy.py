@@ -108,6 +108,25 @@ class Policy:
         """Of all that the file says (64 hexadecimal digits): the audit log records when it changes."""
         return self._digest
 
+    @property
+    def principals(self) -> Mapping[str, Principal]:
+        """By name, those that are built in too."""
+        return self._principals
+
+    @property
+    def purposes(self) -> Mapping[str, Purpose]:
+        """By code, the vault's own too."""
+        return self._purposes
+
+    def reasons(self, principal: str, stream: str, field: str) -> dict[LawfulBasis, list[str]]:
+        """For which purposes `principal` may read a field, by lawful basis."""
+        found: dict[LawfulBasis, list[str]] = {}
+        for grant in self._principals[principal].read if principal in self._principals else ():
+            if grant.covers(stream, field):
+                for basis in grant.bases:
+                    found[basis] = list(dict.fromkeys([*found.get(basis, ()), *grant.purposes]))
+        return found
+
     def refusal(
         self, principal: str, action: Action, keys: Sequence[RecordKey], reason: Reason | None
     ) -> str | None:

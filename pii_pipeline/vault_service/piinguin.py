@@ -20,12 +20,13 @@ from pii_pipeline.vault.model import (
     Found,
     LawfulBasis,
     Reason,
+    Record,
     RecordKey,
     Withheld,
 )
 from pii_pipeline.vault_service.backend import Backend, Caller
 from pii_pipeline.vault_service.methods import Each, Method
-from pii_pipeline.vault_service.records import Creation, Look, create_each, delete_each, read_each
+from pii_pipeline.vault_service.records import Look, create_each, delete_each, read_each
 from pii_pipeline.vault_wire import piinguin_pb2 as wire
 
 SERVICE = wire.DESCRIPTOR.services_by_name["Piinguin"].full_name
@@ -47,10 +48,10 @@ _BASES = {
 }
 
 
-def _creation(_backend: Backend, _caller: Caller, request: wire.CreatePiiRecordRequest) -> Creation:
+def _creation(_backend: Backend, _caller: Caller, request: wire.CreatePiiRecordRequest) -> Record:
     if not request.HasField("piiRecord"):
         raise VaultRefused("invalid", _NO_RECORD)
-    return Creation(_key(request.piiRecord.modifiedValue), request.piiRecord.originalValue)
+    return Record(_key(request.piiRecord.modifiedValue), request.piiRecord.originalValue)
 
 
 def _look(backend: Backend, caller: Caller, request: wire.ReadPiiRecordRequest) -> Look:

@@ -8,27 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
 from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused
-from pii_pipeline.vault.model import DataSubject, Found, NewRecord, Reason, RecordKey, Stored
+from pii_pipeline.vault.model import DataSubject, Found, NewRecord, Reason, Record, RecordKey, Stored
 from pii_pipeline.vault.vault import fits, well_formed
 from pii_pipeline.vault_service.backend import Backend
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Creation:
-    """A record to be kept, as the wire names it."""
-
-    key: RecordKey
-    original: str = field(repr=False)
-    subject: DataSubject | None = None
 
 
 class Look(NamedTuple):
@@ -38,7 +28,7 @@ class Look(NamedTuple):
     key: RecordKey
 
 
-def create(backend: Backend, principal: str, creations: Sequence[Creation]) -> Stored:
+def create(backend: Backend, principal: str, creations: Sequence[Record]) -> Stored:
     """Keeps all or none."""
     keys = [creation.key for creation in creations]
     named = [creation.subject for creation in creations if creation.subject is not None]
@@ -54,12 +44,18 @@ def create(backend: Backend, principal: str, creations: Sequence[Creation]) -> S
     return backend.vault().create(principal, records)
 
 
+def erase(backend: Backend, principal: str, subject: DataSubject, originals: Sequence[str]) -> int:
+    """Deletes all records of a person, and those of these originals that name none; how many there were."""
+    ref = backend.subjects.find(subject)
+    return backend.vault().erase(principal, [ref] if ref else [], originals)
+
+
 def create_each(
-    backend: Backend, principal: str, creations: Sequence[Creation | VaultRefused]
+    backend: Backend, principal: str, creations: Sequence[Record | VaultRefused]
 ) -> list[VaultRefused | None]:
     """Keeps each that may be kept; None for those that are."""
 
-    def keep(group: list[Creation]) -> list[VaultRefused | None]:
+    def keep(group: list[Record]) -> list[VaultRefused | None]:
         try:
             create(backend, principal, group)
         except VaultRefused as refused:
@@ -101,7 +97,7 @@ def delete_each(
     return _in_groups(keys, _place, remove)
 
 
-def _can_be_meant(creation: Creation) -> bool:
+def _can_be_meant(creation: Record) -> bool:
     return well_formed(creation.key) and fits(creation.original)
 
 

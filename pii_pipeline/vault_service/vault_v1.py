@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused
-from pii_pipeline.vault.model import DataSubject, Found, LawfulBasis, Reason, RecordKey, Stored, Withheld
+from pii_pipeline.vault.model import (
+    DataSubject,
+    Found,
+    LawfulBasis,
+    Reason,
+    Record,
+    RecordKey,
+    Stored,
+    Withheld,
+)
 from pii_pipeline.vault_service.backend import Backend, Caller
 from pii_pipeline.vault_service.methods import Each, Method, Unary
-from pii_pipeline.vault_service.records import Creation, Look, create, create_each, delete_each, read_each
+from pii_pipeline.vault_service.records import Look, create, create_each, delete_each, erase, read_each
 from pii_pipeline.vault_service.statuses import code_number, status_of
 from pii_pipeline.vault_wire import vault_pb2 as wire
 
@@ -76,20 +85,20 @@ def _erase_subject(
 ) -> wire.EraseSubjectResponse:
     if not request.HasField("subject"):
         raise VaultRefused("invalid", "no data subject in the request")
-    ref = backend.subjects.find(DataSubject(request.subject.namespace, request.subject.id))
-    deleted = backend.vault().erase(caller.principal, [ref] if ref else [], list(request.originals))
+    subject = DataSubject(request.subject.namespace, request.subject.id)
+    deleted = erase(backend, caller.principal, subject, list(request.originals))
     return wire.EraseSubjectResponse(deleted=deleted)
 
 
-def _creation(_backend: Backend, _caller: Caller, request: wire.CreateRecordRequest) -> Creation:
+def _creation(_backend: Backend, _caller: Caller, request: wire.CreateRecordRequest) -> Record:
     if not request.HasField("record"):
         raise VaultRefused("invalid", "no record in the request")
     return _creation_of(request.record)
 
 
-def _creation_of(record: wire.Record) -> Creation:
+def _creation_of(record: wire.Record) -> Record:
     subject = DataSubject(record.subject.namespace, record.subject.id) if record.HasField("subject") else None
-    return Creation(_key(record.key), record.original, subject)
+    return Record(_key(record.key), record.original, subject)
 
 
 def _look(_backend: Backend, _caller: Caller, request: wire.ReadRecordRequest) -> Look:
