@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -19,6 +20,10 @@ ATTEMPTS = 10
 """Per call. With boto3's growing pauses that is about a minute of throttling, or twelve seconds of faults."""
 CONNECT_SECONDS = 5
 READ_SECONDS = 10
+HURRIED_ATTEMPTS = 3
+HURRIED_CONNECT_SECONDS = 2
+HURRIED_READ_SECONDS = 3
+"""Where somebody waits, and asks again anyway."""
 _PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 
@@ -77,9 +82,12 @@ def session(resource: str = "") -> Any:
         return boto3.Session(region_name=region or None)
 
 
-def client(session: Any, service: str, connections: int = 10, takes: float = 0) -> Any:
+def client(
+    session: Any, service: str, connections: int = 10, takes: float = 0, until: float | None = None
+) -> Any:
     """A client of `service` for so many threads at once. `takes`: the seconds the service itself may take
-    for an answer. What breaks off is asked for again, and never taken for the whole.
+    for an answer. `until`: when (`time.monotonic`) the last call may begin, whose answer is then waited for
+    little longer than `takes`. What breaks off is asked for again, and never taken for the whole.
 
     Raises `AwsError` where boto3 knows no region, or an endpoint is no URL.
     """
@@ -87,19 +95,30 @@ def client(session: Any, service: str, connections: int = 10, takes: float = 0) 
 
     # At DEBUG it logs whole answers: keys, secrets, messages.
     logging.getLogger("botocore.parsers").setLevel(logging.INFO)
+    hurried = until is not None
+    attempts = HURRIED_ATTEMPTS if hurried else ATTEMPTS
     config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS + takes,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=HURRIED_CONNECT_SECONDS if hurried else CONNECT_SECONDS,
+        read_timeout=(HURRIED_READ_SECONDS if hurried else READ_SECONDS) + takes,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=connections,
     )
-    try:
-        with typed_errors():
-            made = session.client(service, config=config)
-    except ValueError:
-        raise AwsError("refused", "ValueError", "boto3 does not take its settings — look at AWS_…") from None
-    _ask_for_whole_answers(made, ATTEMPTS)
+    with typed_errors():
+        made = session.client(service, config=config)
+    _ask_for_whole_answers(made, attempts)
+    if until is not None:
+        _begin_no_call_after(made, until)
     return made
+
+
+def _begin_no_call_after(client: Any, until: float) -> None:
+    """Has every attempt refused that `client` would begin later."""
+
+    def refuse(**_: Any) -> None:
+        if time.monotonic() > until:
+            raise no_answer("out of time")
+
+    client.meta.events.register("before-send", refuse)
 
 
 def _ask_for_whole_answers(client: Any, most: int) -> None:
@@ -140,6 +159,11 @@ def typed_errors() -> Iterator[None]:
         raised = refusal(str(said.get("Code", "")), int(status), str(said.get("Message", "")))
     except (BotoCoreError, ResponseParserError) as error:
         raised = _of_boto3(error)
+    except ValueError as error:
+        if isinstance(error, UnicodeError):
+            raise  # of what it was given to send
+        # An endpoint that is no URL, a key that is no header: some it finds when it is asked first.
+        raised = _wrong_settings("ValueError")
     else:
         return
     raise raised from None
@@ -168,6 +192,10 @@ def no_answer(code: str) -> AwsError:
     return AwsError("unavailable", code, f"AWS does not answer ({code}) — run it again later")
 
 
+def _wrong_settings(code: str) -> AwsError:
+    return AwsError("refused", code, "boto3 does not take its settings — look at AWS_…")
+
+
 def _of_boto3(error: Exception) -> AwsError:
     from botocore import exceptions, parsers
 
@@ -180,6 +208,8 @@ def _of_boto3(error: Exception) -> AwsError:
     code = type(error).__name__
     if isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError):
         return AwsError("region", code, "no AWS region is known — set AWS_DEFAULT_REGION")
+    if isinstance(error, exceptions.EndpointProviderError):
+        return _wrong_settings(code)
     if isinstance(error, unanswered):
         return no_answer(code)
     if _NO_CREDENTIALS.search(code):

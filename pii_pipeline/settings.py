@@ -21,6 +21,7 @@
 | ``PII_VAULT_TLS_CERTIFICATE``, ``…_KEY`` | PEM files of its certificate (chain) and key | none: no TLS |
 | ``PII_VAULT_TLS_CLIENT_CA`` | PEM file of who signs client certificates, which it wants then | none |
 | ``PII_VAULT_TOKEN_FILE`` | the token of `operator`, made on first start | ``var/keys/vault-token`` |
+| ``PII_VAULT_ADDRESS`` … | of clients of such a service: `vault_client.connection` | – |
 | ``PII_STREAMS_DIR`` | folders of streams, separated like ``PATH`` | ``streams`` of the project |
 | ``PII_WORKERS`` | threads for batches and processes for crypto | the machine's cores |
 | ``DAGSTER_HOME`` | Dagster's instance | ``var/dagster`` |
@@ -39,6 +40,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ZONES = ("landing", "restricted", "lake", "consented")
+
+_CLIENTS = (
+    "PII_VAULT_ADDRESS",
+    "PII_VAULT_TOKEN",
+    "PII_VAULT_TLS_CA",
+    "PII_VAULT_TLS_CLIENT_CERTIFICATE",
+    "PII_VAULT_TLS_CLIENT_KEY",
+)
+"""What the vault's clients read (`vault_client.connection`), and nothing here does."""
 
 _NAMES = (
     "PII_STORAGE_URI",
@@ -60,6 +70,7 @@ _NAMES = (
     "PII_VAULT_TLS_KEY",
     "PII_VAULT_TLS_CLIENT_CA",
     "PII_VAULT_TOKEN_FILE",
+    *_CLIENTS,
     "PII_STREAMS_DIR",
     "PII_WORKERS",
 )

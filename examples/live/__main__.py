@@ -142,8 +142,15 @@ def _latency(latency: Latency) -> str:
 def _summary(figures: dict[str, Any]) -> str:
     lake, table = figures["put_to_lake"], figures["sent_to_user_logins"]
     lines = [
-        "sent {clicks_sent:,} clicks and {log_ins_sent:,} log-ins; {lake_rows:,} rows are in the lake, "
-        "{table_rows:,} in user_logins; {runs_done:,} runs, {runs_failed:,} more failed".format(**figures)
+        line.format(**figures)
+        for line in (
+            "sent {clicks_sent:,} clicks and {log_ins_sent:,} log-ins; {runs_done:,} runs, "
+            "{runs_failed:,} more failed",
+            "read {clicks_read:,} clicks: {lake_rows:,} rows in the lake, {clicks_bad:,} bad events, "
+            "{clicks_duplicate:,} duplicates",
+            "read {log_ins_read:,} log-ins: {table_rows:,} rows in user_logins, {log_ins_bad:,} bad events, "
+            "{log_ins_duplicate:,} duplicates",
+        )
     ]
     for what, unit, latency in (
         ("PUT to the lake", "objects", lake),

@@ -22,8 +22,10 @@ IN_TABLE = "pseudonymized_events/user_logins"
 """Layers of the ledger."""
 
 _RECORDS = """
-    SELECT coalesce(sum((counts ->> 'records')::bigint), 0) FROM ledger_commits
-    WHERE stream = %s AND layer = 'validated_events'
+    SELECT coalesce(sum((counts ->> 'records')::bigint), 0),
+           coalesce(sum((counts ->> 'bad')::bigint), 0),
+           coalesce(sum((counts ->> 'duplicate')::bigint), 0)
+    FROM ledger_commits WHERE stream = %s AND layer = 'validated_events'
 """
 _ROWS = """
     SELECT coalesce(sum(rows), 0) FROM ledger_files JOIN ledger_commits USING (batch_id, layer)
@@ -45,7 +47,7 @@ _TICKS = "SELECT count(*) FROM job_ticks WHERE type = 'SENSOR' AND status <> 'ST
 @dataclass(frozen=True)
 class Seen:
     """How much there is at a moment. `read`: records that the pipeline has judged, those that SQS delivered
-    twice among them."""
+    twice among them; of these so many were `bad`, and so many duplicates."""
 
     clicks_sent: int
     log_ins_sent: int
@@ -54,7 +56,11 @@ class Seen:
     runs_failed: int
     runs_at_work: int
     clicks_read: int
+    clicks_bad: int
+    clicks_duplicate: int
     log_ins_read: int
+    log_ins_bad: int
+    log_ins_duplicate: int
     lake_rows: int
     table_rows: int
 
@@ -101,6 +107,8 @@ class Watcher:
         self._clock_clicks()
         self._clock_log_ins()
         done, failed, at_work = self._ask("dagster", _RUNS)[0]
+        clicks = self._ask("pii", _RECORDS, "webshop")[0]
+        log_ins = self._ask("pii", _RECORDS, "logins")[0]
         return Seen(
             clicks_sent=self._trickle.clicks,
             log_ins_sent=self._trickle.log_ins,
@@ -108,8 +116,12 @@ class Watcher:
             runs_done=done,
             runs_failed=failed,
             runs_at_work=at_work,
-            clicks_read=self._number("pii", _RECORDS, "webshop"),
-            log_ins_read=self._number("pii", _RECORDS, "logins"),
+            clicks_read=int(clicks[0]),
+            clicks_bad=int(clicks[1]),
+            clicks_duplicate=int(clicks[2]),
+            log_ins_read=int(log_ins[0]),
+            log_ins_bad=int(log_ins[1]),
+            log_ins_duplicate=int(log_ins[2]),
             lake_rows=self._number("pii", _ROWS, "webshop"),
             table_rows=self._table_rows(),
         )

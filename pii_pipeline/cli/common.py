@@ -90,6 +90,15 @@ def say_broken(streams: Streams) -> None:
         click.echo(f"pii: {problem}", err=True)
 
 
+def say_moved(opened: Installation) -> None:
+    """Says on standard error which zones are not where their files are, as far as the ledger knows."""
+    from pii_pipeline.pipeline.places import moved_zones
+
+    for item in moved_zones(opened):
+        if item.needed:
+            click.echo(f"pii: {item}", err=True)
+
+
 def print_json(value: Any) -> None:
     """`value` as JSON on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -40,7 +40,9 @@ def command(streams: tuple[str, ...], as_json: bool) -> None:
     """
     with installation() as opened:
         from pii_pipeline.pipeline.compaction import compact_hours, hours_to_compact
+        from pii_pipeline.pipeline.places import hold_to_places
 
+        hold_to_places(opened)
         due = hours_to_compact(opened, streams_named(opened.streams, streams))
         if not streams:
             say_broken(opened.streams)

@@ -1,4 +1,4 @@
-"""``pii db``: the tables of ledger and key store, and of the vault."""
+"""``pii db``: the tables of ledger and key store, and of the vault; where the ledger has the zones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import click
 
-from pii_pipeline.cli.common import json_option, plural, print_json
+from pii_pipeline.cli.common import installation, json_option, plural, print_json
+from pii_pipeline.cli.errors import Failure
 from pii_pipeline.database import Schema, connect, connect_existing
 from pii_pipeline.database.schema import LEDGER_AND_KEYS, Migration, migrations, pending, upgrade
-from pii_pipeline.settings import read_settings
+from pii_pipeline.settings import ZONES, read_settings
 from pii_pipeline.vault.stores import DYNAMODB
 from pii_pipeline.vault.stores.tables import VAULT_SCHEMA
 
@@ -47,11 +48,11 @@ class _Tables:
 
 @click.group(name="db")
 def command() -> None:
-    """Look at the version of the databases' tables, and bring them up to date.
+    """Look at the version of the databases' tables, and bring them up to date; look where the zones are.
 
-    They are those of ledger and key store, and those of the vault (unless that is in DynamoDB, where nothing
-    has a version). Every command that uses them does that by itself. Where its user may not change tables,
-    `pii db upgrade` does it, as a user who may.
+    The tables are those of ledger and key store, and those of the vault (unless that is in DynamoDB, where
+    nothing has a version). Every command that uses them brings them up to date by itself. Where its user may
+    not change tables, `pii db upgrade` does it, as a user who may.
 
     \b
     Example:
@@ -107,6 +108,51 @@ def upgrade_command(as_json: bool) -> None:
     for tables, some in done.items():
         _print(some, "done")
         click.echo(f"{tables.name}: version {tables.newest}, {plural(len(some), 'migration')} done")
+
+
+@command.command()
+@click.option(
+    "--moved",
+    type=click.Choice(ZONES),
+    multiple=True,
+    help="All that lay in this zone was moved to where it is now; may be repeated.",
+)
+@json_option
+def zones(moved: tuple[str, ...], as_json: bool) -> None:
+    """Show where the zones were when hours were last worked on, and where the settings say that they are now.
+
+    Exit code 1 if one was elsewhere and files of it are needed: nothing works on hours then. Move the files
+    along, all of them, and say so with --moved; up to 20 of them are looked for where they should be.
+
+    \b
+    Example:
+      pii db zones
+      pii db zones --moved lake --moved restricted
+    """
+    with installation() as opened:
+        from pii_pipeline.pipeline.places import NotThere, accept, moved_zones
+
+        try:
+            looked_for = {
+                item.zone: accept(opened, item) for item in moved_zones(opened) if item.zone in moved
+            }
+        except NotThere as error:
+            raise Failure(str(error)) from None
+        known, elsewhere = opened.ledger.zones(), {item.zone: item for item in moved_zones(opened)}
+        present = {zone: getattr(opened.zones, zone).uri for zone in ZONES}
+    if as_json:
+        print_json({zone: {"was": known.get(zone), "is": uri} for zone, uri in present.items()})
+    else:
+        for zone, uri in present.items():
+            if zone in looked_for:
+                click.echo(f"{zone}: {uri}, and {plural(looked_for[zone], 'file')} looked for are there")
+            elif zone not in elsewhere:
+                click.echo(f"{zone}: {uri}{'' if zone in known else ', not worked on yet'}")
+            else:
+                click.echo(f"{zone}: {uri}; before {known[zone]}")
+    refused = [str(item) for item in elsewhere.values() if item.needed]
+    if refused:
+        raise Failure("\n".join(refused))
 
 
 def _all_tables() -> list[_Tables]:

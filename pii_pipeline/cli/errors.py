@@ -31,6 +31,7 @@ _CONFIGURATION = (
     "pii_pipeline.pipeline.contract_lock.ContractChanged",
     "pii_pipeline.pipeline.drain.NoQueue",
     "pii_pipeline.pipeline.landing.NoSuchHour",
+    "pii_pipeline.pipeline.places.ZoneMoved",
     "pii_pipeline.queues.errors.QueueRefused",
     "pii_pipeline.runs.CannotRun",
     "pii_pipeline.settings.SettingError",

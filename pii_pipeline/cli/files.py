@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from pii_pipeline.cli.common import Hour, installation, json_option, print_json, stream_named, unknown
+from pii_pipeline.cli.common import (
+    Hour,
+    installation,
+    json_option,
+    print_json,
+    say_moved,
+    stream_named,
+    unknown,
+)
 from pii_pipeline.pipeline.query import datasets
 
 
@@ -28,6 +36,7 @@ def command(stream: str, dataset: str, hour: str | None, as_json: bool) -> None:
         known = datasets(chosen)
         if dataset not in known:
             raise unknown(f"dataset of {stream} that may be read", dataset, known)
+        say_moved(opened)
         zone = opened.zone_holding(dataset)
         found = [
             {"hour": of_hour, "path": zone.path(path)}

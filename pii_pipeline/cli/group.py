@@ -27,7 +27,7 @@ COMMANDS = {
     "init": "Start a new stream.",
     "keys": "Show how old keys are; bring them under another key-encryption key.",
     "vault": "Tell originals by pseudonym, to whom the policy allows it; all of it is on record.",
-    "db": "Bring the database's tables up to date.",
+    "db": "Bring the databases' tables up to date; show where the zones are.",
 }
 
 

@@ -9,7 +9,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from pii_pipeline.cli.common import console, installation, json_option, plural, print_json, say_broken
+from pii_pipeline.cli.common import (
+    console,
+    installation,
+    json_option,
+    plural,
+    print_json,
+    say_broken,
+    say_moved,
+)
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.pipeline.query import QueryError, QueryResult, query
 
@@ -34,6 +42,7 @@ def command(sql: str, limit: int | None, as_json: bool) -> None:
     """
     with installation() as opened:
         say_broken(opened.streams)
+        say_moved(opened)
         try:
             result = query(opened, sql, limit if limit or as_json else SHOWN)
         except QueryError as error:

@@ -46,8 +46,10 @@ def command(streams: tuple[str, ...], dry_run: bool, history: bool, as_json: boo
         if history:
             _show([item for stream in chosen for item in opened.ledger.deletions(stream.name)], as_json)
             return
+        from pii_pipeline.pipeline.places import hold_to_places
         from pii_pipeline.pipeline.retention import apply_retention
 
+        hold_to_places(opened)
         at = datetime.now(UTC)
         with Counting("objects looked at") as progress:
             done = [apply_retention(opened, stream, at, dry_run, progress) for stream in chosen]

@@ -18,6 +18,7 @@ from pii_pipeline.cli.starting import starting
 from pii_pipeline.keys.errors import KeysError
 from pii_pipeline.pipeline.arrivals import enter, is_stray
 from pii_pipeline.pipeline.contract_lock import ContractChanged
+from pii_pipeline.pipeline.places import hold_to_places
 
 if TYPE_CHECKING:
     from pii_pipeline.lake import ObjectInfo
@@ -55,6 +56,7 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
     """Runs what the user asked for; `crew`: processes that are there for it already."""
     with installation() as opened:
         opened.processes.adopt(crew)
+        hold_to_places(opened)
         chosen = streams_named(opened.streams, streams)
         refused = _without_salt(opened, chosen, named=bool(streams))
         refused |= _refused(opened, [stream for stream in chosen if stream.name not in refused])

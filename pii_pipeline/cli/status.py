@@ -11,6 +11,7 @@ from pii_pipeline.cli.common import (
     json_option,
     print_json,
     say_broken,
+    say_moved,
     streams_named,
 )
 from pii_pipeline.cli.landed import unknown_objects
@@ -33,6 +34,7 @@ def command(streams: tuple[str, ...], hour: str | None, as_json: bool) -> None:
     """
     with installation() as opened:
         chosen = streams_named(opened.streams, streams)
+        say_moved(opened)
         reports = hour_reports(opened, chosen, {hour} if hour else None)
         found = () if hour else [Waiting(stream.name, unknown_objects(opened, stream)) for stream in chosen]
         waiting = [item for item in found if item.objects]

@@ -281,7 +281,7 @@ def _confirm(question: str, yes: bool) -> None:
 def _from_stdin() -> str:
     """All of it, without the line's end behind it."""
     try:
-        text = click.get_binary_stream("stdin").read().decode()
+        text = sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
         raise Failure("standard input is no UTF-8", 2) from None
     return text.removesuffix("\n").removesuffix("\r")

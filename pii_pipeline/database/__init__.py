@@ -11,6 +11,7 @@ from pii_pipeline.database.errors import (
     DatabaseError,
     DatabaseUnavailable,
     SchemaError,
+    unknown_option,
     why_no_connection,
 )
 from pii_pipeline.database.files import make_private_directories, private_files
@@ -33,6 +34,7 @@ __all__ = [
     "private_files",
     "reading",
     "scrub",
+    "unknown_option",
     "upgrade",
     "why_no_connection",
 ]

@@ -18,6 +18,7 @@ from pii_pipeline.database.errors import (
     ConnectionLost,
     DatabaseError,
     DatabaseUnavailable,
+    unknown_option,
     why_no_connection,
 )
 from pii_pipeline.database.files import make_private_directories
@@ -179,6 +180,9 @@ def _connect_postgresql(url: URL, setting: str) -> Engine:
             _redact(context)
             return None
         said = str(context.original_exception)
+        if option := unknown_option(said, url.query):
+            problem = f"PostgreSQL's client knows no option {option}"
+            return DatabaseError(f"{setting}: {place}: {problem} — mend it, or leave it out")
         reason = why_no_connection(said)
         problem = "cannot connect" if context.connection is None else "the connection was lost"
         why = f"{problem}, {reason}" if reason else problem

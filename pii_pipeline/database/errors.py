@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 SETTING = "PII_DATABASE_URL"
 
 _NO_CONNECTION = {
@@ -15,6 +18,7 @@ _NO_CONNECTION = {
     "in recovery mode": "it is recovering",
 }
 """What libpq says, and we in its place: it may quote what it was given."""
+_UNKNOWN_OPTION = re.compile(r'invalid (?:connection option|URI query parameter:) "([^"]*)"')
 
 
 class DatabaseError(Exception):
@@ -37,3 +41,10 @@ class SchemaError(DatabaseError):
 def why_no_connection(said: str) -> str:
     """Why there is no connection to PostgreSQL, in words of ours, or ""; `said` by libpq."""
     return next((ours for theirs, ours in _NO_CONNECTION.items() if theirs in said), "")
+
+
+def unknown_option(said: str, options: Collection[str]) -> str | None:
+    """Which of a URL's `options` libpq does not know, if it has `said` so: what else it may take for one may
+    be part of a password."""
+    found = _UNKNOWN_OPTION.search(said)
+    return found[1] if found and found[1] in options else None

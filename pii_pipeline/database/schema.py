@@ -63,7 +63,7 @@ def version(engine: Engine, schema: Schema = LEDGER_AND_KEYS) -> str | None:
     except (OperationalError, ProgrammingError):  # as a rule: there is no such table
         with reading(engine) as connection:
             if inspect(connection).has_table(schema.version_table):
-                raise
+                return connection.scalar(query)  # somebody has made it meanwhile; or it fails once more
     return None
 
 

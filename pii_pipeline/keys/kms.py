@@ -93,11 +93,11 @@ class KmsKey:
                 "a stored key does not open: it is wrapped under a key file, not under AWS KMS. Set "
                 f"{_SETTING} to that file, or bring all keys under KMS: pii keys rewrap --from file:PATH"
             )
+        arn, encrypted, sealed = _parts(wrapped)
         try:
-            arn, encrypted, sealed = decode(wrapped[1:], 3)
-            data_key = self._data_key(encrypted, context, arn.decode())
-            return siv.open_raw(AESSIV(data_key), sealed, [canonical_context(context), arn])
-        except (CannotOpen, ValueError):
+            data_key = self._data_key(encrypted, context, arn)
+            return siv.open_raw(AESSIV(data_key), sealed, [canonical_context(context), arn.encode()])
+        except CannotOpen:
             raise UnwrapFailed(_ALTERED) from None
 
     def _data_key(self, encrypted: bytes, context: Mapping[str, str], arn: str) -> bytes:
@@ -111,6 +111,8 @@ class KmsKey:
                 EncryptionContext=dict(context),
             )
             data_key = answer["Plaintext"]
+            if len(data_key) != SIV_KEY_BYTES:
+                raise CannotOpen  # another's, of the same context
             self._held.put(encrypted, data_key)
         return data_key
 
@@ -126,8 +128,14 @@ class KmsKey:
 
 def wrapped_under(wrapped: bytes) -> str | None:
     """The ARN of the KMS key that wrapped this; None if none did. Raises `UnwrapFailed`."""
+    return _parts(wrapped)[0] if wrapped[:1] == WRAP_VERSION else None
+
+
+def _parts(wrapped: bytes) -> tuple[str, bytes, bytes]:
+    """Key ARN, encrypted data key, sealed key. Raises `UnwrapFailed`."""
     try:
-        return decode(wrapped[1:], 3)[0].decode() if wrapped[:1] == WRAP_VERSION else None
+        arn, encrypted, sealed = decode(wrapped[1:], 3)
+        return arn.decode(), encrypted, sealed
     except ValueError:
         raise UnwrapFailed(_ALTERED) from None
 

@@ -71,17 +71,20 @@ _CREDENTIALS_LAST = timedelta(minutes=6)
 class S3Prefix:
     """What lies in `bucket` below `prefix`, which has no slash at its ends and may be empty.
 
-    `sse_kms_key_id`: of the key that what is written is encrypted with; None leaves that to the bucket. Goes
-    to other processes as these three; connections are made by each for itself, when it first needs one.
+    `sse_kms_key_id`: of the key that what is written is encrypted with; None leaves that to the bucket.
+    `setting`: where its URI is from, for messages. Goes to other processes as these four; connections are
+    made by each for itself, when it first needs one.
     """
 
-    def __init__(self, bucket: str, prefix: str, sse_kms_key_id: str | None) -> None:
+    def __init__(self, bucket: str, prefix: str, sse_kms_key_id: str | None, setting: str) -> None:
         self.bucket = bucket
         self._prefix = prefix
         self._sse_kms_key_id = sse_kms_key_id
+        self._setting = setting
+        self._typed_errors = partial(typed_errors, bucket, setting)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return S3Prefix, (self.bucket, self._prefix, self._sse_kms_key_id)
+        return S3Prefix, (self.bucket, self._prefix, self._sse_kms_key_id, self._setting)
 
     def location(self, path: str) -> str:
         """``s3://bucket/key``, the key without NULs; see `path_of_key`."""
@@ -98,7 +101,7 @@ class S3Prefix:
             Prefix=f"{below}/" if below else "",
             StartAfter="" if after is None else self._key(after),
         )
-        with typed_errors(self.bucket, "ListObjectsV2"):
+        with self._typed_errors("ListObjectsV2"):
             for page in pages:
                 for found in page.get("Contents", ()):
                     if found["Size"] or not found["Key"].endswith("/"):
@@ -107,7 +110,7 @@ class S3Prefix:
 
     def info(self, path: str) -> ObjectInfo:
         """Of one object. Raises FileNotFoundError."""
-        with typed_errors(self.bucket, "HeadObject", path):
+        with self._typed_errors("HeadObject", path):
             found = self._client.head_object(Bucket=self.bucket, Key=self._key(path))
         return self._info(path, found["ContentLength"], found["LastModified"], found["ETag"])
 
@@ -119,7 +122,7 @@ class S3Prefix:
             body = _at_most(data, PART_BYTES)
             if parts := len(body) == PART_BYTES:
                 body = chain([body], iter(lambda: data.read(PART_BYTES), b""))
-        with typed_errors(self.bucket, "PutObject", path):
+        with self._typed_errors("PutObject", path):
             obstore.put(
                 self._store,
                 self._key(path),
@@ -155,7 +158,7 @@ class S3Prefix:
         if wanted is not None:
             options["range"] = {"suffix": wanted} if isinstance(wanted, int) else wanted
         key = self._key(path)
-        with typed_errors(self.bucket, "GetObject", path):
+        with self._typed_errors("GetObject", path):
             if key != key.strip("/"):  # obstore would strip it
                 return self._read_unusual(key, tag, wanted)
             try:
@@ -185,11 +188,11 @@ class S3Prefix:
     def hidden_output(self, path: str) -> Iterator[tuple[Any, str]]:
         """An object, complete when the block ends; if it raises, its upload is given up."""
         hidden = hidden_name(path)
-        with typed_errors(self.bucket, "PutObject", path):
+        with self._typed_errors("PutObject", path):
             writer = obstore.open_writer(
                 self._store, self._key(hidden), buffer_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
             )
-        output = _Output(writer, partial(typed_errors, self.bucket, "PutObject", path))
+        output = _Output(writer, partial(self._typed_errors, "PutObject", path))
         try:
             with pa.PythonFile(output, mode="w") as sink:
                 yield sink, hidden
@@ -202,7 +205,7 @@ class S3Prefix:
     def publish(self, hidden: str, path: str) -> None:
         """Copies it inside S3, in place of what is there. Raises FileNotFoundError."""
         source = {"Bucket": self.bucket, "Key": self._key(hidden)}
-        with typed_errors(self.bucket, "CopyObject", path):
+        with self._typed_errors("CopyObject", path):
             self._client.copy(
                 source, self.bucket, self._key(path), ExtraArgs=self._encryption, Config=_COPIED_AT_ONCE
             )
@@ -210,7 +213,7 @@ class S3Prefix:
 
     def delete(self, path: str) -> None:
         """Deletes an object; it may be gone already."""
-        with typed_errors(self.bucket, "DeleteObject", path):
+        with self._typed_errors("DeleteObject", path):
             self._client.delete_object(Bucket=self.bucket, Key=self._key(path))
 
     def delete_versions(self, wanted: Sequence[Version]) -> list[Version]:
@@ -221,7 +224,7 @@ class S3Prefix:
 
     def _delete_version(self, wanted: Version) -> bool:
         try:
-            with typed_errors(self.bucket, "DeleteObject", wanted.path):
+            with self._typed_errors("DeleteObject", wanted.path):
                 self._client.delete_object(
                     Bucket=self.bucket, Key=self._key(wanted.path), IfMatch=f'"{wanted.tag}"'
                 )
@@ -248,7 +251,7 @@ class S3Prefix:
 
     @cached_property
     def _connected(self) -> tuple[boto3.Session, Any]:
-        with typed_errors(self.bucket, "connecting"):
+        with self._typed_errors("connecting"):
             return _connection(_environment())
 
     @property
@@ -291,7 +294,7 @@ class S3Prefix:
     def _filesystem(self) -> fs.FileSystem:
         session, client = self._connected
         where = urlsplit(client.meta.endpoint_url)
-        with typed_errors(self.bucket, "connecting"):
+        with self._typed_errors("connecting"):
             credentials = _credentials(session)
         return fs.S3FileSystem(
             access_key=credentials["access_key_id"],

@@ -30,19 +30,20 @@ _KMS_STATES = {"KMS.DisabledException": "is disabled", "KMS.KMSInvalidStateExcep
 
 
 @contextmanager
-def typed_errors(bucket: str, operation: str, path: str = "") -> Iterator[None]:
-    """Raises what goes wrong inside as FileNotFoundError, `VersionChanged` or a `StorageError`."""
+def typed_errors(bucket: str, setting: str, operation: str, path: str = "") -> Iterator[None]:
+    """Raises what goes wrong inside as FileNotFoundError, `VersionChanged` or a `StorageError`; `setting`:
+    where the bucket's name is from."""
     try:
         with aws.typed_errors():
             yield
     except PreconditionError:
         failure: Exception = _changed(bucket)
     except UnauthenticatedError as error:  # when boto3 does not renew them
-        failure = _failure(bucket, operation, path, aws.no_credentials(type(error).__name__))
+        failure = _failure(bucket, setting, operation, path, aws.no_credentials(type(error).__name__))
     except (BaseError, FileNotFoundError) as error:
-        failure = _failure(bucket, operation, path, _of_obstore(error))
+        failure = _failure(bucket, setting, operation, path, _of_obstore(error))
     except aws.AwsError as error:
-        failure = _failure(bucket, operation, path, error)
+        failure = _failure(bucket, setting, operation, path, error)
     else:
         return
     raise failure from None
@@ -56,10 +57,10 @@ def _of_obstore(error: Exception) -> aws.AwsError:
     return aws.refusal(code[1] if code else "", int(status[1]) if status else 0, said)
 
 
-def _failure(bucket: str, operation: str, path: str, error: aws.AwsError) -> Exception:
+def _failure(bucket: str, setting: str, operation: str, path: str, error: aws.AwsError) -> Exception:
     where = f"s3://{bucket}"
     if error.code == "NoSuchBucket":
-        return NoSuchBucket(f"{where}: there is no such bucket — make it, or mend the zone's URI")
+        return NoSuchBucket(f"{where}: there is no such bucket — make it, or mend {setting}")
     if error.code == "PermanentRedirect" or error.status == 301:
         return NoSuchBucket(f"{where}: the bucket is in another region — set AWS_REGION to it")
     if error.code in _CHANGED:

@@ -15,6 +15,9 @@ from pii_pipeline.lake.storage import Storage
 
 ZoneName = Literal["landing", "restricted", "lake", "consented"]
 
+COMMON_SETTING = "PII_STORAGE_URI"
+"""Says where all zones are folders."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[^/].*))?")
 _S3_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=-]+(/[A-Za-z0-9!_.*'()=-]+)*")  # what needs no escaping anywhere
@@ -70,9 +73,13 @@ class Zone:
         return self.storage.uri_of(self.checked(path))
 
 
+def setting_of(name: str) -> str:
+    """The variable that says where the zone is, if it is not below `PII_STORAGE_URI`."""
+    return f"PII_{name.upper()}_URI"
+
+
 def _unsupported(name: str, problem: str, form: str) -> UnsupportedStorage:
-    setting = f"PII_{name.upper()}_URI"
-    return UnsupportedStorage(f"{setting}: {problem} — write {form}, in it or in PII_STORAGE_URI")
+    return UnsupportedStorage(f"{setting_of(name)}: {problem} — write {form}, in it or in {COMMON_SETTING}")
 
 
 def _local_folder(name: str, text: str, is_uri: bool) -> LocalFolder:
@@ -93,7 +100,7 @@ def _s3_prefix(name: str, text: str, sse_kms_key_id: str | None) -> Storage:
         raise _unsupported(name, "no S3 URI", form)
     from pii_pipeline.lake.s3 import S3Prefix  # boto3 takes half a second to import
 
-    return S3Prefix(match["bucket"], prefix, sse_kms_key_id)
+    return S3Prefix(match["bucket"], prefix, sse_kms_key_id, f"{setting_of(name)} or {COMMON_SETTING}")
 
 
 @dataclass(frozen=True, slots=True)

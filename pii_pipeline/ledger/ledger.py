@@ -521,6 +521,51 @@ class Ledger:
             found = connection.execute(sa.select(tables.contracts)).all()
         return {row.contract: ActiveContract(row.contract, row.digest, row.active_since) for row in found}
 
+    # ── zones ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @again_if_lost
+    def zones(self) -> dict[str, str]:
+        """Where each zone is that paths are relative to, as a URI; those that are known."""
+        with reading(self._engine) as connection:
+            found = connection.execute(sa.select(tables.zones)).all()
+        return {row.zone: row.uri for row in found}
+
+    @again_if_lost
+    def remember_zones(self, uris: Mapping[str, str]) -> None:
+        """Remembers where zones are that are not known yet."""
+        entries = [{"zone": zone, "uri": uri} for zone, uri in sorted(uris.items())]
+        with self._engine.begin() as connection:
+            tables.insert_new(connection, tables.zones, entries, tables.zones.c.zone)
+
+    @again_if_lost
+    def move_zone(self, zone: str, uri: str) -> None:
+        """From now on the zone is there. How far it has been listed says nothing about another place."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(tables.zones).where(tables.zones.c.zone == zone).values(uri=uri))
+            if zone == "landing":
+                connection.execute(sa.delete(tables.listings))
+
+    @again_if_lost
+    def held_files(self) -> list[tuple[str, str, int]]:
+        """Dataset, path and bytes of every file that a commit holds, once each, in this order."""
+        columns = (tables.files.c.dataset, tables.files.c.path, tables.files.c.bytes)
+        with reading(self._engine) as connection:
+            found = connection.execute(sa.select(*columns).distinct().order_by(*columns)).all()
+        return [(row.dataset, row.path, row.bytes) for row in found]
+
+    @again_if_lost
+    def unread_objects(self) -> list[tuple[str, int]]:
+        """Uri and bytes of every landing object of which no validated events are committed, by uri."""
+        of_batch = (commits.c.batch_id == objects.c.batch_id) & (commits.c.layer == VALIDATED_EVENTS)
+        found = (
+            sa.select(objects.c.uri, objects.c.size)
+            .outerjoin(commits, of_batch)
+            .where(commits.c.batch_id.is_(None))
+            .order_by(objects.c.uri, objects.c.size)
+        )
+        with reading(self._engine) as connection:
+            return [(row.uri, row.size) for row in connection.execute(found)]
+
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────
 
     def lease(

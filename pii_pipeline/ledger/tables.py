@@ -67,6 +67,14 @@ listings = sa.Table(
     comment="How far each stream's landing objects have been listed",
 )
 
+zones = sa.Table(
+    "ledger_zones",
+    metadata,
+    sa.Column("zone", sa.String, primary_key=True),
+    sa.Column("uri", sa.String, nullable=False),
+    comment="Where each zone is that the ledger's paths are relative to",
+)
+
 commits = sa.Table(
     "ledger_commits",
     metadata,

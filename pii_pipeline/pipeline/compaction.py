@@ -17,6 +17,7 @@ from pii_pipeline.lake import StorageError, UnreadableFile, Zone, parquet_schema
 from pii_pipeline.ledger import Lease, LeaseHeld, LeaseLost, StaleFiles
 from pii_pipeline.pipeline.installation import Installation, zone_of
 from pii_pipeline.pipeline.parallel import ordered_map
+from pii_pipeline.pipeline.places import hour_lease
 from pii_pipeline.pipeline.seal import sweep
 from pii_pipeline.pipeline.shared_files import HeldFile, held_files, put_together
 from pii_pipeline.streams.model import Stream
@@ -79,7 +80,7 @@ def compact_hours(
     for stream, hour in due:
         begun(stream.name, hour)
         try:
-            with installation.ledger.lease(stream.name, hour) as lease:
+            with hour_lease(installation, stream.name, hour) as lease:
                 yield _compact(installation, lease, stream, hour)
         except (LeaseHeld, LeaseLost, StaleFiles):
             yield CompactedHour(stream.name, hour, busy=True)

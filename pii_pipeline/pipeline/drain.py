@@ -23,6 +23,7 @@ from pii_pipeline.lake import landing_path, put
 from pii_pipeline.ledger import hour_of, hour_start
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import Progress, silent
+from pii_pipeline.pipeline.places import hold_to_places
 from pii_pipeline.pipeline.receiving import CALLERS, Batch, by_ten, delete_all, gather
 from pii_pipeline.queues import Queue, QueueError, Received, open_queue
 from pii_pipeline.streams.model import QueueSource, Stream
@@ -73,9 +74,10 @@ class Drained:
         return sorted({item.hour for item in self.objects})
 
 
-def messages_waiting(stream: Stream) -> int:
-    """How many messages wait for the stream, about. Raises `NoQueue`, `QueueError`."""
-    return _opened(_source(stream)).waiting()
+def messages_waiting(stream: Stream, seconds: float) -> int:
+    """How many messages wait for the stream, about; asked for `seconds` at most, and the time that a last
+    answer takes. Raises `NoQueue`, `QueueError`."""
+    return open_queue(_source(stream).sqs, 1, 0, seconds).waiting()
 
 
 def drain(
@@ -89,10 +91,11 @@ def drain(
 
     Ends when the queue has nothing more; when as many have landed as were waiting when it began, however many
     keep coming; with `most` messages; after `seconds`. If a call fails, what others had received is landed
-    and deleted before it is said. Raises `NoQueue`, `QueueError`, and `LeaseHeld` if the queue is being
-    drained already.
+    and deleted before it is said. Raises `NoQueue`, `QueueError`, `ZoneMoved`, and `LeaseHeld` if the queue
+    is being drained already.
     """
     source = _source(stream)
+    hold_to_places(installation)
     started = time.monotonic()
     until = None if seconds is None else started + seconds
     with installation.ledger.named_lease(f"drain {stream.name}"):

@@ -25,6 +25,7 @@ from pii_pipeline.ledger import (
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.memory import batch_memory
+from pii_pipeline.pipeline.places import hour_lease
 from pii_pipeline.pipeline.shared_files import take_apart
 from pii_pipeline.pipeline.workers import Key, Task, WorkerFailed
 from pii_pipeline.streams.model import Stream
@@ -156,7 +157,7 @@ def _make_layer(
         refused |= force or not job.made_before
 
     with ExitStack() as stack:
-        lease = _enter_patiently(stack, lambda: ledger.lease(stream.name, hour))
+        lease = _enter_patiently(stack, lambda: hour_lease(installation, stream.name, hour))
         stack.enter_context(_unless_overtaken(lease))
         ledger.remove_unheld(stream.name, hour, lease, installation.delete)  # of who was killed or overtaken
         commits: dict[str, Commit | None] = {}

@@ -37,9 +37,9 @@ class Told:
     foreign: int
 
 
-def open_notifications(place: str) -> Queue:
-    """The queue of that name, or at that URL. Raises `QueueError`."""
-    return open_queue(place, connections=CALLERS, longest_wait=_LONG_POLL_SECONDS)
+def open_notifications(place: str, seconds: float | None = None) -> Queue:
+    """The queue of that name, or at that URL, for so many `seconds` of calls. Raises `QueueError`."""
+    return open_queue(place, CALLERS, _LONG_POLL_SECONDS, seconds)
 
 
 def enter_told(installation: Installation, queue: Queue, seconds: float) -> Told:

@@ -35,6 +35,7 @@ from pii_pipeline.pipeline.installation import (
 )
 from pii_pipeline.pipeline.landing import FIRST_HOUR
 from pii_pipeline.pipeline.layer import Progress, silent
+from pii_pipeline.pipeline.places import hour_lease
 from pii_pipeline.pipeline.seal import RAW_EVENTS
 from pii_pipeline.streams.model import Stream
 
@@ -102,12 +103,11 @@ class _Retention:
 
     def expire(self, hour: str, choose: Callable[[str], Sequence[Expiring]]) -> bool:
         """Deletes what `choose` says of the hour, asked while no run works on it; False if one does."""
-        ledger, name = self.installation.ledger, self.stream.name
         if self._dry_run:
             self._count(choose(hour))
             return True
         try:
-            with ledger.lease(name, hour) as lease:
+            with hour_lease(self.installation, self.stream.name, hour) as lease:
                 self._expire(hour, choose(hour), lease)
         except (LeaseHeld, LeaseLost):
             self.result.busy.add(hour)

@@ -13,6 +13,7 @@ from pii_pipeline.pipeline.arrivals import in_folders
 from pii_pipeline.pipeline.installation import BESIDE, Installation
 from pii_pipeline.pipeline.landing import has_begun
 from pii_pipeline.pipeline.layer import offer_layer
+from pii_pipeline.pipeline.places import hour_lease
 from pii_pipeline.pipeline.validate import validation
 from pii_pipeline.streams.model import LAYERS, Stream
 
@@ -97,7 +98,7 @@ def sweep_hour(installation: Installation, stream: Stream, hour: str) -> None:
     steps never came, and what the ledger has to be deleted. What a living process writes stays; what it has
     finished and not committed goes, unless it is at work on the hour now, and is made again by it.
     """
-    with suppress(LeaseHeld, LeaseLost), installation.ledger.lease(stream.name, hour) as lease:
+    with suppress(LeaseHeld, LeaseLost), hour_lease(installation, stream.name, hour) as lease:
         sweep(installation, stream, hour, lease)
 
 

@@ -112,12 +112,14 @@ class Queue:
         return hopeless + left
 
 
-def open_queue(place: str, connections: int, longest_wait: int) -> Queue:
+def open_queue(place: str, connections: int, longest_wait: int, seconds: float | None = None) -> Queue:
     """The queue of that name, or at that URL. `connections`: how many threads use it at once; `longest_wait`:
-    the seconds they wait for messages. Raises `QueueError`."""
+    the seconds they wait for messages; `seconds`: for how long from now calls may begin, which have little
+    patience then. Raises `QueueError`."""
+    until = None if seconds is None else time.monotonic() + seconds
     name = place.rpartition("/")[2]
     with typed_errors(name, "GetQueueUrl"):
-        client = aws.client(aws.session(), "sqs", connections, takes=longest_wait)
+        client = aws.client(aws.session(), "sqs", connections, longest_wait, until)
         url = place if "/" in place else client.get_queue_url(QueueName=place)["QueueUrl"]
     return Queue(name, url, client)
 

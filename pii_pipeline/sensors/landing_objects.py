@@ -14,12 +14,20 @@ import dagster as dg
 from pii_pipeline.pipeline.arrivals import Noticed, notice_more, waiting
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.notifications import Told, enter_told, open_notifications
+from pii_pipeline.pipeline.places import hold_to_places
 from pii_pipeline.requests import requests_for
 from pii_pipeline.steps import guarded
 from pii_pipeline.streams.model import Stream
 
 LOOKING_SECONDS = 12
 """How long a tick looks; the daemon gives it 60 in all. What is not seen now is seen next time."""
+
+READING_SECONDS = 9
+"""How long a tick takes notifications from their queue."""
+
+DELETING_SECONDS = 4
+"""How long it then may go on asking the queue: to delete what it has read. With the last answer a tick stays
+below 20 seconds, whatever SQS does."""
 
 HOURS_AT_ONCE = 24
 """Runs of a stream asked for in one tick; an old landing zone may have thousands of hours."""
@@ -39,6 +47,7 @@ def landing_sensor(stream: Stream, job: dg.UnresolvedAssetJobDefinition, seconds
         context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         def look() -> tuple[Noticed, list[dg.RunRequest]]:
+            hold_to_places(installation)
             noticed = notice_more(installation, stream, LOOKING_SECONDS)
             return noticed, _requests(installation, context.instance, stream)
 
@@ -67,7 +76,9 @@ def notification_sensor(
         context: dg.SensorEvaluationContext, installation: dg.ResourceParam[Installation]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         def look() -> tuple[Told, list[dg.RunRequest]]:
-            told = enter_told(installation, open_notifications(queue), LOOKING_SECONDS)
+            hold_to_places(installation)
+            opened = open_notifications(queue, READING_SECONDS + DELETING_SECONDS)
+            told = enter_told(installation, opened, READING_SECONDS)
             return told, [
                 request
                 for stream in streams.values()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,13 +15,16 @@ from pii_pipeline.vault.errors import VaultError
 from pii_pipeline.vault.model import DataSubject, Found, Reason, Record, RecordKey, Stored
 from pii_pipeline.vault_client import messages
 from pii_pipeline.vault_client.connection import Connection
-from pii_pipeline.vault_client.errors import ended_early, error_of_call
+from pii_pipeline.vault_client.errors import ended_early, error_of, error_of_call
 from pii_pipeline.vault_client.flight import Flight
 from pii_pipeline.vault_client.messages import Call, Stream
 from pii_pipeline.vault_wire.vault_pb2_grpc import VaultStub
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_NOT_WRITTEN = "Internal error from Core"
+_STATUS_SECONDS = 2.0
 
 
 class AsyncVaultClient:
@@ -114,7 +118,7 @@ class AsyncVaultClient:
     ) -> AsyncIterator[Result | VaultError]:
         flight = _TaskFlight(stream)
         replies = self._method(stream)(timeout=self._stream_seconds, metadata=self._metadata)
-        replies.add_done_callback(lambda _: flight.close())
+        replies.add_done_callback(flight.over)
         feeding = asyncio.create_task(flight.feed(replies, items))
         try:
             while (pending := await flight.wait_for_first()) is not None:
@@ -128,8 +132,8 @@ class AsyncVaultClient:
             else:
                 await replies.read()  # raises if the call failed
                 raised = flight.error if flight.ended else ended_early()
-        except grpc.RpcError as error:
-            raised = error_of_call(error)
+        except grpc.RpcError:
+            raised = await flight.why()
         finally:
             replies.cancel()
             feeding.cancel()
@@ -141,12 +145,22 @@ class AsyncVaultClient:
         return getattr(self._stub, what.method)
 
 
+def _known(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What it returns, which it need not wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
 class _TaskFlight(Flight[Item]):
     """Filled by a task, emptied by another."""
 
     def __init__(self, stream: Stream[Item, Any]) -> None:
         super().__init__(stream)
         self._changed = asyncio.Event()
+        self._status: VaultError | None = None
 
     async def feed(self, call: Any, items: AsyncIterable[Item]) -> None:
         """Sends the requests of the items. Of a call that is over it says nothing."""
@@ -177,10 +191,20 @@ class _TaskFlight(Flight[Item]):
         self._changed.set()
         return pending
 
-    def close(self) -> None:
-        """Sends nothing more, and wakes who waits."""
+    def over(self, call: Any) -> None:
+        """To be called whenever the call gets a status. Where a request cannot be written any more, gRPC puts
+        INTERNAL before, or over, that of the service."""
+        code, details = _known(call.code()), _known(call.details())
+        if details != _NOT_WRITTEN:
+            self._status = ended_early() if code == grpc.StatusCode.OK else error_of(code, details)
         self.closed = True
         self._changed.set()
+
+    async def why(self) -> VaultError:
+        """Why the call failed, as the service says if it does so soon."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wait_for(lambda: self._status is not None), _STATUS_SECONDS)
+        return self._status or error_of(grpc.StatusCode.UNAVAILABLE, "the call was broken off")
 
     async def _wait_for(self, told: Callable[[], bool]) -> None:
         while not told():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import make_url
 
-from pii_pipeline.database import why_no_connection
+from pii_pipeline.database import unknown_option, why_no_connection
 from pii_pipeline.warehouse.backend import PATIENCE
 from pii_pipeline.warehouse.errors import SETTING, WarehouseError, WarehouseUnavailable
 from pii_pipeline.warehouse.names import quoted
@@ -43,6 +43,7 @@ class PostgresServer:
         self.place = parsed.set(query={}).render_as_string(hide_password=True)
         if "connect_timeout" not in parsed.query:
             parsed = parsed.update_query_dict({"connect_timeout": str(_CONNECT_SECONDS)})
+        self._options = list(parsed.query)
         self._url = parsed.render_as_string(hide_password=False)
 
     @contextmanager
@@ -80,6 +81,10 @@ class PostgresServer:
         code = error.sqlstate
         where = f"{SETTING}: {self.place}"
         lost = isinstance(error, adbc.OperationalError) if code is None else code.startswith(_CONNECTION_LOST)
+        if option := unknown_option(str(error), self._options):
+            return WarehouseError(
+                f"{where}: PostgreSQL's client knows no option {option} — mend it, or leave it out"
+            )
         if lost:
             reason = why_no_connection(str(error))
             problem = f"no connection, {reason}" if reason else "no connection"

@@ -33,6 +33,7 @@ FOLLOWED: dict[str, tuple[str, ...]] = {
     "contract.md": (_ON_THE_PATH,),
     "how-a-field-travels.md": (_ON_THE_PATH,),
     "querying.md": (_ON_THE_PATH, _SAMPLED),
+    "vault.md": (_ON_THE_PATH, _SAMPLED),
     "warehouse.md": (_SAMPLED,),
 }
 """The pages that are followed, and what their reader has done before."""

@@ -12,11 +12,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
 
+from examples.live.__main__ import _summary
+from examples.live.watching import Seen
 from pii_pipeline.settings import project_root
 
 MARK = "MARK_OF_TEST"
@@ -109,6 +112,32 @@ def test_rows_arrive_and_ctrl_c_ends_all_of_it(show: Callable[..., Show]) -> Non
     assert 0 < figures["table_rows"] <= figures["log_ins_read"]
     # What is sent is in clear; an address of the shop's people in what it says would be one too many.
     assert "@" not in live.said.read_text() + output
+
+
+def test_what_it_says_in_the_end_adds_up() -> None:
+    seen = Seen(
+        clicks_sent=2_450,
+        log_ins_sent=490,
+        ticks=20,
+        runs_done=5,
+        runs_failed=0,
+        runs_at_work=0,
+        clicks_read=2_450,
+        clicks_bad=24,
+        clicks_duplicate=11,
+        log_ins_read=491,
+        log_ins_bad=10,
+        log_ins_duplicate=1,
+        lake_rows=2_415,
+        table_rows=480,
+    )
+    none = {"number": 0, "median": None, "p99": None}
+    figures = {"put_to_lake": none, "sent_to_user_logins": none, "complete": True, **asdict(seen)}
+    assert _summary(figures).splitlines() == [
+        "sent 2,450 clicks and 490 log-ins; 5 runs, 0 more failed",
+        "read 2,450 clicks: 2,415 rows in the lake, 24 bad events, 11 duplicates",
+        "read 491 log-ins: 480 rows in user_logins, 10 bad events, 1 duplicates",
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

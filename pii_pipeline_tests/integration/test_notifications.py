@@ -15,6 +15,7 @@ import boto3
 import dagster as dg
 import pytest
 
+from pii_pipeline import aws as aws_module
 from pii_pipeline.definitions import build
 from pii_pipeline.lake import ObjectInfo, put
 from pii_pipeline.ledger import Listing
@@ -26,9 +27,11 @@ from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
 from pii_pipeline.queues import QueueRefused, QueueUnavailable
 from pii_pipeline.runs import prepare_dagster_home
+from pii_pipeline.sensors import landing_objects
 from pii_pipeline.settings import project_root, read_settings
 from pii_pipeline.streams.model import Stream
 from pii_pipeline_tests.aws import make_bucket
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
 from pii_pipeline_tests.integration.small_streams import GOOD, HOUR, PARTITION, assets_of, environment
 from pii_pipeline_tests.queues import Queue, one_call_at_a_time
 from pii_pipeline_tests.unit.pipeline.test_notifications import (
@@ -328,6 +331,33 @@ def test_a_queue_that_is_not_there_fails_the_tick_in_words_of_ours(
     assert str(failure.value.description).startswith(said)
     with pytest.raises(QueueRefused):
         open_notifications("told")
+
+
+def test_a_tick_ends_in_time_when_the_queue_falls_silent(
+    installation: Installation,
+    queue: Queue,
+    faulty_aws: FaultyProxy,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At any of its calls. What was entered before is told again, and does nothing then."""
+    answer = aws_module.HURRIED_CONNECT_SECONDS + aws_module.HURRIED_READ_SECONDS + 1
+    assert landing_objects.READING_SECONDS + landing_objects.DELETING_SECONDS + answer < 20
+    monkeypatch.setattr(notifications, "_LONG_POLL_SECONDS", 0)
+    monkeypatch.setattr(aws_module, "HURRIED_READ_SECONDS", 0.2)
+    monkeypatch.setattr(aws_module, "HURRIED_ATTEMPTS", 50)
+    monkeypatch.setattr(landing_objects, "READING_SECONDS", 0.5)
+    monkeypatch.setattr(landing_objects, "DELETING_SECONDS", 0.5)
+    for operation in ("GetQueueUrl", "ReceiveMessage", "DeleteMessageBatch"):
+        queue.send(many(20))
+        faulty_aws.fail("silence", operation=operation)
+        began = time.monotonic()
+        with pytest.raises(dg.Failure) as failure:
+            tick(installation, instance)
+        assert time.monotonic() - began < 20, operation
+        said = f"QueueUnavailable: queue told: {operation}: AWS does not answer"
+        assert str(failure.value.description).startswith(said)
+        faulty_aws.heal()
 
 
 def test_a_broken_streams_objects_are_found_by_the_closed_hour(

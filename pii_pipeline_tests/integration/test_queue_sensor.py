@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import boto3
 import dagster as dg
 import pytest
 
+from pii_pipeline import aws as aws_module
 from pii_pipeline.definitions import build
 from pii_pipeline.jobs import DRAIN_QUEUE, drain_config
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.requests import DRAIN_TAG
+from pii_pipeline.sensors import queues
 from pii_pipeline.settings import project_root, read_settings
+from pii_pipeline_tests.faulty_proxy import FaultyProxy
 from pii_pipeline_tests.queues import Queue, one_call_at_a_time
 
 
@@ -33,6 +37,10 @@ def installation(tmp_path: Path, aws: boto3.Session) -> Iterator[Installation]:
     with one_call_at_a_time():
         yield opened
     opened.close()
+
+
+TICK_SECONDS = 20
+"""What a tick has, at most, whatever SQS does."""
 
 
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
@@ -79,6 +87,30 @@ def test_a_drain_that_finds_another_at_work_succeeds_and_does_nothing(
         assert queue.left() == 1
         assert job.execute_in_process(instance=instance, run_config=drain_config("logins")).success
         assert queue.left() == 0
+
+
+def test_a_tick_ends_in_time_when_the_queue_stays_silent(
+    installation: Installation,
+    aws: boto3.Session,
+    faulty_aws: FaultyProxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = aws_module.HURRIED_CONNECT_SECONDS + aws_module.HURRIED_READ_SECONDS
+    assert queues.ASKING_SECONDS + answer < TICK_SECONDS
+    monkeypatch.setattr(aws_module, "HURRIED_READ_SECONDS", 0.2)
+    monkeypatch.setattr(aws_module, "HURRIED_ATTEMPTS", 50)
+    monkeypatch.setattr(queues, "ASKING_SECONDS", 0.5)
+    Queue(aws)
+    faulty_aws.fail("silence")
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        definitions = build(installation)
+        began = time.monotonic()
+        with pytest.raises(dg.Failure) as failure:
+            tick(definitions, instance)
+    assert time.monotonic() - began < TICK_SECONDS
+    said = "QueueUnavailable: queue logins: GetQueueUrl: AWS does not answer"
+    assert str(failure.value.description).startswith(said)
 
 
 def test_what_is_wrong_with_the_queue_fails_tick_and_run_in_words_of_ours(

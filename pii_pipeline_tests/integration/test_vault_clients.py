@@ -161,12 +161,13 @@ def opened(server: VaultServer) -> VaultClient:
 
 def certified(folder: Path, address: str, own: Pem | None, token: str | None) -> Connection:
     """To a service with TLS, whose authority is in `folder`."""
-    files: dict[str, Path] = {}
-    if own is not None:
-        files = {"certificate": folder / "own.pem", "key": folder / "own-key.pem"}
-        files["certificate"].write_bytes(own.certificate)
-        files["key"].write_bytes(own.key)
-    return Connection(address.replace("0.0.0.0", "127.0.0.1"), token, folder / "ca.pem", **files)
+    here = address.replace("0.0.0.0", "127.0.0.1")
+    if own is None:
+        return Connection(here, token, folder / "ca.pem")
+    certificate, key = folder / "own.pem", folder / "own-key.pem"
+    certificate.write_bytes(own.certificate)
+    key.write_bytes(own.key)
+    return Connection(here, token, folder / "ca.pem", certificate, key)
 
 
 @pytest.mark.parametrize("mutual", [False, True])

@@ -23,6 +23,7 @@ from pii_pipeline.pipeline import vault_records, vault_sample
 from pii_pipeline.pipeline.compaction import compact_hours, hours_to_compact
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
 from pii_pipeline.pipeline.layer import InputsGone, LayerResult, silent
+from pii_pipeline.pipeline.places import accept, moved_zones
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_hour
 from pii_pipeline.pipeline.retention import apply_retention
 from pii_pipeline.pipeline.seal import seal_hour
@@ -447,6 +448,8 @@ def test_hours_of_before_there_was_a_vault(
         "PII_VAULT_URL": f"sqlite:///{copy / 'vault.db'}",
     }
     gone = Installation(read_settings(elsewhere))
+    for moved in moved_zones(gone):
+        accept(gone, moved)
     shutil.rmtree(copy / "storage" / "landing" / "alpha")
     shutil.rmtree(copy / "storage" / "restricted" / "alpha")
     assert pseudonymize_hour(gone, stream, HOUR).kept

@@ -6,10 +6,10 @@ import boto3
 import pytest
 
 from pii_pipeline import aws as aws_module
-from pii_pipeline.aws import refusal
+from pii_pipeline.aws import refusal, typed_errors
 from pii_pipeline.lake import StorageUnavailable, Zone, list_objects
 from pii_pipeline.lake import put as put_object
-from pii_pipeline.queues import QueueUnavailable, open_queue
+from pii_pipeline.queues import QueueRefused, QueueUnavailable, open_queue
 from pii_pipeline_tests.aws import make_bucket
 from pii_pipeline_tests.faulty_proxy import FaultyProxy
 from pii_pipeline_tests.queues import Queue
@@ -86,3 +86,22 @@ def test_of_what_aws_says_the_permission_is_kept_and_nothing_else() -> None:
     said = "User: arn:aws:iam::1:user/canary is not authorized to perform: kms:GenerateDataKey on resource: x"
     error = refusal("AccessDenied", 403, said)
     assert (error.permission, str(error)) == ("kms:GenerateDataKey", "AWS does not allow it (AccessDenied)")
+
+
+def test_an_endpoint_that_is_found_out_to_be_none_when_it_is_asked(
+    aws: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://canary:x@host:notaport")
+    said = "boto3 does not take its settings — look at AWS_…"
+    for work, where in (
+        (lambda: open_queue("logins", connections=1, longest_wait=0), "queue logins: GetQueueUrl: "),
+        (lambda: list_objects(Zone.at("landing", "s3://acme"), "alpha"), "s3://acme: ListObjectsV2: "),
+    ):
+        with pytest.raises((QueueRefused, StorageUnavailable)) as caught:
+            work()
+        assert str(caught.value) == where + said
+
+
+def test_what_cannot_be_written_is_no_matter_of_settings() -> None:
+    with pytest.raises(UnicodeEncodeError), typed_errors():
+        "\ud800".encode()

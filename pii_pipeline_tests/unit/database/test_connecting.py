@@ -19,6 +19,7 @@ from pii_pipeline.database import (
     connect_existing,
     reading,
     scrub,
+    unknown_option,
 )
 
 METADATA = MetaData()
@@ -167,6 +168,22 @@ def test_no_server_is_told_with_the_setting_and_without_the_password() -> None:
         "PII_DATABASE_URL: postgresql://anna:***@127.0.0.1:1/pii: cannot connect, nobody listens there — "
         "start the database, or mend the URL"
     )
+
+
+@pytest.mark.parametrize("url", ["postgresql://anna:hunter2@127.0.0.1:1/pii?sslmod=hunter3"])
+def test_an_option_that_libpq_does_not_know_is_named_and_its_value_is_not(url: str) -> None:
+    with pytest.raises(DatabaseError) as caught, connect(url).connect():
+        pytest.fail("nobody listens there")
+    assert str(caught.value) == (
+        "PII_DATABASE_URL: postgresql://anna:***@127.0.0.1:1/pii: PostgreSQL's client knows no option sslmod "
+        "— mend it, or leave it out"
+    )
+    assert not isinstance(caught.value, DatabaseUnavailable), "to start the database is no help"
+
+
+def test_what_libpq_takes_for_an_option_may_be_of_a_password() -> None:
+    said = 'invalid dsn: invalid URI query parameter: "hunter2"'
+    assert (unknown_option(said, ["sslmode"]), unknown_option(said, ["hunter2"])) == (None, "hunter2")
 
 
 def test_a_lost_connection_is_told_and_the_next_one_works(database_url: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from pii_pipeline import aws as aws_module
 from pii_pipeline.keys import kms
+from pii_pipeline.keys.derivation import decode, encode
 from pii_pipeline.keys.errors import KeyEncryptionKeyError, KeysError, KeyServiceUnavailable, UnwrapFailed
 from pii_pipeline.keys.key_encryption import FileKey, open_key_encryption_key
 from pii_pipeline.keys.kms import HELD_SECONDS, KmsKey, wrapped_under
@@ -338,6 +339,28 @@ def test_an_endpoint_that_is_no_url(aws: Any, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(KeyEncryptionKeyError, match="boto3 does not take its settings") as caught:
         KmsKey("alias/pii")
     assert "canary" not in message(caught)
+
+
+def test_an_endpoint_that_is_found_out_to_be_none_when_it_is_asked(
+    aws: Any, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = KmsKey("alias/pii").wrap(KEY, CONTEXT)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://canary:x@host:notaport")
+    for work in (
+        lambda: KmsKey("alias/pii").unwrap(wrapped, CONTEXT),
+        lambda: KmsKey("a").wrap(KEY, CONTEXT),
+    ):
+        with pytest.raises(KeyEncryptionKeyError, match="boto3 does not take its settings") as caught:
+            work()
+        assert "canary" not in message(caught)
+
+
+def test_a_data_key_of_another_length_is_not_ours(kek: KmsKey, aws: Any, key: dict[str, str]) -> None:
+    wrapped = kek.wrap(KEY, CONTEXT)
+    arn, _, sealed = decode(wrapped[1:], 3)
+    made = aws.client("kms").generate_data_key(KeyId="alias/pii", NumberOfBytes=16, EncryptionContext=CONTEXT)
+    with pytest.raises(UnwrapFailed, match="its row was altered"):
+        kek.unwrap(b"\x02" + encode(arn, made["CiphertextBlob"], sealed), CONTEXT)
 
 
 def test_no_region_no_credentials_no_profile(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:

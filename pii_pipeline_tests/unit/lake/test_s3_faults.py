@@ -232,8 +232,9 @@ def test_credentials_that_cannot_be_had(zone, monkeypatch):
 def test_a_bucket_that_is_not_there(zone):
     elsewhere = Zone.at("lake", "s3://no-such-bucket")
     for work in (lambda: list_objects(elsewhere), lambda: put(elsewhere, "a", b"1")):
-        with pytest.raises(NoSuchBucket, match="s3://no-such-bucket: there is no such bucket"):
+        with pytest.raises(NoSuchBucket, match="s3://no-such-bucket: there is no such bucket") as caught:
             work()
+        assert str(caught.value).endswith("— make it, or mend PII_LAKE_URI or PII_STORAGE_URI")
 
 
 def test_a_proxy_lets_through_what_comes_before(faulty_aws, zone):

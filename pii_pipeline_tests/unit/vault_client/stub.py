@@ -77,6 +77,11 @@ class Stub(VaultServicer):
             self.received += 1
             yield wire.StreamedChange(position=position)
 
+    def StreamDeletes(self, request_iterator: Iterator[Any], context: Any) -> Iterator[Any]:
+        self._met("StreamDeletes", context)
+        for position, _ in enumerate(request_iterator):
+            yield wire.StreamedChange(position=position)
+
 
 @contextmanager
 def serving(stub: Stub) -> Iterator[str]:

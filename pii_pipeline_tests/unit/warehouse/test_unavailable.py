@@ -42,6 +42,14 @@ def test_no_server(url: str, reason: str) -> None:
     assert "s3cret" not in message + warehouse_at(url).place + repr(warehouse_at(url))
 
 
+def test_an_option_that_libpq_does_not_know_is_named_and_its_value_is_not() -> None:
+    message = said("postgresql://ann@127.0.0.1:1/shop?sslmod=s3cret")
+    assert message == (
+        "PII_WAREHOUSE_URL: postgresql://ann@127.0.0.1:1/shop: PostgreSQL's client knows no option sslmod — "
+        "mend it, or leave it out"
+    )
+
+
 def test_no_such_database(postgres_url: str) -> None:
     url = postgres_url.replace("+psycopg2", "").replace("/postgres?", "/nowhere?")
     assert "there is no such database or user" in said(url)
