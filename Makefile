@@ -1,7 +1,7 @@
 # The whole of it: `make run`, `make ui`, `make test`. Nothing is written outside var/ and .venv/.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui live test screenshots lint docs protos lock clean
+.PHONY: help install run ui live test screenshots lint docs protos lock relay clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +29,8 @@ help:
 	@echo "make lint     check style, types and the layering of imports"
 	@echo "make docs     make what is generated in docs/ again"
 	@echo "make protos   make the vault's gRPC stubs from their protos again"
-	@echo "make lock     choose the versions that the container image installs again"
+	@echo "make lock     choose the versions that the container image and the relay's function install again"
+	@echo "make relay    make the relay's function, var/relay.zip (CA=FILE: who signs the vault's certificate)"
 	@echo "make install  make $(VENV) and install the product into it"
 	@echo "make clean    remove $(VENV) and the caches; var/ with data and keys stays"
 
@@ -112,6 +113,12 @@ lock: $(VENV)/installed-dev
 	@$(BIN)/uv pip compile pyproject.toml --extra kubernetes --python-version 3.13 \
 	--python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --quiet \
 	--custom-compile-command "make lock" --output-file deploy/requirements.lock
+	@$(BIN)/uv pip compile deploy/relay/requirements.in --constraint deploy/requirements.lock --python-version 3.13 \
+	--python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --quiet \
+	--custom-compile-command "make lock" --output-file deploy/relay/requirements.lock
+
+relay: $(VENV)/installed-dev
+	@$(BIN)/python deploy/relay/package.py var/relay.zip $(CA)
 
 clean:
 	rm -rf $(VENV) var/cache

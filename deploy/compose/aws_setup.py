@@ -18,6 +18,13 @@ def main() -> None:
         bucket = urlsplit(environ[f"PII_{zone}_URI"]).netloc
         if bucket not in {found["Name"] for found in s3.list_buckets()["Buckets"]}:
             s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+    anchors = urlsplit(environ["PII_VAULT_ANCHORS"]).netloc
+    if anchors not in {found["Name"] for found in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(
+            Bucket=anchors,
+            ObjectLockEnabledForBucket=True,
+            CreateBucketConfiguration={"LocationConstraint": region},
+        )
     for queue in QUEUES:
         sqs.create_queue(QueueName=queue)
     alias = f"{ALIAS.netloc}{ALIAS.path}"

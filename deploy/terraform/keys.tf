@@ -106,7 +106,7 @@ resource "aws_kms_key" "notifications" {
   })
 }
 
-# What wraps the pipeline's own keys (PII_KEY_ENCRYPTION_KEY). Lost, everything encrypted in the lake is lost.
+# What wraps the pipeline's own keys (PII_KEY_ENCRYPTION_KEY), the vault's among them. Lost, everything encrypted in the lake is lost.
 resource "aws_kms_key" "key_encryption" {
   description             = "${var.name}: key-encryption key of the key store"
   enable_key_rotation     = true
@@ -117,9 +117,9 @@ resource "aws_kms_key" "key_encryption" {
     Statement = [
       local.administration,
       {
-        Sid       = "ThePipelineWrapsKeysAndSaysWhatFor"
+        Sid       = "ThePipelineAndTheVaultWrapKeysAndSayWhatFor"
         Effect    = "Allow"
-        Principal = { AWS = aws_iam_role.pipeline.arn }
+        Principal = { AWS = [aws_iam_role.pipeline.arn, aws_iam_role.vault.arn] }
         Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
         Resource  = "*"
         Condition = { Null = { "kms:EncryptionContextKeys" = "false" } }

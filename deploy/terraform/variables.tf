@@ -75,3 +75,40 @@ variable "alarm_topics" {
   type        = list(string)
   default     = []
 }
+
+variable "vault_table" {
+  description = "The DynamoDB table of the vault's records (PII_VAULT_URL=dynamodb://TABLE); empty where they are in PostgreSQL."
+  type        = string
+  default     = ""
+}
+
+variable "relays" {
+  description = "For each relay, by name: its Kinesis stream (ARN; also of the stream's key, if it is yours), the vault's service, the secret (ARN) that holds the token, and its place in the network."
+  type = map(object({
+    stream          = string
+    stream_key      = optional(string, "")
+    host            = string
+    port            = optional(number, 8080)
+    token_secret    = string
+    subnets         = list(string)
+    security_groups = list(string)
+  }))
+  default = {}
+}
+
+variable "relay_package" {
+  description = "What `make relay` has made: the function's code and its libraries."
+  type        = string
+  default     = "../../var/relay.zip"
+}
+
+variable "quarantine_readers" {
+  description = "ARNs of the principals that may read what a relay could not: originals in clear."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = length(var.relays) == 0 || length(var.quarantine_readers) > 0
+    error_message = "Name at least one principal that may read what the relays cannot."
+  }
+}

@@ -8,10 +8,19 @@ from pii_pipeline.asset_checks.bad_event_rate import bad_event_rate_check
 from pii_pipeline.asset_checks.conservation import conservation_check
 from pii_pipeline.asset_checks.no_personal_data import no_personal_data_result, no_personal_data_spec
 from pii_pipeline.asset_checks.vault_resolves import vault_resolves_check
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, VAULT_RECORDS, table_layer
+from pii_pipeline.ledger import (
+    PSEUDONYMIZED_EVENTS,
+    RELAYED_ORIGINALS,
+    VALIDATED_EVENTS,
+    VAULT_RECORDS,
+    table_layer,
+)
 from pii_pipeline.streams.model import Stream
 
 __all__ = ["no_personal_data_result", "no_personal_data_spec", "stream_checks"]
+
+
+_RELAYED = "validated = relayed + other and originals = new + known"
 
 
 def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
@@ -20,6 +29,7 @@ def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
         conservation_check(stream.name, VALIDATED_EVENTS, "records = validated + bad + duplicate"),
         bad_event_rate_check(stream),
         conservation_check(stream.name, PSEUDONYMIZED_EVENTS, "validated = pseudonymized + erased + expired"),
+        *([conservation_check(stream.name, RELAYED_ORIGINALS, _RELAYED)] if stream.relay else []),
         *(_vault_checks(stream) if stream.reversible else []),
         *(
             conservation_check(stream.name, name, "pseudonymized = admitted + withheld")

@@ -24,7 +24,7 @@ from pii_pipeline.privacy.plan import (
     UNLISTED,
     compile_plan,
 )
-from pii_pipeline.streams.model import Stream
+from pii_pipeline.streams.model import UNSTRUCT_EVENT, Stream
 
 UNDECLARED = "*"
 """Stands in `raw_events` for all keys that the schema does not declare."""
@@ -149,6 +149,20 @@ def vault_columns(contract: Contract) -> Iterator[Column]:
         ("subject", "binary", "Whom it is about: random, the key store knows.", "pseudonymized", person),
         ("sealed", "binary", "The original, **encrypted**; the vault opens it.", "encrypted", sources),
         ("first_seen", "date", "The day of the first event that it was in.", "no", days),
+        ("last_seen", "date", "The day of the last one so far.", "no", days),
+    ):
+        yield Column(name, kind, says, tags={"personal_data": state}, sources=made_of, nullable=False)
+
+
+def relayed_columns() -> Iterator[Column]:
+    """All of a record that was relayed."""
+    sources = ((VALIDATED_EVENTS, UNSTRUCT_EVENT),)
+    days = ((VALIDATED_EVENTS, EVENT_TIME),)
+    for name, kind, says, state, made_of in (
+        ("pseudonym", "string", "What the enrichment put in place of it.", "pseudonymized", sources),
+        ("sealed", "binary", "The original, **encrypted**; the vault opens it.", "encrypted", sources),
+        ("mark", "binary", "By which an erasure finds it: a keyed hash.", "pseudonymized", sources),
+        ("first_seen", "date", "The day of the first event that said so.", "no", days),
         ("last_seen", "date", "The day of the last one so far.", "no", days),
     ):
         yield Column(name, kind, says, tags={"personal_data": state}, sources=made_of, nullable=False)

@@ -56,6 +56,11 @@ def vault_columns(stream: Stream) -> list[Column]:
     return _of_all(stream, added.vault_columns)
 
 
+def relayed_columns(stream: Stream) -> list[Column]:
+    """What a record of the vault has that was relayed."""
+    return _of_all(stream, lambda _: added.relayed_columns())
+
+
 def table_columns(stream: Stream, name: str) -> list[Column]:
     """The columns of a warehouse table: what they say is said of those that they come from."""
     table = warehouse_table(stream, name)

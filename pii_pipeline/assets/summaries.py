@@ -75,6 +75,12 @@ def in_vault(counts: Counts) -> str:
     return _parts(counts, "originals", ("new", "known", "forgotten"))
 
 
+def relayed(counts: Counts) -> str:
+    """Of ``relayed_originals``."""
+    parts = (("validated", ("relayed", "other")), ("originals", ("new", "known")))
+    return "\n\n".join(_parts(counts, whole, names) for whole, names in parts)
+
+
 def _parts(counts: Counts, whole: str, parts: Sequence[str]) -> str:
     known = numbers(counts)
     total = known.get(whole, 0)

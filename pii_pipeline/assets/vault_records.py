@@ -1,6 +1,6 @@
 """vault_records: originals of reversible fields, in the vault."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from pii_pipeline.assets import columns, summaries
 from pii_pipeline.assets.layer import counts_metadata
 from pii_pipeline.assets.specs import asset_spec, version
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VAULT_RECORDS
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VAULT_RECORDS, Counts
 from pii_pipeline.partitions import hour_of_partition
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.layer import LayerResult, Progress
@@ -41,15 +41,16 @@ def vault_records_asset(stream: Stream, store: str) -> dg.AssetsDefinition:
         hour = hour_of_partition(context.partition_key)
         force = forced(context.run.tags)
         loaded = guarded(lambda: load_hour(installation, stream, hour, force, progress))
-        yield dg.MaterializeResult(spec.key, metadata=_metadata(loaded))
+        yield dg.MaterializeResult(spec.key, metadata=vault_metadata(summaries.in_vault, loaded))
 
     return load
 
 
-def _metadata(result: LayerResult) -> dict[str, Any]:
+def vault_metadata(summary: Callable[[Counts], str], result: LayerResult) -> dict[str, Any]:
+    """Of a layer that writes no files, but into the vault."""
     counts = counts_metadata(result)
     metadata: dict[str, Any] = {
-        "summary": dg.MetadataValue.md(summaries.in_vault(result.counts)),
+        "summary": dg.MetadataValue.md(summary(result.counts)),
         **counts,
         "dagster/partition_row_count": counts.get("originals", 0),
         "batches_made": result.made,

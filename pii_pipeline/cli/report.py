@@ -11,6 +11,7 @@ from pii_pipeline.contracts.errors import Problem
 from pii_pipeline.lake import ObjectInfo
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
+    RELAYED_ORIGINALS,
     VALIDATED_EVENTS,
     VAULT_RECORDS,
     WITHOUT_ORIGINALS,
@@ -31,14 +32,15 @@ _READABLE = ("bad_events", PSEUDONYMIZED_EVENTS)
 class HourReport:
     """One stream and hour as the ledger knows it.
 
-    `vault`: whether the stream keeps originals. `derived`: its derived datasets, `tables`: the layers of its
-    warehouse tables, by their names.
+    `vault`: whether the stream keeps originals; `relay`: whether it is relayed. `derived`: its derived
+    datasets, `tables`: the layers of its warehouse tables, by their names.
     `files`: uris of the committed files by dataset. `problems`: what failed, what breaks conservation, and
     what is not made yet. `outcome`: what a run that just ended did, None if there was none.
     """
 
     status: HourStatus
     vault: bool
+    relay: bool
     derived: tuple[str, ...]
     tables: Mapping[str, str]
     files: dict[str, list[str]]
@@ -70,6 +72,13 @@ class HourReport:
         return found | {WITHOUT_ORIGINALS: without} if without else found
 
     @property
+    def relayed(self) -> dict[str, int | None] | None:
+        """The counts of what is relayed; None in a stream that is not."""
+        if not self.relay:
+            return None
+        return {name: self.count(RELAYED_ORIGINALS, name) for name in ("relayed", "other", "new", "known")}
+
+    @property
     def seconds(self) -> float:
         """How long the committed work took, all layers together."""
         return sum(layer.seconds for layer in self.status.layers.values())
@@ -98,6 +107,7 @@ class HourReport:
             "erased": self.count(lake, "erased"),
             "expired": self.count(lake, "expired"),
             "vault": self.in_vault,
+            "relayed": self.relayed,
             "derived": {
                 name: {part: self.count(name, part) for part in ("admitted", "withheld")}
                 for name in self.derived
@@ -136,7 +146,7 @@ def broken_as_json(stream: str, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def _of_no_hour(status: HourStatus, problems: list[str]) -> dict[str, Any]:
-    return HourReport(status, False, (), {}, {}, problems).as_json() | {"hour": None}
+    return HourReport(status, False, False, (), {}, {}, problems).as_json() | {"hour": None}
 
 
 def hour_reports(
@@ -155,7 +165,13 @@ def hour_reports(
             mine = {name: found.get(status.hour, []) for name, found in files.items()}
             reports.append(
                 HourReport(
-                    status, stream.reversible, derived, tables, mine, _problems(status, layers_of(stream))
+                    status,
+                    stream.reversible,
+                    stream.relay is not None,
+                    derived,
+                    tables,
+                    mine,
+                    _problems(status, layers_of(stream)),
                 )
             )
     return reports
@@ -242,6 +258,8 @@ def _derived(report: HourReport) -> str:
         if number != 0 or name in ("new", "known")
     ]
     texts = {VAULT_RECORDS: vault} if vault else {}
+    if report.relayed:
+        texts[RELAYED_ORIGINALS] = [(number, name) for name, number in report.relayed.items()]
     texts |= {
         name: [(report.count(layer, part), part) for layer, part in of_name]
         for name, of_name in counts.items()

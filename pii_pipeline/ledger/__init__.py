@@ -8,6 +8,7 @@ from pii_pipeline.ledger.lease import Lease, process_owner
 from pii_pipeline.ledger.ledger import DEFAULT_MAX_BATCH_BYTES, Ledger
 from pii_pipeline.ledger.model import (
     PSEUDONYMIZED_EVENTS,
+    RELAYED_ORIGINALS,
     VALIDATED_EVENTS,
     VAULT_RECORDS,
     ActiveContract,
@@ -40,6 +41,7 @@ from pii_pipeline.ledger.status import HourStatus, LayerStatus
 __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
     "PSEUDONYMIZED_EVENTS",
+    "RELAYED_ORIGINALS",
     "VALIDATED_EVENTS",
     "VAULT_RECORDS",
     "WITHOUT_ORIGINALS",

@@ -17,7 +17,10 @@ _LAWS = {
     "validated_events": ("records", ("validated", "bad", "duplicate")),
     "pseudonymized_events": ("validated", ("pseudonymized", "erased", "expired")),
     "vault_records": (_ORIGINALS, ("new", "known", "forgotten")),
+    "relayed_originals": ("validated", ("relayed", "other")),
 }
+_SECOND_LAWS = {"relayed_originals": (_ORIGINALS, ("new", "known"))}
+"""Of what is inside the records: nothing above has counted it."""
 _DERIVED = ("pseudonymized", ("admitted", "withheld"))
 _ROWS = {"pseudonymized_events": "pseudonymized"}
 _ROWS_OF_DERIVED = "admitted"
@@ -39,18 +42,21 @@ def violations(layer: str, counts: Counts, upstream: Counts | None = None) -> li
     bad records.
     """
     total, parts = _law(layer)
+    laws = [(total, parts), *([_SECOND_LAWS[layer]] if layer in _SECOND_LAWS else [])]
     wrong = [
         f"{layer}: count of {name} is {'missing' if number is None else number}"
-        for name in (total, *parts)
+        for whole, names in laws
+        for name in (whole, *names)
         if (number := _number(counts, name)) is None or number < 0
     ]
     if wrong:
         return wrong
+    for whole, names in laws:
+        found = [(name, _number(counts, name)) for name in names]
+        if _number(counts, whole) != sum(number or 0 for _, number in found):
+            came_out = " + ".join(f"{number} {name}" for name, number in found)
+            wrong.append(f"{layer}: {_number(counts, whole)} {whole} ≠ {came_out}")
     went_in = _number(counts, total)
-    found = [(name, _number(counts, name)) for name in parts]
-    if went_in != sum(number or 0 for _, number in found):
-        came_out = " + ".join(f"{number} {name}" for name, number in found)
-        wrong.append(f"{layer}: {went_in} {total} ≠ {came_out}")
     if "bad" in parts:
         reasons = counts.get(BAD_BY_REASON, {})
         by_reason = sum(reasons.values()) if isinstance(reasons, Mapping) else None

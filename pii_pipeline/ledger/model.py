@@ -15,6 +15,14 @@ from pii_pipeline.ledger.conservation import Counts
 VALIDATED_EVENTS = "validated_events"
 PSEUDONYMIZED_EVENTS = "pseudonymized_events"
 VAULT_RECORDS = "vault_records"
+RELAYED_ORIGINALS = "relayed_originals"
+
+
+_UPSTREAM = {
+    VALIDATED_EVENTS: None,
+    PSEUDONYMIZED_EVENTS: VALIDATED_EVENTS,
+    RELAYED_ORIGINALS: VALIDATED_EVENTS,
+}
 
 
 def table_layer(dataset: str, table: str) -> str:
@@ -28,7 +36,7 @@ def upstream_of(layer: str) -> str | None:
     dataset, of_table, _ = layer.partition("/")
     if of_table:
         return dataset
-    return {VALIDATED_EVENTS: None, PSEUDONYMIZED_EVENTS: VALIDATED_EVENTS}.get(layer, PSEUDONYMIZED_EVENTS)
+    return _UPSTREAM.get(layer, PSEUDONYMIZED_EVENTS)
 
 
 @dataclass(frozen=True)

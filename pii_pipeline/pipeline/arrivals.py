@@ -24,6 +24,7 @@ from pii_pipeline.lake import (
 )
 from pii_pipeline.ledger import (
     PSEUDONYMIZED_EVENTS,
+    RELAYED_ORIGINALS,
     VALIDATED_EVENTS,
     VAULT_RECORDS,
     Known,
@@ -124,7 +125,8 @@ def layers_of(stream: Stream) -> tuple[str, ...]:
     """The layers that are committed for every batch of the stream, in the order in which they are made."""
     tables = (table_layer(table.dataset, name) for name, table in stream.warehouse.items())
     vault = (VAULT_RECORDS,) if stream.reversible else ()
-    return VALIDATED_EVENTS, PSEUDONYMIZED_EVENTS, *vault, *stream.derived, *tables
+    relayed = (RELAYED_ORIGINALS,) if stream.relay else ()
+    return VALIDATED_EVENTS, *relayed, PSEUDONYMIZED_EVENTS, *vault, *stream.derived, *tables
 
 
 def in_folders(landing: Zone, stream: str, hour: str) -> list[ObjectInfo]:

@@ -28,7 +28,7 @@ from pii_pipeline.privacy.originals import FieldOriginals, Originals
 from pii_pipeline.privacy.plan import Plan
 from pii_pipeline.privacy.sealer import Index
 from pii_pipeline.streams.model import Stream
-from pii_pipeline.vault.vault import MAX_ORIGINAL_BYTES
+from pii_pipeline.vault.model import MAX_ORIGINAL_BYTES
 
 CODE_VERSION = "1"
 

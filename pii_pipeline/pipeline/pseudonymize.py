@@ -183,6 +183,31 @@ def validated_shares(
 ) -> Iterator[Share]:
     """The validated rows of a batch chunk by chunk and version by version, redelivered ones left out, with
     `ID_REUSED`. Rows that were validated under another contract are the newest's, if it can have them."""
+    encoded = {name: plan.treated_texts(columns_under(plan.contract)) for name, plan in plans.items()}
+    dictionaries = [CONTRACT, *dict.fromkeys(name for names in encoded.values() for name in names)]
+    for rows, verdict in validated_rows(installation, stream, batch, upstream, dictionaries=dictionaries):
+        reused = pa.nulls(rows.num_rows, pa.bool_()) if verdict is None else verdict == duplicates.ID_REUSED
+        table = rows.append_column(ID_REUSED, pa.array(reused))
+        shared = by_contract(table, stream) if CONTRACT in rows.schema.names else [(None, table)]
+        for contract, rows in shared:
+            governing = contract or stream.contract
+            if not _fits(rows, governing, validated_so=contract is not None):
+                why = "validated under an earlier contract, and its objects are gone"
+                raise InputsGone(f"batch {batch.id}: {why}")
+            for piece in _cut(_narrowed(rows, governing), plans[governing.contract].documents):
+                yield as_share(governing, piece, encoded[governing.contract])
+
+
+def validated_rows(
+    installation: Installation,
+    stream: Stream,
+    batch: Batch,
+    upstream: Commit,
+    columns: Sequence[str] | None = None,
+    dictionaries: Sequence[str] = (),
+) -> Iterator[tuple[pa.Table, np.ndarray | None]]:
+    """The validated rows of a batch chunk by chunk, redelivered ones left out, and their verdicts (int8; None
+    where none were made). Raises FileNotFoundError."""
     key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
     restricted = installation.zones.restricted
     paths = {file.dataset: file.path for file in upstream.files}
@@ -192,26 +217,17 @@ def validated_shares(
     if EVENT_DIGESTS in paths:
         digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))
         verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
-    encoded = {name: plan.treated_texts(columns_under(plan.contract)) for name, plan in plans.items()}
-    dictionaries = [CONTRACT, *dict.fromkeys(name for names in encoded.values() for name in names)]
     at = 0
-    for part in read_parquet(restricted, paths[VALIDATED_EVENTS], key=key, dictionaries=dictionaries):
+    for part in read_parquet(
+        restricted, paths[VALIDATED_EVENTS], key=key, columns=columns, dictionaries=dictionaries
+    ):
         table = pa.Table.from_batches([part])
-        if verdict is None:
-            table = table.append_column(ID_REUSED, pa.nulls(table.num_rows, pa.bool_()))
-        else:
-            mine = verdict[at : at + table.num_rows]
-            table = table.append_column(ID_REUSED, pa.array(mine == duplicates.ID_REUSED))
-            table = table.filter(pa.array(mine != duplicates.DUPLICATE))
+        mine = None if verdict is None else verdict[at : at + table.num_rows]
         at += part.num_rows
-        shared = by_contract(table, stream) if CONTRACT in part.schema.names else [(None, table)]
-        for contract, rows in shared:
-            governing = contract or stream.contract
-            if not _fits(rows, governing, validated_so=contract is not None):
-                why = "validated under an earlier contract, and its objects are gone"
-                raise InputsGone(f"batch {batch.id}: {why}")
-            for piece in _cut(_narrowed(rows, governing), plans[governing.contract].documents):
-                yield as_share(governing, piece, encoded[governing.contract])
+        if mine is not None:
+            new = mine != duplicates.DUPLICATE
+            table, mine = table.filter(pa.array(new)), mine[new]
+        yield table, mine
 
 
 def _fits(table: pa.Table, contract: Contract, validated_so: bool) -> bool:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pii_pipeline.lake import UnreadableFile, dataset_of, list_objects
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VALIDATED_EVENTS, VAULT_RECORDS
+from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, RELAYED_ORIGINALS, VALIDATED_EVENTS, VAULT_RECORDS
 from pii_pipeline.pipeline import bad_events
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.streams.datasets import dataset_schema
@@ -34,6 +34,7 @@ _HOUR_IN_PATH = re.compile(r"(?<=/hour=)\d{4}-\d{2}-\d{2}T\d{2}(?=/)")
 _HIDDEN = {
     "raw_events": "raw_events are the landing objects, in clear; nobody queries them",
     VALIDATED_EVENTS: "validated_events is in clear, encrypted for the pipeline alone; nobody queries it",
+    RELAYED_ORIGINALS: "relayed_originals are the vault's, sealed; it tells them for a lawful basis",
     VAULT_RECORDS: "vault_records are the vault's, sealed; it tells them for a lawful basis",
 }
 # These speak of the statement and of names; the texts of all others may quote values.

@@ -41,7 +41,7 @@ from pii_pipeline.ledger import (
     fingerprint,
     hour_start,
 )
-from pii_pipeline.pipeline import bad_events, duplicates
+from pii_pipeline.pipeline import bad_events, duplicates, transformations
 from pii_pipeline.pipeline.bad_events import BAD_EVENTS, BadRecord, bad_event_rows
 from pii_pipeline.pipeline.columns import column_at
 from pii_pipeline.pipeline.installation import Installation
@@ -120,6 +120,8 @@ def validation(installation: Installation, stream: Stream) -> Layer[Validated]:
     def fingerprint_of(batch: Batch, _: Commit | None) -> str:
         etags = [item.etag for item in batch.objects]
         settings = f"{stream.max_record_bytes} {stream.dedupe_window} {stream.contract_field} {stream.format}"
+        if stream.relay:
+            settings += f" {stream.relay} {transformations.CODE_VERSION}"
         return fingerprint(etags, f"{stream.digest} {settings}", CODE_VERSION, None)
 
     return Layer(
@@ -261,6 +263,7 @@ def _as_faults() -> Iterator[None]:
 
 def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa: ANN202
     versions = SideBySide(stream.active, stream.contract_field)
+    contracts = {contract.contract: contract for contract in stream.active}
     event_id_field = stream.contract.event_id_field  # that of all active versions
     # The bounds are those of the hour, not of the object: identical bytes get one verdict within an hour.
     start = hour_start(batch.hour)
@@ -275,6 +278,8 @@ def _checker(installation: Installation, stream: Stream, batch: Batch):  # noqa:
         arrival = arrivals.take(pa.array(chunk.object))
         fields = split_fields(chunk, form) if isinstance(form, DelimitedText) else None
         validated = versions.validate(chunk.records, chunk.too_large, start, latest, arrival, fields)
+        if stream.relay:
+            validated = transformations.without_unreadable(validated, contracts)
         rows = pa.array(validated.rows)
         table = validated.table.append_column(ARRIVAL_TIME, arrival.take(rows))
         digests = messages = None

@@ -16,7 +16,15 @@ from pii_pipeline.contracts.record_type import Scalar, walk
 from pii_pipeline.contracts.source import Source, nearest, read_yaml
 from pii_pipeline.contracts.treatments import Encrypt
 from pii_pipeline.formats import fits_a_message
-from pii_pipeline.streams.model import CONTRACT_FILE, NAME, RESERVED, Stream, StreamSettings
+from pii_pipeline.streams.model import (
+    CONTRACT_FILE,
+    NAME,
+    RESERVED,
+    UNSTRUCT_EVENT,
+    SnowplowEnrichedTsv,
+    Stream,
+    StreamSettings,
+)
 from pii_pipeline.streams.side_by_side import clashing
 
 STREAM_FILE = "stream.yaml"
@@ -275,6 +283,8 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
     if settings.source is not None and not fits_a_message(settings.format.form):
         problem = f"a message is one record, and `{settings.format.name}` has something before its records"
         source.add(("source",), problem, "set `format` to json or snowplow_enriched_tsv, or remove it")
+    if settings.relay is not None:
+        _check_relay(source, settings, contract)
     for name, derived in settings.derived.items():
         if problem := name_problem(name):
             source.add(("derived", name), problem, "rename it: marketing, web_statistics")
@@ -286,6 +296,16 @@ def _check(source: Source, settings: StreamSettings, contract: Contract) -> None
             problem = f"does not fit the contract's {contract.consent.type} consent"
             wanted = "purposes: [2]" if contract.consent.type == "granular" else "level: 2"
             source.add(location, problem, f"write `{wanted}`")
+
+
+def _check_relay(source: Source, settings: StreamSettings, contract: Contract) -> None:
+    mend = "remove `relay`: it is for Snowplow's enriched events"
+    if not isinstance(settings.format, SnowplowEnrichedTsv):
+        problem = f"`{settings.format.name}` has no events of Snowplow's PII enrichment"
+        source.add(("relay",), problem, f"set `format` to snowplow_enriched_tsv, or {mend}")
+    elif dict(contract.record.fields).get(UNSTRUCT_EVENT) not in (Scalar("json"), Scalar("string")):
+        problem = f"the schema of {contract.contract} declares no `{UNSTRUCT_EVENT}` that is JSON, or a text"
+        source.add(("relay",), problem, f"declare it as Snowplow's atomic schema does, or {mend}")
 
 
 def _cautions(source: Source, settings: StreamSettings, contracts: Sequence[Contract]) -> Iterator[Caution]:

@@ -37,7 +37,20 @@ LAYERS = ("raw_events", "validated_events", "bad_events", PSEUDONYMIZED_EVENTS)
 VAULT_RECORDS = "vault_records"
 """The layer of streams with reversible fields."""
 
-RESERVED = (*LAYERS, VAULT_RECORDS, "event_digests", "reversible_originals", "latest_consents")
+RELAYED_ORIGINALS = "relayed_originals"
+"""The layer of streams that are relayed."""
+
+UNSTRUCT_EVENT = "unstruct_event"
+"""The column of Snowplow's in which its PII enrichment says what it replaced."""
+
+RESERVED = (
+    *LAYERS,
+    VAULT_RECORDS,
+    RELAYED_ORIGINALS,
+    "event_digests",
+    "reversible_originals",
+    "latest_consents",
+)
 """Names of what streams write themselves; nothing else may be called so."""
 
 
@@ -243,6 +256,9 @@ class StreamSettings(Model):
     source: QueueSource | None = None
     """The queue that `pii drain` and the queue's sensor take events from, one a message; files may be landed
     all the same. For the formats `json` and `snowplow_enriched_tsv`."""
+    relay: Literal["piinguin"] | None = None
+    """`piinguin`: what Snowplow's PII enrichment says it replaced goes into the vault, as over Piinguin's
+    wire. For the format `snowplow_enriched_tsv`."""
     contracts: tuple[str, ...] = Field(default=(CONTRACT_FILE,), min_length=1)
     """The files of all versions of the contract, beside `stream.yaml`. At least one is active; more need
     `contract_field`."""
@@ -299,7 +315,8 @@ class Stream(StreamSettings):
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of its layers."""
-        return (*LAYERS, VAULT_RECORDS) if self.reversible else LAYERS
+        vault = (VAULT_RECORDS,) if self.reversible else ()
+        return (*LAYERS, *vault, RELAYED_ORIGINALS) if self.relay else (*LAYERS, *vault)
 
     @property
     def digest(self) -> str:

@@ -16,6 +16,11 @@ PIINGUIN_PURPOSE = "piinguin"
 VERIFICATION = "verification"
 """The purpose of the main job, which looks whether what it loaded can be told again."""
 
+MAX_ORIGINAL_BYTES = 65_536
+"""Of an original as UTF-8."""
+MAX_PSEUDONYM_BYTES = 1_024
+"""Of what comes over Piinguin's wire; it is part of a key in every store."""
+
 STREAM = re.compile(r"[a-z][a-z0-9_]{0,254}")
 FIELD = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
 """A field's path in a contract: names of all sorts, and inside documents ``contexts iglu:… user/email``."""

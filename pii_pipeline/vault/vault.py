@@ -15,6 +15,8 @@ from pii_pipeline.vault.audit import Action, AuditLog, Event
 from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, Why
 from pii_pipeline.vault.model import (
     FIELD,
+    MAX_ORIGINAL_BYTES,
+    MAX_PSEUDONYM_BYTES,
     PIINGUIN_FIELD,
     PIINGUIN_STREAM,
     PSEUDONYM,
@@ -34,10 +36,6 @@ from pii_pipeline.vault.stores import VaultStore
 
 MAX_BATCH = 10_000
 """Records in one call. Who has more makes more calls: each is one entry in the audit log."""
-MAX_ORIGINAL_BYTES = 65_536
-"""Of an original as UTF-8."""
-MAX_PSEUDONYM_BYTES = 1_024
-"""Of what comes over Piinguin's wire; it is part of a key in every store."""
 
 
 class Seals(Protocol):

@@ -85,6 +85,7 @@ class Machine:
             "TMPDIR": str(self.folder / "tmp"),
             "DAGSTER_HOME": str(self.folder / "home"),
             "PII_STREAMS_DIR": str(project_root() / "streams"),
+            "PII_VAULT_POLICY": str(project_root() / "vault-policy.yaml"),
             **said,
         }
 

@@ -31,7 +31,7 @@ from pii_pipeline_tests.deploy.compose import (
 )
 from pii_pipeline_tests.warehouses import ask
 
-OURS = ("aws-setup", "dagster-database", "code", "webserver", "daemon")
+OURS = ("aws-setup", "dagster-database", "code", "vault", "webserver", "daemon")
 HOUR = "2026-11-22T10"
 _PATIENCE = 180.0
 """Seconds that a process may take until it answers, on a busy machine."""
@@ -69,6 +69,18 @@ def test_webserver_and_daemon_hold_nothing_that_opens_anything() -> None:
     for name in ("webserver", "daemon", "dagster-database"):
         assert service(name)["environment"].keys() == {"DAGSTER_POSTGRES_URL"}
     assert "DAGSTER_POSTGRES_URL" not in service("aws-setup")["environment"]
+
+
+def test_the_vault_is_reached_from_beside_the_code_location_alone() -> None:
+    said = service("vault")
+    assert said["network_mode"] == "service:code" and "ports" not in said
+    settings = read_settings({**said["environment"]})
+    assert (settings.vault_host, settings.vault_port, settings.vault_tls) == ("127.0.0.1", 8080, None)
+    same = {name: value for name, value in service("code")["environment"].items() if name.startswith("PII_")}
+    assert same.items() <= said["environment"].items() and "DAGSTER_POSTGRES_URL" not in said["environment"]
+    # Where it writes, there is memory.
+    assert str(settings.vault_token_file).startswith("/tmp/") and said["tmpfs"][0].startswith("/tmp:")
+    assert settings.vault_anchors.startswith("s3://")
 
 
 def test_the_settings_are_ones_that_are_read() -> None:
@@ -132,7 +144,9 @@ def test_the_set_up_of_aws_changes_nothing_the_second_time(
         keys.append(aws.client("kms").describe_key(KeyId="alias/pii-key-encryption"))
     assert keys[0]["KeyMetadata"]["KeyId"] == keys[1]["KeyMetadata"]["KeyId"]
     buckets = aws.client("s3").list_buckets()["Buckets"]
-    assert {bucket["Name"] for bucket in buckets} == {f"pii-{zone}" for zone in ZONES}
+    assert {bucket["Name"] for bucket in buckets} == {f"pii-{zone}" for zone in (*ZONES, "vault-anchors")}
+    lock = aws.client("s3").get_object_lock_configuration(Bucket="pii-vault-anchors")
+    assert lock["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
     (queue,) = aws.client("sqs").list_queues()["QueueUrls"]
     assert queue.endswith("/logins")
 
@@ -144,7 +158,7 @@ def machine(postgres_url: str, aws: boto3.Session, aws_endpoint: str, tmp_path: 
         (tmp_path / folder).mkdir()
     Machine(tmp_path, emulated(aws_endpoint)).run("aws-setup")
     copyfile(DEPLOY / "dagster.yaml", tmp_path / "home" / "dagster.yaml")
-    code, webserver = free_port(), free_port()
+    code, webserver, vault = free_port(), free_port(), free_port()
     server = make_url(postgres_url).set(drivername="postgresql")
     query = server.render_as_string(hide_password=False).partition("?")[2]
     place = f"{server.host or ''}:{server.port or ''}".rstrip(":")
@@ -153,6 +167,8 @@ def machine(postgres_url: str, aws: boto3.Session, aws_endpoint: str, tmp_path: 
         "0.0.0.0": "127.0.0.1",
         "4000": str(code),
         "3000": str(webserver),
+        "8080": str(vault),
+        "/tmp/vault-token": str(tmp_path / "tmp" / "vault-token"),
         "/opt/pii/workspace.yaml": str(tmp_path / "workspace.yaml"),
         **emulated(aws_endpoint),
         "aws-kms://alias/pii-key-encryption": f"file:{tmp_path / 'keys' / 'key-encryption-key'}",
@@ -171,7 +187,7 @@ def test_the_commands_work_together(machine: Machine) -> None:
     """A run is asked for, queued, started by the daemon in the code location, and its rows are there."""
     machine.run("dagster-database")
     machine.run("code", "pii", "sample", "logins", "--events", "50", "--end", f"{HOUR}:30", "--land")
-    for name in ("code", "webserver", "daemon"):
+    for name in ("code", "vault", "webserver", "daemon"):
         machine.start(name)
         _wait(lambda name=name: machine.check(name))
     address = f"http://127.0.0.1:{machine.instead['3000']}/graphql"
@@ -179,6 +195,8 @@ def test_the_commands_work_together(machine: Machine) -> None:
     assert _wait(lambda: _finished(address, run)) == "SUCCESS"
     files = json.loads(machine.run("code", "pii", "files", "logins", "pseudonymized_events", "--json"))
     assert files and all("s3://pii-lake/" in json.dumps(file) for file in files)
+    originals = json.loads(machine.run("code", "pii", "vault", "status", "--json"))
+    assert originals["records"] > 0 and originals["audit_entries"] > 0
     # What is read-only in the containers is not written.
     assert [path.name for path in (machine.folder / "home").iterdir()] == ["dagster.yaml"]
     machine.run("code", "pii", "run", "logins", "--hour", HOUR)

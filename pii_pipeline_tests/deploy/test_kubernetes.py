@@ -11,7 +11,7 @@ import yaml
 
 from pii_pipeline.settings import ZONES, read_settings
 from pii_pipeline_tests.deploy.compose import DEPLOY, dockerfile, image_command, image_environment
-from pii_pipeline_tests.deploy.terraform import module
+from pii_pipeline_tests.deploy.terraform import ACCOUNT, module
 
 KUBERNETES = "1.34"
 
@@ -75,8 +75,9 @@ def test_only_the_code_location_has_settings_and_rights() -> None:
 def test_the_settings_are_ones_that_are_read_and_that_terraform_gives() -> None:
     said = {each["name"]: each["value"] for each in code()["env"]}
     assert said.keys() - {"PII_WORKERS"} == module().outputs["environment"].keys()
-    settings = read_settings(said)
-    assert settings.zones == {zone: f"s3://pii-{zone}-ACCOUNT" for zone in ZONES}
+    settings = read_settings({name: value.replace("ACCOUNT", ACCOUNT) for name, value in said.items()})
+    assert settings.zones == {zone: f"s3://pii-{zone}-{ACCOUNT}" for zone in ZONES}
+    assert settings.vault_anchors == module().outputs["environment"]["PII_VAULT_ANCHORS"]
     assert str(settings.workers) == code()["resources"]["limits"]["cpu"]
 
 

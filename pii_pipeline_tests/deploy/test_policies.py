@@ -16,9 +16,13 @@ ZONES = ("landing", "restricted", "lake", "consented")
 PIPELINE, PRODUCER, LAKE_READER = (f"aws_iam_role.{name}" for name in ("pipeline", "producer", "lake_reader"))
 MARKETING = "aws_iam_role.consented_reader[webshop/marketing]"
 PRODUCT = "aws_iam_role.consented_reader[webshop/product_analytics]"
-ROLES = (PIPELINE, PRODUCER, LAKE_READER, MARKETING, PRODUCT)
+VAULT, RELAY = "aws_iam_role.vault", "aws_iam_role.relay[snowplow]"
+ROLES = (PIPELINE, PRODUCER, LAKE_READER, MARKETING, PRODUCT, VAULT, RELAY)
 ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
 """Somebody whom Terraform does not know, with all rights of the account."""
+
+DATA_PROTECTION = f"arn:aws:iam::{ACCOUNT}:role/data-protection"
+"""Who may read the quarantine: a role of the house's own, with rights that Terraform does not know."""
 
 OBJECTS = {
     "landing": "webshop/2026/11/22/10/clicks.jsonl",
@@ -26,12 +30,13 @@ OBJECTS = {
     "lake": "webshop/pseudonymized_events/hour=2026-11-22T10/b-f.parquet",
     "consented": "webshop/marketing/hour=2026-11-22T10/b-f.parquet",
 }
+KEYS = [*(f"zone[{zone}]" for zone in ZONES), "key_encryption", "notifications", "quarantine[snowplow]"]
 S3, SQS = f"s3.{REGION}.amazonaws.com", f"sqs.{REGION}.amazonaws.com"
 
 
 def policies(principal: str) -> Sequence[Policy]:
     """The principal's own policies."""
-    if principal == ADMINISTRATOR:
+    if principal in (ADMINISTRATOR, DATA_PROTECTION):
         return [{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}]
     own = [
         module().policy(address)
@@ -44,10 +49,20 @@ def policies(principal: str) -> Sequence[Policy]:
 
 def s3(principal: str, action: str, zone: str, key: str = "", **context: str) -> bool:
     """Whether S3 lets the principal do `action` to an object, or to the bucket."""
-    arn = f"arn:aws:s3:::pii-{zone}-{ACCOUNT}" + (f"/{key}" if key else "")
+    return bucket(principal, action, zone, f"zone[{zone}]", key, **context)
+
+
+def bucket(principal: str, action: str, name: str, address: str, key: str = "", **context: str) -> bool:
+    """The same of any bucket."""
+    arn = f"arn:aws:s3:::pii-{name}-{ACCOUNT}" + (f"/{key}" if key else "")
     known = {"aws:SecureTransport": "true", "aws:PrincipalArn": principal, **context}
     request = Request(principal, f"s3:{action}", arn, known)
-    return allowed(request, policies(principal), module().policy(f"aws_s3_bucket_policy.zone[{zone}]"))
+    return allowed(request, policies(principal), module().policy(f"aws_s3_bucket_policy.{address}"))
+
+
+def may(principal: str, action: str, resource: str, **context: str) -> bool:
+    """Whether its own policies let the principal do it, to what has no policy itself."""
+    return allowed(Request(principal, action, resource, context), policies(principal))
 
 
 def opens(principal: str, key: str, action: str = "Decrypt", **context: str) -> bool:
@@ -142,16 +157,17 @@ def test_a_key_of_a_zone_opens_nothing_that_is_handed_to_it(zone: str) -> None:
     assert by_queue == ({PIPELINE, PRODUCER} if zone == "landing" else set())
 
 
-def test_the_key_encryption_key_is_the_pipelines_and_wants_to_know_what_for() -> None:
+def test_the_key_encryption_key_is_the_pipelines_and_the_vaults_and_wants_to_know_what_for() -> None:
     context = {"kms:EncryptionContextKeys": "stream"}
-    assert {role for role in (*ROLES, ADMINISTRATOR) if opens(role, "key_encryption", **context)} == {
-        PIPELINE
-    }
-    assert opens(PIPELINE, "key_encryption", "GenerateDataKey", **context)
-    assert not opens(PIPELINE, "key_encryption")
+    everybody = (*ROLES, ADMINISTRATOR)
+    found = {role for role in everybody if opens(role, "key_encryption", **context)}
+    assert found == {PIPELINE, VAULT}
+    for role in found:
+        assert opens(role, "key_encryption", "GenerateDataKey", **context)
+        assert not opens(role, "key_encryption")
 
 
-@pytest.mark.parametrize("key", [*(f"zone[{zone}]" for zone in ZONES), "key_encryption", "notifications"])
+@pytest.mark.parametrize("key", KEYS)
 def test_administrators_manage_a_key_and_cannot_use_it_or_hand_it_on(key: str) -> None:
     for action in ("PutKeyPolicy", "ScheduleKeyDeletion", "EnableKeyRotation", "DescribeKey"):
         assert opens(ADMINISTRATOR, key, action)
@@ -199,6 +215,8 @@ def test_a_role_is_taken_by_those_who_are_named(role: str) -> None:
         LAKE_READER: {"AWS": [f"arn:aws:iam::{ACCOUNT}:role/analysts"]},
         MARKETING: {"AWS": [f"arn:aws:iam::{ACCOUNT}:role/marketing"]},
         PRODUCT: {"AWS": [f"arn:aws:iam::{ACCOUNT}:role/product-analytics"]},
+        VAULT: {"Service": "pods.eks.amazonaws.com"},
+        RELAY: {"Service": "lambda.amazonaws.com"},
     }
     assert statement["Principal"] == named[role]
 
@@ -211,6 +229,77 @@ def test_secrets_are_the_pipelines() -> None:
         if allowed(Request(role, "secretsmanager:GetSecretValue", secret), policies(role))
     }
     assert may == {PIPELINE}
+
+
+TABLES = ("vault_records", "vault_audit", "vault_state")
+
+
+def test_the_vaults_tables_are_the_vaults_and_the_main_jobs_and_nobody_unmakes_them() -> None:
+    for table in (f"aws_dynamodb_table.{name}[0]" for name in TABLES):
+        for action in ("GetItem", "PutItem", "Query", "DescribeTable", "ConditionCheckItem"):
+            found = {role for role in ROLES if may(role, f"dynamodb:{action}", table)}
+            assert found == {PIPELINE, VAULT}, (action, table)
+        for action in ("DeleteTable", "UpdateTable", "CreateTable", "Scan", "UpdateTimeToLive"):
+            assert not [role for role in ROLES if may(role, f"dynamodb:{action}", table)]
+    assert may(VAULT, "dynamodb:Query", "aws_dynamodb_table.vault_records[0]/index/by_mark")
+
+
+def test_an_entry_of_the_audit_log_is_neither_changed_nor_deleted() -> None:
+    for action in ("UpdateItem", "DeleteItem", "BatchWriteItem"):
+        found = [name for name in TABLES if may(VAULT, f"dynamodb:{action}", f"aws_dynamodb_table.{name}[0]")]
+        assert found == ["vault_records", "vault_state"]
+
+
+def test_anchors_are_put_by_the_vault_and_hidden_by_nobody() -> None:
+    def anchors(role: str, action: str, key: str = "anchors/1.json", **context: str) -> bool:
+        return bucket(role, action, "vault-anchors", "anchors", key, **context)
+
+    everybody = (*ROLES, ADMINISTRATOR)
+    for action in ("PutObject", "PutObjectRetention"):
+        assert {role for role in ROLES if anchors(role, action)} == {PIPELINE, VAULT}
+    assert not anchors(ADMINISTRATOR, "PutObject")
+    assert {role for role in ROLES if anchors(role, "ListBucketVersions", "")} == {PIPELINE, VAULT}
+    for action in ("DeleteObject", "BypassGovernanceRetention"):
+        assert not [role for role in everybody if anchors(role, action)]
+    assert not anchors(VAULT, "PutObject", **{"aws:SecureTransport": "false"})
+
+
+def test_the_relay_reads_its_stream_and_puts_what_it_cannot_read_where_it_cannot_read_it() -> None:
+    stream = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/snowplow-pii"
+    for action in ("GetRecords", "GetShardIterator", "DescribeStream", "DescribeStreamSummary", "ListShards"):
+        assert {role for role in ROLES if may(role, f"kinesis:{action}", stream)} == {RELAY}
+        assert not may(RELAY, f"kinesis:{action}", f"{stream}-2")
+    assert not may(RELAY, "kinesis:PutRecord", stream)
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+    assert may(RELAY, "kms:Decrypt", key, **{"kms:ViaService": f"kinesis.{REGION}.amazonaws.com"})
+    assert not may(RELAY, "kms:Decrypt", key)
+    assert not quarantine(RELAY, "GetObject") and not opens(RELAY, "quarantine[snowplow]", **THROUGH_S3)
+    token = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:pii/relay-token-GhIjKl"
+    assert {role for role in ROLES if may(role, "secretsmanager:GetSecretValue", token)} == {RELAY}
+    logs = "aws_cloudwatch_log_group.relay[snowplow]:log-stream:x"
+    assert may(RELAY, "logs:PutLogEvents", logs) and not may(RELAY, "logs:PutLogEvents", "another:x")
+
+
+THROUGH_S3 = {"kms:ViaService": S3}
+
+
+def quarantine(principal: str, action: str, key: str = "not_json/s/h/1", **context: str) -> bool:
+    """Whether S3 lets the principal do it to what a relay could not read."""
+    return bucket(principal, action, "relay-snowplow", "quarantine[snowplow]", key, **context)
+
+
+def test_what_the_relay_cannot_read_is_read_by_those_who_are_named() -> None:
+    everybody = (*ROLES, ADMINISTRATOR, DATA_PROTECTION)
+    key = "quarantine[snowplow]"
+    readers = {role for role in everybody if quarantine(role, "GetObject") and opens(role, key, **THROUGH_S3)}
+    assert readers == {DATA_PROTECTION}
+    assert not quarantine(ADMINISTRATOR, "GetObject") and not opens(ADMINISTRATOR, key, **THROUGH_S3)
+    assert not opens(DATA_PROTECTION, key)
+    assert {role for role in everybody if quarantine(role, "PutObject")} == {RELAY}
+    assert opens(RELAY, key, "GenerateDataKey", **THROUGH_S3)
+    assert quarantine(DATA_PROTECTION, "DeleteObject") and quarantine(DATA_PROTECTION, "ListBucket", "")
+    assert not quarantine(RELAY, "PutObject", **{"aws:SecureTransport": "false"})
+    assert not quarantine(RELAY, "PutObject", **{"s3:x-amz-server-side-encryption": "AES256"})
 
 
 def test_cfn_lint_knows_every_action_element_and_operator() -> None:
@@ -235,6 +324,13 @@ _KINDS = {
 }
 
 
+_ARNS = {
+    "aws_sqs_queue": ("sqs", "q"),
+    "aws_dynamodb_table": ("dynamodb", "table/t"),
+    "aws_cloudwatch_log_group": ("logs", "log-group:g"),
+}
+
+
 def _findings(documents: dict[str, dict[str, Any]]) -> list[str]:
     """What cfn-lint says of policies, by address and argument, as resources of its own language."""
     resources = {}
@@ -245,7 +341,7 @@ def _findings(documents: dict[str, dict[str, Any]]) -> list[str]:
     text = json.dumps({"Resources": resources})
     # Where the evaluator has an address, AWS has an ARN.
     for address in sorted(module().resources, key=len, reverse=True):
-        service, name = ("sqs", "q") if address.startswith("aws_sqs_queue.") else ("iam", "role/x")
-        region = REGION if service == "sqs" else ""
-        text = text.replace(f'"{address}"', f'"arn:aws:{service}:{region}:{ACCOUNT}:{name}"')
+        service, name = _ARNS.get(address.partition(".")[0], ("iam", "role/x"))
+        region = "" if service == "iam" else REGION
+        text = text.replace(f'"{address}', f'"arn:aws:{service}:{region}:{ACCOUNT}:{name}')
     return [f"{found.rule.id}: {found.message}" for found in lint_all(text) if found.rule.id in _OF_POLICIES]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 
+from pii_pipeline.relay.quarantine import S3Quarantine, open_quarantine
+from pii_pipeline.relay.settings import read_relay_settings
 from pii_pipeline.settings import ZONES, project_root, read_settings
+from pii_pipeline.vault.stores import open_store
+from pii_pipeline.vault.stores.dynamodb_tables import AUDIT, RECORDS, STATE
 from pii_pipeline_tests.deploy.terraform import ACCOUNT, FOLDER, module
 
 DAY = 86400
@@ -63,7 +69,7 @@ def test_uploads_that_were_given_up_go_and_no_rule_deletes_what_is_not_processed
 
 def test_every_key_is_rotated_and_none_goes_at_once() -> None:
     keys = module().of("aws_kms_key")
-    assert len(keys) == len(ZONES) + 2
+    assert len(keys) == len(ZONES) + 3
     for key in keys.values():
         assert key["enable_key_rotation"] is True and key["deletion_window_in_days"] == 30
     assert re.search(
@@ -120,6 +126,7 @@ def test_its_output_is_what_the_settings_read() -> None:
     environment = module().outputs["environment"]
     settings = read_settings({name: value for name, value in environment.items() if name.startswith("PII_")})
     assert settings.zones == {name: f"s3://pii-{name}-{ACCOUNT}" for name in ZONES}
+    assert settings.vault_anchors == f"s3://pii-vault-anchors-{ACCOUNT}"
     assert (
         settings.key_encryption_key
         == environment["PII_KEY_ENCRYPTION_KEY"]
@@ -127,8 +134,105 @@ def test_its_output_is_what_the_settings_read() -> None:
     )
 
 
+TABLES = {"": RECORDS, "-audit": AUDIT, "-state": STATE}
+
+
+@pytest.mark.parametrize("suffix", TABLES)
+def test_a_table_of_the_vault_is_as_the_vault_makes_it(suffix: str) -> None:
+    layout = TABLES[suffix]
+    (table,) = [
+        found for found in module().of("aws_dynamodb_table").values() if found["name"] == f"pii-vault{suffix}"
+    ]
+    assert [table["hash_key"], table["range_key"]] == [*layout.keys]
+    kinds = {attribute["name"]: attribute["type"] for attribute in table["attribute"]}
+    assert kinds == {**layout.keys, **dict.fromkeys(layout.indexes.values(), "B")}
+    indexes = table.get("global_secondary_index", [])
+    assert {index["name"]: index["hash_key"] for index in indexes} == layout.indexes
+    assert {index["projection_type"] for index in indexes} <= {"KEYS_ONLY"}
+    ttl = table.get("ttl")
+    assert (ttl and ttl["enabled"] and ttl["attribute_name"]) == layout.expires
+    assert table["billing_mode"] == "PAY_PER_REQUEST" and table["deletion_protection_enabled"] is True
+    assert table["point_in_time_recovery"]["enabled"] is True
+
+
+def test_the_vault_finds_its_table_as_terraform_makes_it(aws: boto3.Session) -> None:
+    """The vault refuses one whose keys and indexes are not its own."""
+    client = aws.client("dynamodb")
+    for found in module().of("aws_dynamodb_table").values():
+        indexes = [
+            {
+                "IndexName": index["name"],
+                "KeySchema": [{"AttributeName": index["hash_key"], "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": index["projection_type"]},
+            }
+            for index in found.get("global_secondary_index", [])
+        ]
+        client.create_table(
+            TableName=found["name"],
+            BillingMode=found["billing_mode"],
+            AttributeDefinitions=[
+                {"AttributeName": each["name"], "AttributeType": each["type"]} for each in found["attribute"]
+            ],
+            KeySchema=[
+                {"AttributeName": found["hash_key"], "KeyType": "HASH"},
+                {"AttributeName": found["range_key"], "KeyType": "RANGE"},
+            ],
+            **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
+        )
+    store = open_store("dynamodb://pii-vault")
+    assert store.records() == 0
+    store.close()
+
+
+def test_anchors_are_under_object_lock() -> None:
+    bucket = module().resources["aws_s3_bucket.anchors"]
+    assert bucket["object_lock_enabled"] is True
+    versioning = module().resources["aws_s3_bucket_versioning.anchors"]
+    assert versioning["versioning_configuration"]["status"] == "Enabled"
+    for address in ("anchors", "quarantine[snowplow]"):
+        block = module().resources[f"aws_s3_bucket_public_access_block.{address}"]
+        assert len(block) == 5 and all(block.values())
+
+
+def test_the_function_is_told_by_kinesis_and_says_what_failed() -> None:
+    function = module().resources["aws_lambda_function.relay[snowplow]"]
+    mapping = module().resources["aws_lambda_event_source_mapping.relay[snowplow]"]
+    assert mapping["function_response_types"] == ["ReportBatchItemFailures"]
+    assert mapping["event_source_arn"].endswith(":stream/snowplow-pii")
+    # A bucket alone gets the records themselves.
+    assert mapping["destination_config"]["on_failure"]["destination_arn"].startswith(
+        "arn:aws:s3:::pii-relay-"
+    )
+    package, _, name = function["handler"].rpartition(".")
+    assert callable(getattr(import_module(package), name))
+    (alarm,) = [
+        alarm
+        for alarm in module().of("aws_cloudwatch_metric_alarm").values()
+        if alarm["dimensions"] == {"FunctionName": function["function_name"]}
+    ]
+    assert alarm["alarm_actions"] and alarm["metric_name"] == "IteratorAge"
+
+
+def test_its_environment_is_what_the_relay_reads(aws: boto3.Session) -> None:
+    function = module().resources["aws_lambda_function.relay[snowplow]"]
+    variables = dict(function["environment"]["variables"])
+    secret = variables["PII_VAULT_TOKEN"].removeprefix("aws-secretsmanager://")
+    name = secret.rpartition(":")[2].rpartition("-")[0]
+    made = aws.client("secretsmanager").create_secret(Name=name, SecretString="relays")
+    settings = read_relay_settings({**variables, "PII_VAULT_TOKEN": f"aws-secretsmanager://{made['ARN']}"})
+    assert settings.connection.address == "vault.pii.internal:8080" and settings.tls
+    assert settings.connection.token == "relays" and settings.quarantine is not None
+    assert isinstance(open_quarantine(settings.quarantine), S3Quarantine)
+    rule = module().resources["aws_s3_bucket_lifecycle_configuration.quarantine[snowplow]"]["rule"]
+    assert rule["expiration"]["days"] == 30
+
+
 def test_the_datasets_of_the_example_are_those_of_the_streams() -> None:
     stream = yaml.safe_load((project_root() / "streams" / "webshop" / "stream.yaml").read_text())
     folders = {f"webshop/{dataset}" for dataset in stream["derived"]}
-    named = {address.partition("[")[2][:-1] for address in module().of("aws_iam_role") if "[" in address}
+    named = {
+        address.partition("[")[2][:-1]
+        for address in module().of("aws_iam_role")
+        if address.startswith("aws_iam_role.consented_reader[")
+    }
     assert named == folders

@@ -19,8 +19,10 @@ from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.treatments import TREATMENTS, AnyTreatment
 from pii_pipeline.formats import problems
 from pii_pipeline.pipeline import bad_events
+from pii_pipeline.relay import settings as relay_settings
 from pii_pipeline.streams.model import StreamSettings
 from pii_pipeline.validation import failures
+from pii_pipeline.vault_client import connection
 from pii_pipeline_tests.documentation.markdown import DOCS, ROOT, Block, anchors, blocks, links, prose, read
 from pii_pipeline_tests.documentation.pages import FOLLOWED, commands
 from pii_pipeline_tests.documentation.reference import keys
@@ -140,7 +142,8 @@ def _alternatives(words: list[str]) -> Iterator[list[str]]:
 
 
 def test_settings_are_read(page: Path):
-    source = Path(settings.__file__).read_text("utf-8")
+    files = (settings.__file__, relay_settings.__file__, connection.__file__)
+    source = "".join(Path(file).read_text("utf-8") for file in files)
     zones = {f"PII_{zone.upper()}_URI" for zone in settings.ZONES}
     for name in re.findall(r"\bPII_[A-Z0-9_]+\b", read(page)):
         assert name in zones or f'"{name}"' in source, name

@@ -15,6 +15,7 @@ GOOD: dict[str, Counts] = {
         "bad_by_reason": {"not_json": 1, "x": 1},
     },
     "pseudonymized_events": {"validated": 6, "pseudonymized": 3, "erased": 2, "expired": 1},
+    "relayed_originals": {"validated": 5, "relayed": 3, "other": 2, "originals": 7, "new": 4, "known": 3},
     "any_derived": {"pseudonymized": 3, "admitted": 2, "withheld": 1},
     "pseudonymized_events/a_table": {"pseudonymized": 3, "loaded": 3},
     "any_derived/a_table": {"admitted": 2, "loaded": 2},

@@ -13,6 +13,7 @@ from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.chain import verify_export
 from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, VaultUnavailable
 from pii_pipeline.vault.model import (
+    MAX_ORIGINAL_BYTES,
     Consent,
     Found,
     LawfulBasis,
@@ -24,7 +25,7 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault.stores import open_store
-from pii_pipeline.vault.vault import MAX_BATCH, MAX_ORIGINAL_BYTES, Vault
+from pii_pipeline.vault.vault import MAX_BATCH, Vault
 from pii_pipeline_tests.unit.vault.examples import ANN, BOB, MONDAY, Parts, ip, of_ann, pseudonym
 
 FRAUD = Reason(LawfulBasis.LEGAL_OBLIGATION, "fraud", "ABC-1")
