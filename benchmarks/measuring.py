@@ -119,16 +119,20 @@ def whole_job(stream: str, files: Sequence[Path], folder: Path) -> tuple[float, 
     return seconds, peak[0], json.loads(output)
 
 
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds (Linux only). Raises OSError or IndexError of one that is gone."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _watch_memory(root: int, peak: list[int]) -> None:
     """Samples the resident memory of a process and its children (Linux only) until it ends."""
     while Path(f"/proc/{root}").exists():
         total = 0
         for process in _tree(root):
             try:
-                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+                total += resident(process)
             except (OSError, IndexError):
                 continue
-            total += pages * os.sysconf("SC_PAGE_SIZE")
         peak[0] = max(peak[0], total >> 20)
         time.sleep(0.25)
 
@@ -150,10 +154,10 @@ class Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet an answer
 
-    def answer(self, content: str, kind: str) -> None:
+    def answer(self, content: str, kind: str, status: int = 200) -> None:
         """Sends it, of the content type `kind`."""
         body = content.encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

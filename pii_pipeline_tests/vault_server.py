@@ -72,19 +72,23 @@ def environment(folder: Path, policy: str) -> dict[str, str]:
     }
 
 
-def command(*arguments: str) -> list[str]:
-    """`pii vault serve` with arguments."""
-    return [sys.executable, "-m", "pii_pipeline.cli", "vault", "serve", *arguments]
+def command(*arguments: str, module: str = "pii_pipeline.cli") -> list[str]:
+    """`pii vault serve` with arguments. `module`: what is `pii`."""
+    return [sys.executable, "-m", module, "vault", "serve", *arguments]
 
 
 @contextmanager
 def vault_server(
-    folder: Path, policy: str, variables: Mapping[str, str] | None = None, *arguments: str
+    folder: Path,
+    policy: str,
+    variables: Mapping[str, str] | None = None,
+    *arguments: str,
+    module: str = "pii_pipeline.cli",
 ) -> Iterator[VaultServer]:
     """Starts it, and ends it if it did not end before."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            command(*arguments),
+            command(*arguments, module=module),
             env=environment(folder, policy) | dict(variables or {}),
             cwd=folder,
             stdout=log,

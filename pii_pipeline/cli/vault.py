@@ -12,6 +12,7 @@ from pii_pipeline.cli.progress import Counting
 from pii_pipeline.cli.vault_desk import backend_of
 
 if TYPE_CHECKING:
+    from pii_pipeline.vault.vault import Vault
     from pii_pipeline.vault_service.listening import Listen
 
 
@@ -124,6 +125,9 @@ def serve(reflection: bool) -> None:
       pii vault serve
       PII_VAULT_PORT=9090 pii vault serve --reflection
     """
+    from dataclasses import replace
+
+    from pii_pipeline.pipeline.vault import keys_at_hand
     from pii_pipeline.vault.policy import OPERATOR, token_sha256
     from pii_pipeline.vault_service.first_token import first_token
     from pii_pipeline.vault_service.listening import Listen
@@ -137,10 +141,16 @@ def serve(reflection: bool) -> None:
 
         def tick() -> None:
             opened.renew_keys()
-            opened.vault_audit.tick()
+            with keys_at_hand():
+                opened.vault_audit.tick()
 
-        backend = backend_of(opened, {OPERATOR: token_sha256(first_token(settings.vault_token_file))}, tick)
-        backend.vault()
+        def vault() -> Vault:
+            with keys_at_hand():
+                return opened.vault
+
+        tokens = {OPERATOR: token_sha256(first_token(settings.vault_token_file))}
+        backend = replace(backend_of(opened, tokens, tick), vault=vault)
+        _ = opened.vault  # what is wrong with it is told now
         log_to_stderr()
 
         def say(address: str) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from pii_pipeline.keys import vault_records
 from pii_pipeline.keys.derivation import canonical_id, encode, subject_tags
-from pii_pipeline.keys.errors import CannotOpen
+from pii_pipeline.keys.errors import CannotOpen, KeyEncryptionKeyError, KeyServiceUnavailable
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.vault_records import Whose
-from pii_pipeline.vault.errors import TamperedRecord, VaultRefused
+from pii_pipeline.vault.errors import KeysUnavailable, TamperedRecord, VaultRefused
 from pii_pipeline.vault.model import DataSubject, NewRecord, RecordKey, SealedRecord
+
+
+@contextmanager
+def keys_at_hand() -> Iterator[None]:
+    """Raises `KeysUnavailable` where the key-encryption key cannot be used: not now, or not any more."""
+    try:
+        yield
+    except (KeyEncryptionKeyError, KeyServiceUnavailable) as error:
+        raise KeysUnavailable(str(error)) from None
 
 
 class KeyStoreSeals:
@@ -22,6 +32,7 @@ class KeyStoreSeals:
     def __init__(self, keys: Callable[[], KeyStore]) -> None:
         self._keys = keys
 
+    @keys_at_hand()
     def seal(self, records: Sequence[NewRecord]) -> list[SealedRecord]:
         """See `Seals`."""
         keys = self._keys()
@@ -39,6 +50,7 @@ class KeyStoreSeals:
             for record, ref, data in zip(records, refs, sealed, strict=True)
         ]
 
+    @keys_at_hand()
     def open(self, records: Sequence[SealedRecord]) -> list[str | None]:
         """See `Seals`."""
         keys = self._keys()
@@ -56,6 +68,7 @@ class KeyStoreSeals:
             raise TamperedRecord("a record does not open: it was altered, or moved to another row") from None
         return originals
 
+    @keys_at_hand()
     def marks(self, originals: Sequence[str]) -> list[bytes]:
         """See `Seals`."""
         texts = [original.encode() for original in originals]
@@ -72,12 +85,14 @@ class KeyStoreSubjects:
         self._keys = keys
         self._namespaces = frozenset(namespaces)
 
+    @keys_at_hand()
     def enter(self, subjects: Sequence[DataSubject]) -> list[bytes]:
         """See `Subjects`."""
         keys = self._keys()
         tags = [self._tag(keys, subject) for subject in subjects]
         return [subject.ref for subject in keys.subjects(tags)]
 
+    @keys_at_hand()
     def find(self, subject: DataSubject) -> bytes | None:
         """See `Subjects`."""
         keys = self._keys()

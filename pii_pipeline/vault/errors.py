@@ -15,6 +15,10 @@ class VaultUnavailable(VaultError):
     """The store behind the vault does not answer at the moment; nothing is wrong with what was asked."""
 
 
+class KeysUnavailable(VaultUnavailable):
+    """The keys that seal and open cannot be had at the moment, nor an entry of the audit log be sealed."""
+
+
 class VaultSettingError(VaultError):
     """PII_VAULT_… cannot be meant; names the variable and the mend."""
 

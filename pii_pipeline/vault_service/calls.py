@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 
 from pii_pipeline.vault.audit import UNKNOWN, Action
-from pii_pipeline.vault.errors import VaultRefused
+from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable
 from pii_pipeline.vault_service.arrivals import Arrivals
 from pii_pipeline.vault_service.authentication import identify
 from pii_pipeline.vault_service.backend import Backend, Caller
@@ -108,7 +108,7 @@ class Calls:
             raise
         except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
             status = status_of(error)
-            if status[0] == grpc.StatusCode.INTERNAL:
+            if status[0] == grpc.StatusCode.INTERNAL or isinstance(error, VaultUnavailable):
                 _log.error("a call failed: %s", for_the_log(error))
         finally:
             self._at_work -= 1

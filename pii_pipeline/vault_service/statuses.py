@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import grpc
 
-from pii_pipeline.vault.errors import VaultError, VaultRefused, VaultUnavailable, Why
+from pii_pipeline.vault.errors import KeysUnavailable, VaultError, VaultRefused, VaultUnavailable, Why
 from pii_pipeline.vault_service.errors import Busy, Ending, TimeIsOver, TooLarge
 
 _REFUSED: dict[Why, grpc.StatusCode] = {
@@ -18,6 +18,7 @@ _REFUSED: dict[Why, grpc.StatusCode] = {
     "limit": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _OTHERS: dict[type[Exception], tuple[grpc.StatusCode, str]] = {
+    KeysUnavailable: (grpc.StatusCode.UNAVAILABLE, "the vault's keys cannot be had; try again"),
     VaultUnavailable: (grpc.StatusCode.UNAVAILABLE, "the vault's database does not answer; try again"),
     Busy: (grpc.StatusCode.UNAVAILABLE, "the service has as many calls as it takes; try again"),
     Ending: (grpc.StatusCode.UNAVAILABLE, "the service ends; try again"),

@@ -82,7 +82,7 @@ def test_commands_of_blocks_can_be_meant(page: Path):
                 raise AssertionError(f"{shlex.join(words)}: {missing.message}") from None
             except click.BadParameter as wrong:
                 # A file that is not here.
-                assert wrong.param and isinstance(wrong.param.type, click.Path), (
+                assert wrong.param and isinstance(wrong.param.type, click.Path | click.File), (
                     f"{shlex.join(words)}: {wrong}"
                 )
             except click.exceptions.Exit:
@@ -107,7 +107,8 @@ def _pii(block: Block) -> Iterator[list[str]]:
     else:
         return
     for line in lines:
-        lexer = shlex.shlex(re.sub(r"\s+# .*", "", line), posix=True, punctuation_chars="|;&()\n")
+        said = re.sub(r"\s+(# .*|> [\w./-]+$)", "", line)
+        lexer = shlex.shlex(said, posix=True, punctuation_chars="|;&()\n")
         lexer.whitespace, lexer.whitespace_split = " \t", True
         found: list[str] = []
         for word in [*lexer, ";"]:
