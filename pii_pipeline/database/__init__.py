@@ -14,7 +14,7 @@ from pii_pipeline.database.errors import (
     unknown_option,
     why_no_connection,
 )
-from pii_pipeline.database.files import make_private_directories, private_files
+from pii_pipeline.database.files import make_private_directories, make_private_file, private_files
 from pii_pipeline.database.schema import Schema, upgrade
 from pii_pipeline.database.transactions import again_if_lost, insert_new, reading, scrub
 from pii_pipeline.database.types import UtcDateTime
@@ -31,6 +31,7 @@ __all__ = [
     "connect_existing",
     "insert_new",
     "make_private_directories",
+    "make_private_file",
     "private_files",
     "reading",
     "scrub",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -14,6 +15,31 @@ def make_private_directories(path: Path) -> None:
         return
     make_private_directories(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_private_file(path: Path, text: str) -> None:
+    """A file of `text` (ASCII), mode 0600, durable when this returns; one that is there already stays.
+
+    Of processes that make it at once the first one's is kept, and nobody ever sees it half-written.
+    """
+    folder = path.absolute().parent
+    make_private_directories(folder)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)  # as exclusive as O_EXCL
+    finally:
+        draft.unlink()
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager

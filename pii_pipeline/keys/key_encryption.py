@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import secrets
 import stat
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from pii_pipeline.database import make_private_directories
+from pii_pipeline.database import make_private_file
 from pii_pipeline.keys import siv
 from pii_pipeline.keys.derivation import SIV_KEY_BYTES, canonical_context
 from pii_pipeline.keys.errors import CannotOpen, KeyEncryptionKeyError, UnwrapFailed
@@ -72,7 +71,7 @@ class FileKey:
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            _make_key_file(path)
+            make_private_file(path, f"{_FILE_HEAD}{siv.to_text(secrets.token_bytes(SIV_KEY_BYTES))}\n")
         self._cipher = AESSIV(_read_key_file(path))
 
     def wrap(self, key: bytes, context: Mapping[str, str]) -> bytes:
@@ -95,28 +94,6 @@ class FileKey:
                 "a stored key does not open: the key store was made under another key-encryption key "
                 f"(set {_SETTING} to that one), or its row was altered"
             ) from None
-
-
-def _make_key_file(path: Path) -> None:
-    make_private_directories(path.absolute().parent)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{_FILE_HEAD}{siv.to_text(secrets.token_bytes(SIV_KEY_BYTES))}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # as exclusive as O_EXCL, and nobody ever sees a half-written key
-        except FileExistsError:
-            return  # another process was first: its key is the one
-        directory = os.open(path.absolute().parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        draft.unlink()
 
 
 def _read_key_file(path: Path) -> bytes:
