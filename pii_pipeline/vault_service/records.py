@@ -35,7 +35,10 @@ def create(backend: Backend, principal: str, creations: Sequence[Record]) -> Sto
     refs: dict[DataSubject, bytes] = {}
     # Nobody is entered into the key store for one who may not: the vault refuses that, and records it.
     if named and backend.policy.refusal(principal, Action.CREATE, keys, None) is None:
-        refs = dict(zip(named, backend.subjects.enter(named), strict=True))
+        try:
+            refs = dict(zip(named, backend.subjects.enter(named), strict=True))
+        except VaultRefused as refused:
+            backend.vault().refuse(principal, Action.CREATE, refused.why, str(refused), keys)
     today = datetime.now(UTC).date()
     records = [
         NewRecord(one.key, one.original, today, refs.get(one.subject) if one.subject else None)
@@ -46,7 +49,13 @@ def create(backend: Backend, principal: str, creations: Sequence[Record]) -> Sto
 
 def erase(backend: Backend, principal: str, subject: DataSubject, originals: Sequence[str]) -> int:
     """Deletes all records of a person, and those of these originals that name none; how many there were."""
-    ref = backend.subjects.find(subject)
+    ref = None
+    # Who may not learns nothing of anybody: the vault refuses that, and records it.
+    if backend.policy.refusal(principal, Action.ERASE, (), None) is None:
+        try:
+            ref = backend.subjects.find(subject)
+        except VaultRefused as refused:
+            backend.vault().refuse(principal, Action.ERASE, refused.why, str(refused))
     return backend.vault().erase(principal, [ref] if ref else [], originals)
 
 

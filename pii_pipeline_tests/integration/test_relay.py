@@ -310,13 +310,18 @@ def test_a_slow_one_is_given_its_time_and_no_more(old: OldPiinguin, point: Any, 
     assert invoke(batch(pii_event(("m", CANARY))))[0] == []
 
 
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_nothing_is_begun_when_the_functions_time_is_over(
-    old: OldPiinguin, point: Any, invoke: Invoke, tmp_path: Path
+    old: OldPiinguin, point: Any, invoke: Invoke, tmp_path: Path, aws: boto3.Session, kind: str
 ):
-    point(old.address, PII_RELAY_QUARANTINE=tmp_path.as_uri())
-    failed, counts = invoke(batch(line("{"), pii_event(("m", CANARY))), seconds=1.0)
+    bucket = make_bucket(aws, "quarantine")
+    point(old.address, PII_RELAY_QUARANTINE=tmp_path.as_uri() if kind == "folder" else bucket)
+    event = batch(line("{"), pii_event(("m", CANARY)))
+    failed, counts = invoke(event, seconds=1.0)
     assert (failed, counts["problem"], counts["failed"]) == (["1"], "out of time", 2)
     assert old.calls == [] and not list(tmp_path.iterdir())
+    assert "Contents" not in aws.client("s3").list_objects_v2(Bucket="quarantine")
+    assert invoke(event)[0] == []
 
 
 def test_what_was_kept_of_a_large_batch_stays_kept_when_the_rest_fails(

@@ -246,7 +246,8 @@ def test_a_data_subject_is_erased_with_what_is_known_by_the_originals_alone(clie
     assert client("EraseSubject", request).deleted == 0
 
 
-def test_a_namespace_that_no_contract_has_is_nobodys(client: Client):
+def test_a_namespace_that_no_contract_has_is_nobodys(client: Client, server: VaultServer):
+    before = len(entries(server))
     for method, request in [
         ("CreateRecord", client.creation("one", "x", subject=("planted", "jane"))),
         (
@@ -258,6 +259,8 @@ def test_a_namespace_that_no_contract_has_is_nobodys(client: Client):
     ]:
         code, details = code_of(lambda method=method, request=request: client(method, request))
         assert code == "INVALID_ARGUMENT" and "planted" not in details and "jane" not in details
+    new = entries(server)[before:]
+    assert [(one["refused"], one["why"]) for one in new] == [("create", "invalid"), ("erase", "invalid")]
     replies = client(
         "StreamCreates",
         iter(
