@@ -14,6 +14,9 @@ from pii_pipeline.cli.errors import Failure
 if TYPE_CHECKING:
     from pii_pipeline.vault.verify import Verification
 
+_NUMBER = click.IntRange(1, 2**63 - 1)
+"""Of an entry, as databases have it."""
+
 
 @click.group()
 def command() -> None:
@@ -88,8 +91,8 @@ def verify(export: IO[str] | None, as_json: bool) -> None:
 
 
 @command.command(name="export")
-@click.option("--first", default=1, show_default=True, type=click.IntRange(1), help="Number of an entry.")
-@click.option("--last", type=click.IntRange(1), help="Number of an entry; the last one if not given.")
+@click.option("--first", default=1, show_default=True, type=_NUMBER, help="Number of an entry.")
+@click.option("--last", type=_NUMBER, help="Number of an entry; the last one if not given.")
 def export_command(first: int, last: int | None) -> None:
     """Write entries as JSON lines, which anybody can verify: each with its hash and that of the one before.
 
@@ -109,7 +112,10 @@ def export_command(first: int, last: int | None) -> None:
 def _verify_export(export: IO[str], as_json: bool) -> None:
     from pii_pipeline.vault.chain import verify_export
 
-    count = verify_export(export)
+    try:
+        count = verify_export(export)
+    except UnicodeDecodeError:
+        raise Failure("the export is no UTF-8, so it is none") from None
     if as_json:
         print_json({"entries": count})
     else:

@@ -118,6 +118,8 @@ def create(
         if of_person:
             first, _, original = original.partition("\n")
             subject = _subject(first.removesuffix("\r"))
+        if not original:
+            raise Failure("standard input has no original", 2)
     with desk(address) as asked:
         stored = asked.create(Record(RecordKey(stream, field, pseudonym), original, subject))
     if as_json:
@@ -226,10 +228,18 @@ def _batches(
     if bool(pseudonyms) == (file is not None):
         problem = "name pseudonyms, or with --from a file of them"
         raise click.UsageError(problem, click.get_current_context())
-    names = iter(pseudonyms) if file is None else (line.strip() for line in file if line.strip())
+    names = iter(pseudonyms) if file is None else _lines(file)
     keys = (RecordKey(stream, field, name) for name in names)
     while batch := list(islice(keys, AT_ONCE)):
         yield batch
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    """What stands in the lines of a file; empty ones are passed over."""
+    try:
+        yield from filter(None, map(str.strip, file))
+    except UnicodeDecodeError:
+        raise Failure("the file of pseudonyms is no UTF-8", 2) from None
 
 
 def _tell(found: Sequence[Found], first: bool) -> None:

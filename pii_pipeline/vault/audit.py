@@ -1,8 +1,8 @@
 """The audit log: who looked at what, and why; append-only, each entry bound to the one before (`chain`).
 
 An entry holds principals, codes, names of streams and fields that the policy knows, counts, and pseudonyms:
-nothing of a person and nothing that a caller has made up, so it survives an erasure. In place of what may be
-anything there is a keyed mark. What chain and seals do not find is a log cut at its end: `anchors` do, up to
+nothing of a person and no words of a caller's, so it survives an erasure. In place of what may be anything
+there is a keyed mark. What chain and seals do not find is a log cut at its end: `anchors` do, up to
 the gap behind the last of them.
 """
 
@@ -146,8 +146,9 @@ class AuditLog:
     def record(self, event: Event) -> int:
         """Appends an entry, durably; its number. Entries of threads that wait at once are one transaction.
 
-        Raises `VaultUnavailable`, and `AuditBroken` if the log was cut since this process last appended: then
-        the entry may be missing, and what it was to record must not be done, or told.
+        Raises `VaultUnavailable`, and `AuditBroken` if the log was cut since this process last appended, or
+        ends with what this installation did not make: then the entry is missing, and what it was to record
+        must not be done, or told.
         """
         mine = _Waiting(self._content(event))
         with self._queueing:
@@ -263,7 +264,7 @@ class AuditLog:
 
     def _append(self, contents: Sequence[dict[str, Any]]) -> range:
         """Behind what is there now, whoever appended it; their numbers."""
-        head = self._head or self._store.last_entry()
+        head = self._head or self._ours(self._store.last_entry())
         give_up = time.monotonic() + _PATIENCE
         pause = 0.001
         while True:
@@ -292,6 +293,17 @@ class AuditLog:
             previous = next_hash(previous, text)
             entries.append(Entry(number, text, previous, self._key.seal(previous)))
         return entries
+
+    def _ours(self, last: Entry | None) -> Entry | None:
+        """The end of a log that this process has not appended to yet. What does not have this installation's
+        seal is not gone on with: nobody could verify such a log ever after. Raises `AuditBroken`."""
+        if last is not None and not self._key.sealed(last):
+            problem = (
+                "it was altered, or another installation made it — give each installation a PII_VAULT_URL of "
+                "its own, or put PII_DATABASE_URL and PII_VAULT_URL back together"
+            )
+            raise AuditBroken(last.sequence, problem)
+        return last
 
     def _look_for_ours(self) -> None:
         """Raises `AuditBroken` if what this process appended last is not there any more."""

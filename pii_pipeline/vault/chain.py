@@ -37,9 +37,13 @@ class AuditKey:
         """32 bytes."""
         return self._mac(b"seal" + hash_)
 
+    def sealed(self, entry: Entry) -> bool:
+        """Whether its seal was made with this key."""
+        return hmac.compare_digest(self.seal(entry.hash), entry.seal)
+
     def check_seal(self, entry: Entry) -> None:
         """Raises `AuditBroken`."""
-        if not hmac.compare_digest(self.seal(entry.hash), entry.seal):
+        if not self.sealed(entry):
             problem = "its seal is another: made, or made anew, by somebody without the key"
             raise AuditBroken(entry.sequence, problem)
 
@@ -122,7 +126,7 @@ def _read(line: str, before: Entry | None) -> tuple[Entry, bytes]:
         number = _number(parts["text"])
         hash_, seal, previous = (bytes.fromhex(parts[name]) for name in ("hash", "seal", "previous"))
         return Entry(number, parts["text"], hash_, seal), previous
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise AuditBroken(before.sequence + 1 if before else 1, "its line is none of an export") from None
 
 

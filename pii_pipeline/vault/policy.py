@@ -70,6 +70,7 @@ _PURPOSES = {
     VERIFICATION: Purpose(description="That what was loaded can be told again."),
     PIINGUIN_PURPOSE: Purpose(description="Piinguin's wire names none."),
 }
+_CODE = "use lower-case letters, digits, `-` and `_`"
 _RIGHTS = ("read", "create", "delete", "erase", "load", "audit")
 _NETWORK = ("token_sha256", "certificate")
 _NOT_THEIRS = {PIPELINE: (*_NETWORK, "unset_basis"), PIINGUIN: (*_NETWORK, "erase", "load", "audit")}
@@ -264,6 +265,8 @@ def _check(source: Source, content: PolicyFile) -> None:
     for name, purpose in content.purposes.items():
         if name in (*_PURPOSES, UNKNOWN):
             source.add(("purposes", name), "is a purpose of the vault's own", "give yours another name")
+        elif not PRINCIPAL.fullmatch(name):
+            source.add(("purposes", name), "is no code of a purpose", _CODE)
         if purpose.ticket == "required" and content.ticket is None:
             mend = 'add `ticket:` at the top of the file, such as "[A-Z]{2,10}-[0-9]{1,9}"'
             source.add(("purposes", name, "ticket"), "nothing says how a ticket is written", mend)
@@ -271,7 +274,7 @@ def _check(source: Source, content: PolicyFile) -> None:
     for name, principal in content.principals.items():
         here: Location = ("principals", name)
         if not PRINCIPAL.fullmatch(name) or name in (UNKNOWN, VAULT):
-            source.add(here, "is no name for a principal", "use lower-case letters, digits, `-` and `_`")
+            source.add(here, "is no name for a principal", _CODE)
         for key in _NETWORK:
             value = getattr(principal, key)
             if value is not None and (first := holders.setdefault(value, name)) != name:

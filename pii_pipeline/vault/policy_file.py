@@ -60,6 +60,8 @@ def _is_digest(digest: str) -> str:
 
 
 def _one_or_more(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("is no level; write its number, such as 1")
     return (value,) if isinstance(value, int) else value
 
 
@@ -76,6 +78,8 @@ def _explicit(basis: LawfulBasis) -> LawfulBasis:
 
 
 def _at_least_one(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError('is one name, not a list; write ["*"], or the names in brackets')
     if value in ([], ()):
         raise ValueError("names nothing; name at least one, or remove what it is part of")
     return value
@@ -115,11 +119,15 @@ class ReadGrant(Grant):
     purposes: Names
 
 
+Records = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000_000)]
+"""A number of them that every database can count to."""
+
+
 class Limits(Model):
     """How many records a principal may ask for, found or not."""
 
-    records_per_minute: int | None = Field(default=None, ge=1)
-    records_per_day: int | None = Field(default=None, ge=1)
+    records_per_minute: Records | None = None
+    records_per_day: Records | None = None
     """A day of UTC."""
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ import grpc
 
 from pii_pipeline.vault.audit import UNKNOWN, Action
 from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable
+from pii_pipeline.vault.policy import PIINGUIN
 from pii_pipeline.vault_service.arrivals import Arrivals
 from pii_pipeline.vault_service.authentication import identify
 from pii_pipeline.vault_service.backend import Backend, Caller
@@ -27,6 +29,9 @@ from pii_pipeline.vault_service.statuses import for_the_log, status_of
 
 MOST_CALLS = 128
 """At once, over all connections. Who comes then is told to try again."""
+MOST_UNNAMED_CALLS = MOST_CALLS // 2
+"""Of these, by the principal `piinguin`: whoever is on this machine needs no token for that, and must not be
+able to keep all others out."""
 _SECONDS_BETWEEN_UNKNOWN = 1.0
 """Between entries of the audit log about callers who are nobody: anybody could fill it."""
 
@@ -43,7 +48,7 @@ class Calls:
         self._backend = backend
         self._executor = executor
         self._nobody_is_piinguin = nobody_is_piinguin
-        self._at_work = 0
+        self._at_work = self._unnamed = 0
         self._ending = False
         self._streams: set[Arrivals] = set()
         self._last_unknown = -_SECONDS_BETWEEN_UNKNOWN
@@ -103,7 +108,9 @@ class Calls:
                 raise Ending
             if self._at_work > MOST_CALLS:
                 raise Busy
-            return await work(context, await identified(context))
+            caller = await identified(context)
+            with self._place_of(caller):
+                return await work(context, caller)
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
@@ -113,6 +120,20 @@ class Calls:
         finally:
             self._at_work -= 1
         await context.abort(*status)
+
+    @contextmanager
+    def _place_of(self, caller: Caller) -> Iterator[None]:
+        """One of the calls that `piinguin` may have at once; others need none. Raises `Busy`."""
+        if caller.principal != PIINGUIN:
+            yield
+            return
+        self._unnamed += 1
+        try:
+            if self._unnamed > MOST_UNNAMED_CALLS:
+                raise Busy
+            yield
+        finally:
+            self._unnamed -= 1
 
     async def _caller(self, action: Action, nobody_is_piinguin: bool, context: Context) -> Caller:
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

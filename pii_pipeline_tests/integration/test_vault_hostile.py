@@ -6,6 +6,7 @@ import json
 import random
 import socket
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -283,3 +284,24 @@ def test_a_client_that_leaves_amid_a_stream_leaves_nothing_behind(server: VaultS
     while outcome(lambda: client.read("x")) != "OK" and time.monotonic() < end:
         time.sleep(0.1)
     assert client.read("x") == []
+
+
+def test_who_shows_no_token_cannot_keep_the_others_out(server: VaultServer, client: Client):
+    done = threading.Event()
+
+    def idle(piinguin: Piinguin) -> Iterator[object]:
+        yield piinguin.look("x")
+        done.wait()
+
+    client.create("kept", "203.0.113.1")
+    with ExitStack() as opened:
+        streams = []
+        for _ in range(2):  # a connection has as many calls as there may be at once
+            own = [("grpc.use_local_subchannel_pool", 1)]
+            channel = opened.enter_context(grpc.insecure_channel(server.address, own))
+            piinguin = Piinguin(channel)
+            streams += [piinguin.calls.ReadPiiRecords(idle(piinguin)) for _ in range(MOST_CALLS // 2)]
+        first = Counter(outcome(lambda stream=stream: next(stream)) for stream in streams)
+        assert first == {"OK": MOST_CALLS // 2, "UNAVAILABLE": MOST_CALLS // 2}
+        assert client.read("kept") == ["203.0.113.1"]
+        done.set()

@@ -17,6 +17,7 @@ from pii_pipeline_tests.vault_client import CONSENT, Client, code_of, entries, p
 from pii_pipeline_tests.vault_server import VaultServer, health_of, vault_server
 
 LIMITED = "limited-token-for-tests"
+NOBODY = "a token of somebody who may nothing"
 POLICY = f"""
 ticket: "[A-Z]{{2,10}}-[0-9]{{1,9}}"
 purposes:
@@ -29,6 +30,8 @@ principals:
     create: [{{streams: [logins], fields: [ip, device_id]}}]
     delete: [{{streams: [logins], fields: [ip]}}]
     erase: true
+  nobody:
+    token_sha256: {hashlib.sha256(NOBODY.encode()).hexdigest()}
   limited:
     token_sha256: {hashlib.sha256(LIMITED.encode()).hexdigest()}
     read: [{{streams: [logins], fields: [ip], bases: [legal_obligation], purposes: [fraud]}}]
@@ -244,6 +247,16 @@ def test_a_data_subject_is_erased_with_what_is_known_by_the_originals_alone(clie
     assert client.read("shared") == ["203.0.113.1"]  # it is somebody else's as well
     assert client.read("unbound") == ["203.0.113.2"]
     assert client("EraseSubject", request).deleted == 0
+
+
+def test_who_may_not_erase_is_not_told_whose_records_there_are(channel: grpc.Channel, server: VaultServer):
+    client = Client(channel, NOBODY)
+    for namespace in ("customer", "planted"):
+        subject = client.protocol.DataSubject(namespace=namespace, id="jane-1")
+        request = client.protocol.EraseSubjectRequest(subject=subject)
+        assert code_of(lambda request=request: client("EraseSubject", request))[0] == "PERMISSION_DENIED"
+        last = entries(server)[-1]
+        assert (last["principal"], last["refused"], last["why"]) == ("nobody", "erase", "denied")
 
 
 def test_a_namespace_that_no_contract_has_is_nobodys(client: Client, server: VaultServer):

@@ -139,6 +139,22 @@ def test_without_a_terminal_it_says_what_is_missing(pii: Pii):
     assert entries() == []
 
 
+def test_what_is_no_text_is_refused_in_one_line_of_ours(pii: Pii, tmp_path: Path):
+    file = tmp_path / "no-text"
+    file.write_bytes(b"\xff\xfe\n")
+    told = pii("vault", "read", "logins", "ip", "--from", file, *WHY)
+    assert (told.exit_code, told.stderr) == (2, "pii: the file of pseudonyms is no UTF-8\n")
+    told = pii("vault", "audit", "verify", file)
+    assert (told.exit_code, told.stderr) == (1, "pii: the export is no UTF-8, so it is none\n")
+    file.write_text("[" * 100_000)
+    told = pii("vault", "audit", "verify", file)
+    assert (told.exit_code, told.stderr) == (1, "pii: audit entry 1: its line is none of an export\n")
+    assert pii("vault", "audit", "export", "--first", str(2**63)).exit_code == 2
+    told = pii("vault", "create", "logins", "ip", ONE, stdin=b"")
+    assert (told.exit_code, told.stderr) == (2, "pii: standard input has no original\n")
+    assert entries() == []
+
+
 def test_what_a_person_does_not_consent_to_is_counted(pii: Pii):
     create(pii, ONE, f"customer:u-1\n{PLANTED}", "--of-person")
     result = pii("vault", "read", "logins", "ip", ONE, "--basis", "consent", "--purpose", "support")

@@ -348,6 +348,31 @@ MISTAKES = [
         "16: principals.b.certificate: is also that of `a`",
     ),
     (
+        "bases: [consent, contract]",
+        "bases: contract",
+        '9: principals.operator.read[1].bases: is one name, not a list — write ["*"]',
+    ),
+    (
+        "auditor: {audit: true}",
+        "auditor: {limits: {records_per_day: 99999999999999999999}}",
+        "15: principals.auditor.limits.records_per_day: is more than 1000000000000",
+    ),
+    (
+        "auditor: {audit: true}",
+        "auditor: {limits: {records_per_day: true}}",
+        "15: principals.auditor.limits.records_per_day: is not a whole number",
+    ),
+    (
+        "purposes:\n",
+        "purposes:\n  Jane Doe: {description: x}\n",
+        "3: purposes.Jane Doe: is no code of a purpose",
+    ),
+    (
+        "purposes:\n",
+        "purposes:\n  other: {description: x, consent: true}\n",
+        "3: purposes.other.consent: is no level",
+    ),
+    (
         "auditor: {audit: true}",
         "slow: {audit: true}",
         "19: principals.slow: stands twice",

@@ -304,3 +304,17 @@ def test_a_database_that_was_replaced_by_that_of_another_vault_is_found(tmp_path
     swapped = AuditLog(open_store(f"sqlite:///{tmp_path / 'other.db'}"), KEY, parts.policy, parts.anchors)
     found = swapped.verify()
     assert found.broken is not None and found.broken.sequence == 1
+
+
+def test_a_log_that_another_installation_made_is_not_gone_on_with(log: Parts):
+    before = rows(log)
+    other = AuditLog(
+        open_store(log.url), b"another installation's audit key", log.policy, log.anchors, log.clock
+    )
+    with pytest.raises(AuditBroken, match="another installation made it") as refused:
+        other.record(Event(Action.DELETE, "operator", keys=[ip(1)], counts={"asked": 1}))
+    assert refused.value.sequence == ENTRIES and rows(log) == before
+    assert (
+        log.again().record(Event(Action.DELETE, "operator", keys=[ip(1)], counts={"asked": 1})) == ENTRIES + 1
+    )
+    assert log.audit.verify().broken is None

@@ -38,3 +38,12 @@ def test_a_file_that_holds_no_token_is_refused_and_not_quoted(tmp_path: Path, te
     with pytest.raises(CannotServe) as refused:
         first_token(file)
     assert str(refused.value) == f"{file} holds no token; remove it, and the next start makes another"
+
+
+def test_what_is_no_file_is_refused_with_a_mend_that_does_no_harm(tmp_path: Path):
+    with pytest.raises(CannotServe, match="is no file") as refused:
+        first_token(tmp_path)
+    assert "chmod" not in str(refused.value)
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotServe, match=r"PII_VAULT_TOKEN_FILE: .*: File exists — name a file"):
+        first_token(tmp_path / "file" / "token")
