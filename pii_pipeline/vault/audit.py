@@ -296,7 +296,15 @@ class AuditLog:
 
     def _ours(self, last: Entry | None) -> Entry | None:
         """The end of a log that this process has not appended to yet. What does not have this installation's
-        seal is not gone on with: nobody could verify such a log ever after. Raises `AuditBroken`."""
+        seal is not gone on with: nobody could verify such a log ever after; nor is one begun beside anchors
+        of another. Raises `AuditBroken`."""
+        if last is None and self._was_anchored():
+            problem = (
+                "it is not there, and anchors of this installation's log are: PII_VAULT_URL is another "
+                "database, or the log was deleted — name the database that it is in, or for a new log "
+                "another PII_VAULT_ANCHORS"
+            )
+            raise AuditBroken(1, problem)
         if last is not None and not self._key.sealed(last):
             problem = (
                 "it was altered, or another installation made it — give each installation a PII_VAULT_URL of "
@@ -304,6 +312,12 @@ class AuditLog:
             )
             raise AuditBroken(last.sequence, problem)
         return last
+
+    def _was_anchored(self) -> bool:
+        """Whether a log of this installation's was; not known where anchors cannot be read."""
+        with suppress(VaultError):
+            return any(anchor.is_genuine(self._key) for anchor in self._anchors.all())
+        return False
 
     def _look_for_ours(self) -> None:
         """Raises `AuditBroken` if what this process appended last is not there any more."""

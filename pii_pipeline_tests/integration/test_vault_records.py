@@ -176,6 +176,14 @@ def load(installation: Installation, stream: Stream, force: bool = False) -> dic
     return load_hour(installation, stream, HOUR, force).counts
 
 
+def other_vault(folder: Path) -> dict[str, str]:
+    """Settings of a second vault of the installation: a log of its own has anchors of its own."""
+    return {
+        "PII_VAULT_URL": f"sqlite:///{folder / 'other.db'}",
+        "PII_VAULT_ANCHORS": (folder / "other-anchors").as_uri(),
+    }
+
+
 def rows(folder: Path, table: str = "vault_records", name: str = "vault.db") -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(folder / name)) as database:
         return sorted(database.execute(f"SELECT * FROM {table}").fetchall())
@@ -264,7 +272,7 @@ def test_the_order_of_batches_and_chunks_leaves_no_trace(
         land(first, events, f"{number}.jsonl")
     assert into_lake(first, stream).made == 3
     counts = load(first, stream)
-    other = opened(PII_VAULT_URL=f"sqlite:///{tmp_path / 'other.db'}")
+    other = opened(**other_vault(tmp_path))
     batches = other.ledger.batches
     monkeypatch.setattr(other.ledger, "batches", lambda *of: batches(*of)[::-1])
     monkeypatch.setattr(vault_records, "_AT_ONCE", 1)
@@ -535,7 +543,7 @@ def test_records_are_judged_by_the_version_that_they_were_made_under(opened: Ope
 
     (folder / "stream.yaml").write_text(_STREAM)
     (folder / "contract.yaml").write_text(new)
-    other = opened(PII_VAULT_URL=f"sqlite:///{tmp_path / 'other.db'}")
+    other = opened(**other_vault(tmp_path))
     assert load(other, other.streams["alpha"], force=True)["new"] == RECORDS
 
 

@@ -318,3 +318,15 @@ def test_a_log_that_another_installation_made_is_not_gone_on_with(log: Parts):
         log.again().record(Event(Action.DELETE, "operator", keys=[ip(1)], counts={"asked": 1})) == ENTRIES + 1
     )
     assert log.audit.verify().broken is None
+
+
+def test_no_log_is_begun_beside_the_anchors_of_another(log: Parts, tmp_path: Path):
+    store = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
+    with pytest.raises(AuditBroken, match="PII_VAULT_URL is another database"):
+        AuditLog(store, KEY, log.policy, log.anchors, log.clock).record(Event(Action.LOAD, "pipeline"))
+    assert store.last_entry() is None and log.audit.verify().broken is None
+    elsewhere = open_anchors((tmp_path / "new").as_uri(), log.policy.anchor_retention)
+    again = AuditLog(store, KEY, log.policy, elsewhere, log.clock)
+    assert again.record(Event(Action.LOAD, "pipeline")) == 2
+    again.close()
+    store.close()
