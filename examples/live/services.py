@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEPLOY = project_root() / "deploy"
 REGION = "eu-central-1"
 BUCKETS = {zone: f"pii-{zone}" for zone in ("landing", "restricted", "lake", "consented")}
+ANCHORS = "s3://pii-vault-anchors/anchors"
 SENSOR_SECONDS = 5
 """Somebody is watching."""
 
@@ -62,6 +63,7 @@ class Live:
             "PII_KEY_ENCRYPTION_KEY": "aws-kms://alias/pii-key-encryption",
             "PII_DATABASE_URL": self.ledger,
             "PII_VAULT_URL": self.ledger,
+            "PII_VAULT_ANCHORS": ANCHORS,
             "PII_WAREHOUSE_URL": self.warehouse,
             "PII_SENSOR_SECONDS": str(SENSOR_SECONDS),
         }

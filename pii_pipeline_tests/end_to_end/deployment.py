@@ -116,6 +116,7 @@ class Deployment:
             shutil.rmtree(folder / "storage" / zone)
         for file in folder.glob("vault.db*"):
             file.unlink()
+        shutil.rmtree(folder / "vault-anchors", ignore_errors=True)
         with sqlite3.connect(folder / "pii.db") as database:
             tables = [
                 name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -124,10 +124,13 @@ def test_a_bucket_that_cannot_be_used_is_said_in_one_line(tmp_path, aws, aws_end
     faulty_aws.heal()
     deployment.environment["PII_LAKE_URI"] = "s3://no-such-bucket"
     deployment.pii("run", "webshop", "--force", code=2)
+    assert "the lake zone was at s3://acme-lake/pii" in deployment.said
+    deployment.database.unlink()
+    deployment.pii("run", "webshop", code=2)
     assert "s3://no-such-bucket: there is no such bucket" in deployment.said
     deployment.environment["PII_LAKE_URI"] = "gs://bucket"
     deployment.pii("run", "webshop", code=2)
-    assert "lake zone: storage gs: is not supported" in deployment.said
+    assert "PII_LAKE_URI: storage gs: is not supported" in deployment.said
     shutil.rmtree(deployment.home)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         del deployment.environment[name]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -407,7 +408,8 @@ def test_who_was_overtaken_does_not_load_what_was_replaced(
                 load(quick)
         return real(self, table)
 
-    monkeypatch.setattr(Ledger, "lease", lambda *_, **__: nullcontext())
+    held = SimpleNamespace(confirm=lambda connection: None, renew=lambda: None)
+    monkeypatch.setattr(Ledger, "lease", lambda *_, **__: nullcontext(held))
     monkeypatch.setattr(Warehouse, "open", open_late)
     with pytest.raises(StaleUpstream, match="pseudonymized_events was made again meanwhile"):
         load(slow)

@@ -230,7 +230,7 @@ def test_a_cut_log_that_went_on_is_found_by_the_anchor(log):
         other.record(Event(Action.DELETE, "operator"))
     other.close()
     # It has anchors of its own, which say nothing of the time before.
-    assert {found.sequence for found in log.anchors.all()} - {2, 10}
+    assert len(list(log.anchors.all())) > 2
     assert_broken(log, 3, "from it to entry 10 the log is another")
 
 
