@@ -147,13 +147,13 @@ def _run(opened: Installation, work: Work, force: bool) -> tuple[list[Trouble], 
             ]
             found: list[Trouble] = []
             if changed:
+                for stream, _ in changed:  # before anything is written that a kill would leave
+                    succeeded.forget(stream, hour)
                 if opened.worth_workers([item.size for _, objects in changed for item in objects]):
                     opened.processes.start()
                     if runner is None:
                         _begin(opened, changed, hour, force)
                 runner = runner or stack.enter_context(_runner(opened))
-                for stream, _ in changed:
-                    succeeded.forget(stream, hour)
                 names = [stream.name for stream, _ in changed]
                 found = list(_run_hour(runner, names, hour, force, counted))
                 for stream, _ in changed if not found else ():
