@@ -66,12 +66,12 @@ def _lines(events: list[dict]) -> bytes:
 
 
 def test_the_asset_graph_shows_every_stream_with_its_zones(ui: Ui):
-    size: ViewportSize = {"width": SIZE["width"], "height": 280 + 440 * len(STREAMS)}
+    size: ViewportSize = {"width": SIZE["width"], "height": 280 + 560 * len(STREAMS)}
     ui.page.set_viewport_size(size)
     page = ui.open(f"/asset-groups?expanded={','.join(f'global@global:{stream}' for stream in STREAMS)}")
     for name in (*WEBSHOP.derived, "raw_events", "validated_events", "bad_events", "pseudonymized_events"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
-    for zone in ("landing", "restricted", "lake", "consented"):
+    for zone in ("landing", "restricted", "lake", "consented", "vault"):
         expect(page.get_by_text(zone, exact=True).first).to_be_visible()
     page.get_by_text("2 / 2 Passed").nth(4).wait_for()
     # Drawn as large as it fits beside the tree of assets, which is closed for the picture.
