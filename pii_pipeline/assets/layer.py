@@ -63,6 +63,33 @@ def layer_assets(
     return layer
 
 
+def loading_asset(
+    spec: dg.AssetSpec,
+    load: Callable[[Installation, str, bool, Progress], LayerResult],
+    describe: Callable[[Installation, LayerResult], Mapping[str, Any]],
+) -> dg.AssetsDefinition:
+    """The asset of `spec`, of a layer that writes no files, but into a database.
+
+    `load(installation, hour, force, progress)` makes it; `describe` is what the UI shows of it before
+    `work_metadata`.
+    """
+
+    @dg.multi_asset(name="__".join(spec.key.path), specs=[spec])
+    def loading(
+        context: dg.AssetExecutionContext,
+        installation: dg.ResourceParam[Installation],
+        progress: dg.ResourceParam[Progress],
+    ) -> Iterator[dg.MaterializeResult]:
+        hour = hour_of_partition(context.partition_key)
+        force = forced(context.run.tags)
+        loaded = guarded(lambda: load(installation, hour, force, progress))
+        yield dg.MaterializeResult(
+            spec.key, metadata={**describe(installation, loaded), **work_metadata(loaded)}
+        )
+
+    return loading
+
+
 def derived_among(stream: Stream, asked: Collection[str]) -> list[str]:
     """The stream's derived datasets among those that the run makes."""
     return [name for name in stream.derived if name in asked]
@@ -72,10 +99,17 @@ def common_metadata(dataset: str, result: LayerResult) -> dict[str, Any]:
     """Rows, bytes and files of the dataset in the hour, and what this run did; numbers are plotted."""
     parts = [file for file in result.files if file.dataset == dataset]
     files = {file.path: file.bytes for file in parts}  # batches may share one
-    metadata: dict[str, Any] = {
+    return {
         "dagster/partition_row_count": sum(file.rows for file in parts),
         "files": len(files),
         "bytes": sum(files.values()),
+        **work_metadata(result),
+    }
+
+
+def work_metadata(result: LayerResult) -> dict[str, Any]:
+    """What this run did; numbers are plotted."""
+    metadata: dict[str, Any] = {
         "batches_made": result.made,
         "batches_skipped": result.skipped,
         "seconds": round(result.seconds, 3),
