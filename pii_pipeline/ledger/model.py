@@ -183,6 +183,11 @@ class Commit:
     sequence: int
     committed_at: datetime
 
+    def path_of(self, dataset: str) -> str | None:
+        """Where its file of a dataset is that has one for each batch; None if it has none, or retention has
+        deleted it."""
+        return next((file.path for file in self.files if file.dataset == dataset), None)
+
 
 @dataclass(frozen=True)
 class CommitResult:

@@ -120,7 +120,7 @@ def pseudonymize_layer(installation: Installation, stream: Stream, ahead: Sequen
         partial(_pseudonymize_batch, stream, tuple(ahead)),
         as_made,
         above=validation(installation, stream),
-        lacks=lambda upstream: VALIDATED_EVENTS not in {file.dataset for file in upstream.files},
+        lacks=lambda upstream: upstream.path_of(VALIDATED_EVENTS) is None,
     )
 
 
@@ -210,17 +210,15 @@ def validated_rows(
     where none were made). Raises FileNotFoundError."""
     key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
     restricted = installation.zones.restricted
-    paths = {file.dataset: file.path for file in upstream.files}
-    if VALIDATED_EVENTS not in paths:
+    path, path_of_digests = upstream.path_of(VALIDATED_EVENTS), upstream.path_of(EVENT_DIGESTS)
+    if path is None:
         raise FileNotFoundError("deleted while this was waiting")
     verdict: np.ndarray | None = None
-    if EVENT_DIGESTS in paths:
-        digests = list(read_parquet(restricted, paths[EVENT_DIGESTS], key=key, columns=["verdict"]))
+    if path_of_digests is not None:
+        digests = list(read_parquet(restricted, path_of_digests, key=key, columns=["verdict"]))
         verdict = np.concatenate([np.empty(0, np.int8), *(part["verdict"].to_numpy() for part in digests)])
     at = 0
-    for part in read_parquet(
-        restricted, paths[VALIDATED_EVENTS], key=key, columns=columns, dictionaries=dictionaries
-    ):
+    for part in read_parquet(restricted, path, key=key, columns=columns, dictionaries=dictionaries):
         table = pa.Table.from_batches([part])
         mine = None if verdict is None else verdict[at : at + table.num_rows]
         at += part.num_rows

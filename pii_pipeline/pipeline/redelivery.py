@@ -165,7 +165,6 @@ def _earlier_digests(
 ) -> Iterator[pa.Table]:
     for commit in commits:
         key = installation.keys.restricted_key(stream.name, hour_start(commit.hour).date())
-        for file in commit.files:
-            if file.dataset == EVENT_DIGESTS:
-                batches = read_parquet(installation.zones.restricted, file.path, key=key)
-                yield pa.Table.from_batches(list(batches), duplicates.SCHEMA)
+        if path := commit.path_of(EVENT_DIGESTS):
+            batches = read_parquet(installation.zones.restricted, path, key=key)
+            yield pa.Table.from_batches(list(batches), duplicates.SCHEMA)

@@ -18,7 +18,7 @@ from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.pseudonymize import validated_rows
 from pii_pipeline.pipeline.validate import validation
-from pii_pipeline.pipeline.vault import KeyStoreSeals
+from pii_pipeline.pipeline.vault import LOADED_AT_ONCE, KeyStoreSeals
 from pii_pipeline.privacy.plan import EVENT_TIME
 from pii_pipeline.relay.transformations import Unreadable
 from pii_pipeline.streams.model import UNSTRUCT_EVENT, Stream
@@ -26,9 +26,6 @@ from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, NewRecord,
 from pii_pipeline.vault.policy import PIPELINE
 
 CODE_VERSION = "1"
-
-_AT_ONCE = 8_192
-"""Originals in one transaction of the vault."""
 
 
 def relay_hour(
@@ -46,7 +43,7 @@ def relay_hour(
         partial(_relay_batch, stream),
         as_made,
         above=validation(installation, stream),
-        lacks=lambda upstream: VALIDATED_EVENTS not in {file.dataset for file in upstream.files},
+        lacks=lambda upstream: upstream.path_of(VALIDATED_EVENTS) is None,
     )
     return make_layer(installation, stream, hour, layer, force, progress)
 
@@ -76,8 +73,8 @@ def _relay_batch(
             counts["relayed"] += events
             counts["other"] += table.num_rows - events
             counts["originals"] += len(records)
-            for start in range(0, len(records), _AT_ONCE):
-                yield seals.seal(records[start : start + _AT_ONCE])
+            for start in range(0, len(records), LOADED_AT_ONCE):
+                yield seals.seal(records[start : start + LOADED_AT_ONCE])
             progress(RELAYED_ORIGINALS, table.num_rows, table.nbytes)
 
     try:

@@ -25,6 +25,10 @@ def keys_at_hand() -> Iterator[None]:
         raise KeysUnavailable(str(error)) from None
 
 
+LOADED_AT_ONCE = 8_192
+"""Records in one transaction of the vault, of what the main job loads."""
+
+
 class KeyStoreSeals:
     """Implements `vault.vault.Seals` over a key store. `keys` gives it each time: an installation opens its
     key store anew when its keys have been held for long enough."""

@@ -25,15 +25,13 @@ from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_layer
+from pii_pipeline.pipeline.vault import LOADED_AT_ONCE
 from pii_pipeline.privacy.plan import Plan, compile_plan
 from pii_pipeline.streams.model import Stream
 from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord
 from pii_pipeline.vault.policy import PIPELINE
 
 CODE_VERSION = "1"
-
-_AT_ONCE = 8_192
-"""Records in one transaction of the vault."""
 
 
 class WrongRecord(Exception):
@@ -72,7 +70,7 @@ def _fingerprint(batch: Batch, upstream: Commit | None) -> str:
 
 
 def _lacks(upstream: Commit) -> bool:
-    return _counted(upstream) and REVERSIBLE_ORIGINALS not in {file.dataset for file in upstream.files}
+    return _counted(upstream) and upstream.path_of(REVERSIBLE_ORIGINALS) is None
 
 
 def _counted(upstream: Commit) -> bool:
@@ -121,13 +119,13 @@ def _parts(
     installation: Installation, stream: Stream, batch: Batch, upstream: Commit, dataset: str
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a restricted file, some at a time. Raises FileNotFoundError."""
-    path = next((file.path for file in upstream.files if file.dataset == dataset), None)
+    path = upstream.path_of(dataset)
     if path is None:
         raise FileNotFoundError("deleted while this was waiting")
     key = installation.keys.restricted_key(stream.name, hour_start(batch.hour).date())
     for part in read_parquet(installation.zones.restricted, path, key=key):
-        for start in range(0, part.num_rows, _AT_ONCE):
-            yield part.slice(start, _AT_ONCE)
+        for start in range(0, part.num_rows, LOADED_AT_ONCE):
+            yield part.slice(start, LOADED_AT_ONCE)
 
 
 def _consents(stream: str, part: pa.RecordBatch) -> list[Consent]:

@@ -221,7 +221,7 @@ from pii_pipeline.settings import read_settings
 from pii_pipeline.vault.stores.sql import SqlStore
 from pii_pipeline_tests.integration.test_relayed_originals import load
 
-relayed_originals._AT_ONCE = 1
+relayed_originals.LOADED_AT_ONCE = 1
 put, calls = SqlStore.put, [0]
 
 def killing(self, records):
@@ -252,7 +252,7 @@ def test_a_run_that_is_killed_in_the_middle_is_ended_by_the_next(
 
 
 def test_parts_are_put_together(opened: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relayed_originals, "_AT_ONCE", 1)
+    monkeypatch.setattr(relayed_originals, "LOADED_AT_ONCE", 1)
     land(opened, "one.tsv", *GOOD)
     assert load(opened).counts["new"] == 4 and told(opened, *KEPT) == [(each,) for each in KEPT.values()]
 

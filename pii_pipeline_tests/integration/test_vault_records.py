@@ -275,7 +275,7 @@ def test_the_order_of_batches_and_chunks_leaves_no_trace(
     other = opened(**other_vault(tmp_path))
     batches = other.ledger.batches
     monkeypatch.setattr(other.ledger, "batches", lambda *of: batches(*of)[::-1])
-    monkeypatch.setattr(vault_records, "_AT_ONCE", 1)
+    monkeypatch.setattr(vault_records, "LOADED_AT_ONCE", 1)
     assert load(other, stream, force=True) == counts
     for table in ("vault_records", "vault_consents"):
         assert rows(tmp_path, table) == rows(tmp_path, table, "other.db")
