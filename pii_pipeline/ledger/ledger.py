@@ -11,8 +11,8 @@ from itertools import groupby
 import sqlalchemy as sa
 
 from pii_pipeline.database import again_if_lost, reading
-from pii_pipeline.hours import arrival_in, hour_start
-from pii_pipeline.ledger import retention, rows, shared_files, tables
+from pii_pipeline.hours import hour_start
+from pii_pipeline.ledger import noticed, retention, rows, shared_files, tables, zones
 from pii_pipeline.ledger import status as status_queries
 from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
@@ -39,9 +39,6 @@ from pii_pipeline.ledger.tables import batches, commits, lock, now, objects
 
 DEFAULT_MAX_BATCH_BYTES = 192 * 1024 * 1024
 DEFAULT_TTL = timedelta(seconds=60)
-
-_URIS_AT_ONCE = 500
-"""SQLite takes no statement with very many parameters."""
 
 _SEALING = "raw_events"
 """The layer under whose lock an hour's objects are cut into batches."""
@@ -72,94 +69,46 @@ class Ledger:
     @again_if_lost
     def enter_hours(self, stream: str, landed: Mapping[str, Sequence[LandingObject]]) -> int:
         """The same for the objects of several hours, in one transaction."""
-        entries = [
-            {
-                "stream": stream,
-                "uri": item.uri,
-                "etag": item.etag,
-                "hour": hour,
-                "size": item.size,
-                "last_modified": item.last_modified,
-                "arrival": arrival_in(hour, item.last_modified),
-            }
-            for hour, of_hour in landed.items()
-            for item in of_hour
-        ]
-        # In one order for everybody, so that two who enter the same objects cannot lock each other out.
-        entries.sort(key=lambda entry: (entry["uri"], entry["etag"]))
+        entries = noticed.entries(stream, landed)
         with self._engine.begin() as connection:
             return len(tables.insert_new(connection, objects, entries, objects.c.uri))
 
     @again_if_lost
     def known(self, stream: str, uris: Sequence[str]) -> dict[str, set[Known]]:
         """What the stream has entered under these uris, every version of each."""
-        found: dict[str, set[Known]] = {}
         with reading(self._engine) as connection:
-            for start in range(0, len(uris), _URIS_AT_ONCE):
-                chosen = objects.c.uri.in_(uris[start : start + _URIS_AT_ONCE])
-                rows_ = connection.execute(sa.select(objects).where(objects.c.stream == stream, chosen))
-                for row in rows_:
-                    found.setdefault(row.uri, set()).add(Known(row.etag, row.size, row.last_modified))
-        return found
+            return noticed.known(connection, stream, uris)
 
     @again_if_lost
     def waiting(self, stream: str) -> list[Waiting]:
         """The hours with objects that are in no batch yet, oldest first."""
-        chosen = (objects.c.stream == stream) & objects.c.batch_id.is_(None)
-        columns = (objects.c.hour, objects.c.uri, objects.c.etag)
         with reading(self._engine) as connection:
-            found = connection.execute(sa.select(*columns).where(chosen).order_by(objects.c.hour)).all()
-        return [
-            Waiting.of(hour, [(row.uri, row.etag) for row in group])
-            for hour, group in groupby(found, key=lambda row: row.hour)
-        ]
+            return noticed.waiting(connection, stream)
 
     @again_if_lost
     def listing(self, stream: str) -> Listing:
         """How far the stream's objects were looked at, as `keep_listing` last said; the start, if never."""
-        chosen = sa.select(tables.listings).where(tables.listings.c.stream == stream)
         with reading(self._engine) as connection:
-            found = connection.execute(chosen).one_or_none()
-        return Listing(found.after, found.began, found.complete) if found else Listing()
+            return noticed.listing(connection, stream)
 
     @again_if_lost
     def keep_listing(self, stream: str, listing: Listing) -> None:
         """Remembers how far the stream's objects have been looked at. Here and not in Dagster's cursor: an
         object's name may hold personal data, and what was noticed is here too, of one moment."""
         with self._engine.begin() as connection:
-            tables.insert_new(connection, tables.listings, [{"stream": stream}], tables.listings.c.stream)
-            connection.execute(
-                sa.update(tables.listings)
-                .where(tables.listings.c.stream == stream)
-                .values(after=listing.after, began=listing.began, complete=listing.complete)
-            )
+            noticed.keep_listing(connection, stream, listing)
 
     @again_if_lost
     def perhaps_overwritten(self, stream: str, hour: str) -> list[LandingObject]:
         """The objects of the hour that are in no batch, of whose uri the stream knows another version too."""
-        other = objects.alias()
-        another = sa.exists().where(
-            other.c.stream == objects.c.stream, other.c.uri == objects.c.uri, other.c.etag != objects.c.etag
-        )
-        of_hour = (objects.c.stream == stream) & (objects.c.hour == hour)
-        chosen = sa.select(objects).where(of_hour, objects.c.batch_id.is_(None), another)
         with reading(self._engine) as connection:
-            found = connection.execute(chosen.order_by(objects.c.uri, objects.c.etag)).all()
-        return [LandingObject(row.uri, row.size, row.etag, row.last_modified) for row in found]
+            return noticed.perhaps_overwritten(connection, stream, hour)
 
     @again_if_lost
     def withdraw(self, stream: str, overwritten: Sequence[LandingObject]) -> None:
         """Takes out those of the objects that are still in no batch: they were entered, and are no more."""
         with self._engine.begin() as connection:
-            for item in overwritten:
-                connection.execute(
-                    sa.delete(objects).where(
-                        objects.c.stream == stream,
-                        objects.c.uri == item.uri,
-                        objects.c.etag == item.etag,
-                        objects.c.batch_id.is_(None),
-                    )
-                )
+            noticed.withdraw(connection, stream, overwritten)
 
     @again_if_lost
     def seal(self, stream: str, hour: str, max_batch_bytes: int = DEFAULT_MAX_BATCH_BYTES) -> list[Batch]:
@@ -527,44 +476,31 @@ class Ledger:
     def zones(self) -> dict[str, str]:
         """Where each zone is that paths are relative to, as a URI; those that are known."""
         with reading(self._engine) as connection:
-            found = connection.execute(sa.select(tables.zones)).all()
-        return {row.zone: row.uri for row in found}
+            return zones.remembered(connection)
 
     @again_if_lost
     def remember_zones(self, uris: Mapping[str, str]) -> None:
         """Remembers where zones are that are not known yet."""
-        entries = [{"zone": zone, "uri": uri} for zone, uri in sorted(uris.items())]
         with self._engine.begin() as connection:
-            tables.insert_new(connection, tables.zones, entries, tables.zones.c.zone)
+            zones.remember(connection, uris)
 
     @again_if_lost
     def move_zone(self, zone: str, uri: str) -> None:
         """From now on the zone is there. How far it has been listed says nothing about another place."""
         with self._engine.begin() as connection:
-            connection.execute(sa.update(tables.zones).where(tables.zones.c.zone == zone).values(uri=uri))
-            if zone == "landing":
-                connection.execute(sa.delete(tables.listings))
+            zones.move(connection, zone, uri)
 
     @again_if_lost
     def held_files(self) -> list[tuple[str, str, int]]:
         """Dataset, path and bytes of every file that a commit holds, once each, in this order."""
-        columns = (tables.files.c.dataset, tables.files.c.path, tables.files.c.bytes)
         with reading(self._engine) as connection:
-            found = connection.execute(sa.select(*columns).distinct().order_by(*columns)).all()
-        return [(row.dataset, row.path, row.bytes) for row in found]
+            return zones.held_files(connection)
 
     @again_if_lost
     def unread_objects(self) -> list[tuple[str, int]]:
         """Uri and bytes of every landing object of which no validated events are committed, by uri."""
-        of_batch = (commits.c.batch_id == objects.c.batch_id) & (commits.c.layer == VALIDATED_EVENTS)
-        found = (
-            sa.select(objects.c.uri, objects.c.size)
-            .outerjoin(commits, of_batch)
-            .where(commits.c.batch_id.is_(None))
-            .order_by(objects.c.uri, objects.c.size)
-        )
         with reading(self._engine) as connection:
-            return [(row.uri, row.size) for row in connection.execute(found)]
+            return zones.unread_objects(connection)
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────
 
