@@ -8,8 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
-from threading import Lock
+from threading import Lock, RLock
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Engine
@@ -25,6 +24,7 @@ from pii_pipeline.lake import Zone, Zones, delete
 from pii_pipeline.ledger import DEFAULT_MAX_BATCH_BYTES, Batch, Ledger, hour_start
 from pii_pipeline.pipeline.contract_lock import refuse_changed
 from pii_pipeline.pipeline.made import MadeAhead
+from pii_pipeline.pipeline.once import once
 from pii_pipeline.pipeline.vault import KeyStoreSeals, KeyStoreSubjects
 from pii_pipeline.pipeline.workers import Workers, worth_workers
 from pii_pipeline.privacy.plan import compile_plan
@@ -34,7 +34,7 @@ from pii_pipeline.streams.model import LAYERS, Stream
 from pii_pipeline.vault.anchors import open_anchors
 from pii_pipeline.vault.audit import AuditLog
 from pii_pipeline.vault.policy import Policy, load_policy
-from pii_pipeline.vault.stores import VaultStore, open_store
+from pii_pipeline.vault.stores import Entry, VaultStore, open_store
 from pii_pipeline.vault.vault import Vault
 from pii_pipeline.warehouse.warehouse import Warehouse, warehouse_at
 
@@ -88,14 +88,17 @@ class Installation:
         self._held: set[str] = set()
         self._windows: dict[str, dict[date, bytes | None]] = {}
         self._windows_lock = Lock()
+        self.making = RLock()
+        """Held while a property is made, or forgotten."""
         self._keys_opened = 0.0
+        self._vault_head: Entry | None = None
 
-    @cached_property
+    @once
     def streams(self) -> Streams:
         """The streams by name, and what is wrong with those that do not load."""
         return load_streams(self.settings.streams)
 
-    @cached_property
+    @once
     def zones(self) -> Zones:
         """The four zones."""
         at, key = self.settings.zones, self.settings.s3_sse_kms_key_id
@@ -106,47 +109,47 @@ class Installation:
             Zone.at("consented", at["consented"], key),
         )
 
-    @cached_property
+    @once
     def engine(self) -> Engine:
         """The database of ledger and key store, with the tables of this release."""
         engine = connect(self.settings.database_url)
         upgrade(engine)
         return engine
 
-    @cached_property
+    @once
     def ledger(self) -> Ledger:
         """What came and what was made of it."""
         return Ledger(self.engine)
 
-    @cached_property
+    @once
     def keys(self) -> KeyStore:
         """The key store."""
         self._keys_opened = time.monotonic()
         return KeyStore(self.engine, open_key_encryption_key(self.settings.key_encryption_key))
 
-    @cached_property
+    @once
     def warehouse(self) -> Warehouse:
         """Where warehouse tables are."""
         return warehouse_at(self.settings.warehouse_url)
 
-    @cached_property
+    @once
     def secret(self) -> PseudonymSecret:
         """The pseudonym secret; refuses one that differs from the store's."""
         given = self.settings.pseudonym_secret
         return self.keys.pseudonym_secret(given and secret_value("PII_PSEUDONYM_SECRET", given))
 
-    @cached_property
+    @once
     def snowplow_salt(self) -> SnowplowSalt:
         """The salt of Snowplow's hashes; refuses to be without one, or with another than the store's."""
         given = self.settings.snowplow_salt
         return self.keys.snowplow_salt(given and secret_value("PII_SNOWPLOW_SALT", given))
 
-    @cached_property
+    @once
     def vault_store(self) -> VaultStore:
         """Where the vault's records are, with the tables of this release."""
         return open_store(self.settings.vault_url)
 
-    @cached_property
+    @once
     def vault_policy(self) -> Policy:
         """Who may ask the vault what."""
         reversible = [
@@ -157,20 +160,21 @@ class Installation:
         ]
         return load_policy(self.settings.vault_policy, reversible)
 
-    @cached_property
+    @once
     def vault_audit(self) -> AuditLog:
         """The vault's log."""
         policy = self.vault_policy
         anchors = open_anchors(self.settings.vault_anchors, policy.anchor_retention)
-        return AuditLog(self.vault_store, vault_audit_key(self.keys.vault_key()), policy, anchors)
+        key = vault_audit_key(self.keys.vault_key())
+        return AuditLog(self.vault_store, key, policy, anchors, head=self._vault_head)
 
-    @cached_property
+    @once
     def vault(self) -> Vault:
         """The vault, each look on record. Raises the typed errors of what it opens."""
         seals = KeyStoreSeals(lambda: self.keys)
         return Vault(self.vault_store, seals, self.vault_policy, self.vault_audit)
 
-    @cached_property
+    @once
     def vault_subjects(self) -> KeyStoreSubjects:
         """The data subjects whom the vault's callers may name."""
         subjects = [contract.data_subject for stream in self.streams.values() for contract in stream.versions]
@@ -181,12 +185,12 @@ class Installation:
         version = self.secret.version
         return f"{version} {self.snowplow_salt.mark}" if stream.hashes else version
 
-    @cached_property
+    @once
     def index_key(self) -> bytes:
         """The key of subject tags."""
         return self.keys.index_key()
 
-    @cached_property
+    @once
     def digest_seed(self) -> int:
         """64 secret bits for the hashes by which redelivered events are told."""
         return int.from_bytes(hmac.digest(self.index_key, b"event digests", hashlib.sha256)[:8], "big")
@@ -207,7 +211,7 @@ class Installation:
         if using:
             self._held.add(stream.digest)
 
-    @cached_property
+    @once
     def processes(self) -> Workers:
         """Processes that make whole batches, each with an installation of its own and one thread."""
         return Workers(self.workers, Installation, (replace(self.settings, workers=1),))
@@ -246,10 +250,15 @@ class Installation:
     def renew_keys(self) -> None:
         """Forgets all keys that have been in memory for as long as the key-encryption key allows.
 
-        To be called between batches: within one, keys stay the same.
+        To be called between batches: within one, keys stay the same. What this process appended to the
+        vault's log last is remembered, by which it finds a log that was cut.
         """
-        if "keys" in self.__dict__ and time.monotonic() - self._keys_opened >= self.keys.held_seconds:
-            self._close_audit()
+        with self.making:
+            if "keys" not in self.__dict__ or time.monotonic() - self._keys_opened < self.keys.held_seconds:
+                return
+            audit: AuditLog | None = self.__dict__.get("vault_audit")
+            if audit is not None:
+                self._vault_head = audit.head
             for name in (
                 "keys",
                 "secret",
@@ -261,6 +270,8 @@ class Installation:
             ):
                 self.__dict__.pop(name, None)
             self.forget_windows()
+        if audit is not None:
+            audit.close()
 
     def quarantine(self, stream: Stream, batch: Batch) -> Quarantine:
         """Where the bad records of a batch are sealed."""
@@ -280,15 +291,12 @@ class Installation:
         """Ends worker processes and database connections; waits for what anchors the vault's log."""
         if "processes" in self.__dict__:
             self.processes.close()
-        self._close_audit()
+        if "vault_audit" in self.__dict__:
+            self.vault_audit.close()
         if "vault_store" in self.__dict__:
             self.vault_store.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
-
-    def _close_audit(self) -> None:
-        if "vault_audit" in self.__dict__:
-            self.vault_audit.close()
 
 
 def zone_of(dataset: str) -> str:

@@ -126,7 +126,9 @@ class AuditLog:
         words: Vocabulary,
         anchors: Anchors,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        head: Entry | None = None,
     ) -> None:
+        """`head`: that of the log object whose place this one takes in its process, with keys held anew."""
         self._store = store
         self._key = AuditKey(key)
         self._words = words
@@ -136,12 +138,17 @@ class AuditLog:
         self._queueing = threading.Lock()
         self._leading = threading.Lock()
         # The rest is whose turn it is to lead.
-        self._head: Entry | None = None
+        self._head = head
         self._policy_noted = False
         self._anchoring = threading.Lock()
         self._anchored: tuple[int, datetime] | None = None
         self._next_try = 0.0
         self._thread: threading.Thread | None = None
+
+    @property
+    def head(self) -> Entry | None:
+        """What this process appended last: if it is not there any more, the log was cut."""
+        return self._head
 
     def record(self, event: Event) -> int:
         """Appends an entry, durably; its number. Entries of threads that wait at once are one transaction.

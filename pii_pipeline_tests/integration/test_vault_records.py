@@ -17,6 +17,7 @@ import dagster as dg
 import pytest
 
 from pii_pipeline.keys.derivation import canonical_id, subject_tags
+from pii_pipeline.keys.key_encryption import FileKey
 from pii_pipeline.lake import landing_path, put, read_parquet, walk_objects
 from pii_pipeline.ledger import hour_start
 from pii_pipeline.pipeline import vault_records, vault_sample
@@ -35,6 +36,8 @@ from pii_pipeline.resources import resources
 from pii_pipeline.resources.vault import VaultResource
 from pii_pipeline.settings import project_root, read_settings
 from pii_pipeline.streams.model import Stream
+from pii_pipeline.vault.audit import Action, Event
+from pii_pipeline.vault.errors import AuditBroken
 from pii_pipeline.vault.model import LawfulBasis, Reason, RecordKey, Withheld
 
 HOUR = "2026-11-22T10"
@@ -604,3 +607,19 @@ def test_compacted_files_are_sampled_and_taken_apart(
     assert into_lake(installation, stream, force=True).counts == made
     assert load(installation, stream, force=True) == {**counts, "new": 0, "known": counts["originals"]}
     assert (rows(tmp_path), lake(installation)) == (before, treated)
+
+
+def test_a_log_that_was_cut_is_found_though_the_keys_were_renewed_meanwhile(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileKey, "held_seconds", 0.0)
+    audit, keys = installation.vault_audit, installation.keys
+    for _ in range(2):
+        audit.record(Event(Action.LOAD, "pipeline"))
+    installation.renew_keys()
+    assert installation.keys is not keys
+    assert installation.vault_audit is not audit
+    with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
+        database.execute("DELETE FROM vault_audit WHERE sequence = 3")
+    with pytest.raises(AuditBroken, match="the log was cut"):
+        installation.vault_audit.record(Event(Action.LOAD, "pipeline"))
