@@ -30,6 +30,7 @@ _CONFIGURATION = (
     "pii_pipeline.lake.errors.UnsupportedStorage",
     "pii_pipeline.pipeline.contract_lock.ContractChanged",
     "pii_pipeline.pipeline.drain.NoQueue",
+    "pii_pipeline.pipeline.known_vault.AnotherVault",
     "pii_pipeline.pipeline.landing.NoSuchHour",
     "pii_pipeline.pipeline.places.ZoneMoved",
     "pii_pipeline.queues.errors.QueueRefused",

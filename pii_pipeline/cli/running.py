@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from pii_pipeline.cli.starting import starting
 from pii_pipeline.keys.errors import KeysError
 from pii_pipeline.pipeline.arrivals import enter, is_stray
 from pii_pipeline.pipeline.contract_lock import ContractChanged
+from pii_pipeline.pipeline.known_vault import AnotherVault, hold_to_vault, uses_vault
 from pii_pipeline.pipeline.places import hold_to_places
+from pii_pipeline.vault.errors import VaultError
 
 if TYPE_CHECKING:
     from pii_pipeline.lake import ObjectInfo
@@ -59,10 +61,11 @@ def run(streams: Sequence[str], hour: str | None, force: bool, as_json: bool, cr
         hold_to_places(opened)
         chosen = streams_named(opened.streams, streams)
         refused = _without_salt(opened, chosen, named=bool(streams))
-        refused |= _refused(opened, [stream for stream in chosen if stream.name not in refused])
+        for refuse in _refused, _without_vault:
+            refused |= refuse(opened, [stream for stream in chosen if stream.name not in refused])
         work = _work(opened, [stream for stream in chosen if stream.name not in refused], hour)
         trouble, idle = _run(opened, work, force)
-        trouble = [*(() if streams else _broken(opened)), *refused.values(), *trouble]
+        trouble = [*(() if streams else _broken(opened)), *dict.fromkeys(refused.values()), *trouble]
         reports = hour_reports(opened, chosen, set(work))
         if as_json:
             failed = [{"hour": item.hour, "asset": item.where, "reason": item.reason} for item in trouble]
@@ -113,6 +116,20 @@ def _refused(opened: Installation, streams: Sequence[Stream]) -> dict[str, Troub
         except ContractChanged as changed:
             refused[stream.name] = Trouble(None, stream.name, str(changed))
     return refused
+
+
+def _without_vault(opened: Installation, streams: Sequence[Stream]) -> dict[str, Trouble]:
+    """The streams that are loaded into the vault, by name, where it is another one than before, and why. One
+    that cannot be asked now stops nobody: the step that loads will say so."""
+    using = [stream.name for stream in streams if uses_vault(stream)]
+    if not using:
+        return {}
+    try:
+        with suppress(VaultError):
+            hold_to_vault(opened)
+    except AnotherVault as another:
+        return dict.fromkeys(using, Trouble(None, ", ".join(using), str(another)))
+    return {}
 
 
 def _work(opened: Installation, streams: Sequence[Stream], hour: str | None) -> Work:

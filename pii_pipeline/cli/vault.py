@@ -85,6 +85,37 @@ command.add_command(vault_policy.token)
 
 @command.command()
 @json_option
+def adopt(as_json: bool) -> None:
+    """Have originals loaded into the vault that PII_VAULT_URL names now, from the first batch on.
+
+    The main job loads into one vault, and refuses another, an emptied one, and one that was put back to an
+    older state. With this it is the one; the next run loads into it all that was loaded before. What is not
+    there any more to be loaded, and what others kept in the vault of before, comes with `pii vault copy`
+    alone: so use this where that vault is lost. It is an entry of the audit log.
+
+    \b
+    Example:
+      pii vault adopt
+    """
+    from pii_pipeline.vault.policy import OPERATOR
+
+    with installation() as opened:
+        from pii_pipeline.pipeline.known_vault import adopt as adopt_vault
+
+        found = [item for item in adopt_vault(opened, OPERATOR) if item.batches]
+        say_broken(opened.streams)
+    if as_json:
+        print_json([{"stream": item.stream, "batches": item.batches, "lost": item.lost} for item in found])
+        return
+    click.echo("Originals are loaded into this vault from now on.")
+    for item in found:
+        lost = f"; of {item.lost:,} of them nothing is left to be loaded" if item.lost else ""
+        again = plural(item.batches, "batch", "batches")
+        click.echo(f"{item.stream}: {again} to be loaded again, by `pii run {item.stream}`{lost}")
+
+
+@command.command()
+@json_option
 def status(as_json: bool) -> None:
     """Show how much the vault of this installation holds, and how far its audit log is anchored.
 
@@ -95,8 +126,14 @@ def status(as_json: bool) -> None:
       pii vault status
     """
     with installation() as opened:
+        from pii_pipeline.pipeline.known_vault import AnotherVault, hold_to_vault
+
         store = opened.vault_store
         records, last, anchored = store.records(), store.last_entry(), store.anchored()
+        try:
+            hold_to_vault(opened)
+        except AnotherVault as another:
+            click.echo(f"pii: {another}", err=True)
     entries = last.sequence if last else 0
     number, at = anchored if anchored else (0, None)
     if as_json:

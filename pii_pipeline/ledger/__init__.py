@@ -37,6 +37,7 @@ from pii_pipeline.ledger.model import (
 )
 from pii_pipeline.ledger.retention import Deletion, Expiring, Placed, RestrictedFile
 from pii_pipeline.ledger.status import HourStatus, LayerStatus
+from pii_pipeline.ledger.vault import KnownVault
 
 __all__ = [
     "DEFAULT_MAX_BATCH_BYTES",
@@ -58,6 +59,7 @@ __all__ = [
     "HourContents",
     "HourStatus",
     "Known",
+    "KnownVault",
     "LandingObject",
     "LayerStatus",
     "Lease",

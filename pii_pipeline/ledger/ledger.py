@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pii_pipeline.database import again_if_lost, reading
 from pii_pipeline.hours import hour_start
-from pii_pipeline.ledger import noticed, retention, rows, shared_files, tables, zones
+from pii_pipeline.ledger import noticed, retention, rows, shared_files, tables, vault, zones
 from pii_pipeline.ledger import status as status_queries
 from pii_pipeline.ledger.conservation import Counts
 from pii_pipeline.ledger.contents import HourContents, contents
@@ -36,6 +36,7 @@ from pii_pipeline.ledger.model import (
 )
 from pii_pipeline.ledger.retention import Deletion, Expiring, Placed, RestrictedFile
 from pii_pipeline.ledger.tables import batches, commits, lock, now, objects
+from pii_pipeline.ledger.vault import KnownVault
 
 DEFAULT_MAX_BATCH_BYTES = 192 * 1024 * 1024
 DEFAULT_TTL = timedelta(seconds=60)
@@ -501,6 +502,27 @@ class Ledger:
         """Uri and bytes of every landing object of which no validated events are committed, by uri."""
         with reading(self._engine) as connection:
             return zones.unread_objects(connection)
+
+    # ── the vault ────────────────────────────────────────────────────────────────────────────────────────
+
+    @again_if_lost
+    def vault(self) -> KnownVault | None:
+        """The vault that originals are loaded into; None before the first load."""
+        with reading(self._engine) as connection:
+            return vault.known(connection)
+
+    @again_if_lost
+    def adopt_vault(self, sequence: int, hash: str, instead_of: str | None = None) -> None:
+        """From now on originals are loaded into the vault whose audit log has this entry, if none is known
+        yet, or the one that is was `adopted` as `instead_of`: then all is to be loaded again."""
+        with self._engine.begin() as connection:
+            vault.adopt(connection, sequence, hash, instead_of)
+
+    @again_if_lost
+    def see_vault(self, adopted: str, sequence: int, hash: str) -> None:
+        """Remembers a later entry of the audit log of that vault, if it is still the one that is known."""
+        with self._engine.begin() as connection:
+            vault.see(connection, adopted, sequence, hash)
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -75,6 +75,16 @@ zones = sa.Table(
     comment="Where each zone is that the ledger's paths are relative to",
 )
 
+vault = sa.Table(
+    "ledger_vault",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("adopted", sa.String, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
+    comment="One row: the vault that originals are loaded into, by entries of its audit log",
+)
+
 commits = sa.Table(
     "ledger_commits",
     metadata,

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, overload
 T_co = TypeVar("T_co", covariant=True)
 
 
-class once(cached_property[T_co]):  # noqa: N801 named as what it stands in for
+class once(cached_property[T_co]):
     """A `cached_property` that is made under the lock `making` (an RLock) of its object: since Python 3.12
     that one has none, and there must not be two connection pools, or two sets of worker processes, of which
     one is never closed. Who forgets some under the same lock gets none back from a thread that was at it."""

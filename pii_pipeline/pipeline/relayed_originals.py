@@ -14,7 +14,8 @@ import pyarrow as pa
 from pii_pipeline.ledger import RELAYED_ORIGINALS, VALIDATED_EVENTS, Batch, Commit, fingerprint
 from pii_pipeline.pipeline import transformations
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, make_layer, silent
+from pii_pipeline.pipeline.known_vault import load_into_vault
+from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, silent
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.pseudonymize import validated_rows
 from pii_pipeline.pipeline.validate import validation
@@ -35,22 +36,26 @@ def relay_hour(
     force: bool = False,
     progress: Progress = silent,
 ) -> LayerResult:
-    """Loads what the hour's events say was replaced, and is not loaded yet, or not so."""
-    layer = Layer(
-        RELAYED_ORIGINALS,
-        "validated",
-        _fingerprint,
-        partial(_relay_batch, stream),
-        as_made,
-        above=validation(installation, stream),
-        lacks=lambda upstream: upstream.path_of(VALIDATED_EVENTS) is None,
-    )
-    return make_layer(installation, stream, hour, layer, force, progress)
+    """Loads what the hour's events say was replaced, and is not loaded yet, or not so. Raises
+    `AnotherVault`."""
+
+    def layer(vault: str) -> Layer[Made]:
+        return Layer(
+            RELAYED_ORIGINALS,
+            "validated",
+            partial(_fingerprint, vault),
+            partial(_relay_batch, stream),
+            as_made,
+            above=validation(installation, stream),
+            lacks=lambda upstream: upstream.path_of(VALIDATED_EVENTS) is None,
+        )
+
+    return load_into_vault(installation, stream, hour, layer, force, progress)
 
 
-def _fingerprint(batch: Batch, upstream: Commit | None) -> str:
+def _fingerprint(vault: str, batch: Batch, upstream: Commit | None) -> str:
     # Objects and contract are in that of the validated events, and so is how transformations are read.
-    return fingerprint([], "", CODE_VERSION, None, upstream.fingerprint if upstream else None)
+    return fingerprint([], vault, CODE_VERSION, None, upstream.fingerprint if upstream else None)
 
 
 def _relay_batch(

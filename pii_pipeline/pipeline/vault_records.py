@@ -21,7 +21,8 @@ from pii_pipeline.keys.vault_records import Whose
 from pii_pipeline.lake import read_parquet
 from pii_pipeline.ledger import VAULT_RECORDS, WITHOUT_ORIGINALS, Batch, Commit, fingerprint, hour_start
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
-from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, make_layer, silent
+from pii_pipeline.pipeline.known_vault import load_into_vault
+from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, silent
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.parallel import ordered_map
 from pii_pipeline.pipeline.pseudonymize import pseudonymize_layer
@@ -51,22 +52,26 @@ def load_hour(
     force: bool = False,
     progress: Progress = silent,
 ) -> LayerResult:
-    """Loads what the hour's batches have for the vault, and is not loaded yet, or not so."""
-    layer = Layer(
-        VAULT_RECORDS,
-        "originals",
-        _fingerprint,
-        partial(_load_batch, stream),
-        as_made,
-        above=pseudonymize_layer(installation, stream, ()),
-        lacks=_lacks,
-    )
-    return make_layer(installation, stream, hour, layer, force, progress)
+    """Loads what the hour's batches have for the vault, and is not loaded yet, or not so. Raises
+    `AnotherVault`."""
+
+    def layer(vault: str) -> Layer[Made]:
+        return Layer(
+            VAULT_RECORDS,
+            "originals",
+            partial(_fingerprint, vault),
+            partial(_load_batch, stream),
+            as_made,
+            above=pseudonymize_layer(installation, stream, ()),
+            lacks=_lacks,
+        )
+
+    return load_into_vault(installation, stream, hour, layer, force, progress)
 
 
-def _fingerprint(batch: Batch, upstream: Commit | None) -> str:
+def _fingerprint(vault: str, batch: Batch, upstream: Commit | None) -> str:
     # Objects, contract and secret are in the lake's.
-    return fingerprint([], "", CODE_VERSION, None, upstream.fingerprint if upstream else None)
+    return fingerprint([], vault, CODE_VERSION, None, upstream.fingerprint if upstream else None)
 
 
 def _lacks(upstream: Commit) -> bool:

@@ -61,6 +61,8 @@ class Action(StrEnum):
     LOAD = "load"  # by the main job
     IMPORT = "import"
     EXPORT = "export"  # of the audit log
+    ADOPT = "adopt"  # as that which the main job loads into
+    COPY = "copy"  # of the whole vault
     POLICY = "policy"  # another policy than that of the entry before
     REFUSED = "refused"
 
