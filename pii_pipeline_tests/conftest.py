@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
-from sqlalchemy import NullPool, create_engine, make_url
 
 from pii_pipeline_tests.aws import aws, aws_endpoint, faulty_aws
+from pii_pipeline_tests.postgres import empty_database
 from pii_pipeline_tests.warehouses import ask
 
 __all__ = ["aws", "aws_endpoint", "faulty_aws"]
@@ -48,15 +48,8 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def postgres_database_url(postgres_url: str) -> Iterator[str]:
     """The URL of an empty database that is dropped after the test."""
-    name = f"test_{secrets.token_hex(6)}"
-    server = create_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    try:
-        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with server.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with empty_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,7 +1,9 @@
-"""PostgreSQL on a bad day: a server of one's own to be restarted, and a line that breaks when it matters."""
+"""PostgreSQL: an empty database; on a bad day, a server of one's own to be restarted, and a line that breaks
+when it matters."""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import tempfile
@@ -11,7 +13,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from select import select
 
-from sqlalchemy import make_url
+from sqlalchemy import NullPool, create_engine, make_url
+
+
+@contextmanager
+def empty_database(server_url: str) -> Iterator[str]:
+    """The URL of an empty database of a server; it is dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    server = create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class OwnServer:

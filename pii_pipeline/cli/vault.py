@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pii_pipeline.cli import vault_audit, vault_policy, vault_records
 from pii_pipeline.cli.common import console, installation, json_option, plural, print_json, say_broken
+from pii_pipeline.cli.errors import Failure, failure_of
 from pii_pipeline.cli.progress import Counting
 from pii_pipeline.cli.vault_desk import backend_of
 
@@ -81,6 +84,47 @@ def import_command(table: str, as_json: bool) -> None:
 command.add_command(vault_audit.command, "audit")
 command.add_command(vault_policy.policy)
 command.add_command(vault_policy.token)
+
+
+@command.command(name="copy")
+@click.option("--to", "url", required=True, metavar="URL", help="As PII_VAULT_URL; an empty store.")
+@json_option
+def copy_command(url: str, as_json: bool) -> None:
+    """Copy the vault of this installation into another store: sealed records, consents, the audit log.
+
+    From SQLite to PostgreSQL, to DynamoDB, or back. Stop the service and the main job first: if the vault is
+    used meanwhile, the copy fails. It is an entry of the audit log, verified at the end, and may be begun
+    again. Then set PII_VAULT_URL. A password of PostgreSQL belongs into PGPASSWORD or ~/.pgpass, not into the
+    arguments.
+
+    \b
+    Example:
+      pii vault copy --to postgresql://pii@db.internal/vault
+    """
+    from pii_pipeline.vault.copying import copy_vault
+    from pii_pipeline.vault.errors import CopyFailed, VaultError
+    from pii_pipeline.vault.policy import OPERATOR
+    from pii_pipeline.vault.stores import SETTING, open_store
+
+    with installation() as opened, ExitStack() as stack:
+        source, audit = opened.vault_store, opened.vault_audit
+        shown = stack.enter_context(Counting("records"))
+        try:
+            target = stack.enter_context(closing(open_store(url)))
+        except VaultError as error:
+            code = failure_of(error).exit_code
+            raise Failure(f"--to: {str(error).removeprefix(f'{SETTING}: ')}", code) from None
+        try:
+            done = copy_vault(source, target, audit, OPERATOR, lambda count: shown("copy", count, 0))
+        except CopyFailed as error:
+            raise Failure(f"--to: {error}") from None
+    if as_json:
+        print_json(asdict(done))
+        return
+    records, consents = plural(done.records, "record"), plural(done.consents, "consent")
+    entries = plural(done.entries, "entry", "entries")
+    click.echo(f"{records}, {consents} and {entries} of the audit log are the same in both.")
+    click.echo(f"Set {SETTING} to the copy before the vault is used again.")
 
 
 @command.command()

@@ -190,9 +190,10 @@ class AuditLog:
                 self._store.remember_anchor(last.sequence, at)
                 self._anchored = last.sequence, at
 
-    def verify(self) -> Verification:
-        """Follows the whole log, seals and anchors; see `verify.Verification`. Raises `VaultUnavailable`."""
-        return verify(self._store, self._key, self._anchors)
+    def verify(self, copy: VaultStore | None = None) -> Verification:
+        """Follows the whole log, or a `copy` of it, seals and anchors; see `verify.Verification`. Raises
+        `VaultUnavailable`."""
+        return verify(copy or self._store, self._key, self._anchors)
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         """As they are stored, to be looked at."""

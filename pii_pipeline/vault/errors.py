@@ -47,3 +47,7 @@ class AuditBroken(VaultError):
 
     def __str__(self) -> str:
         return f"audit entry {self.args[0]}: {self.args[1]}"
+
+
+class CopyFailed(VaultError):
+    """The store that a vault is copied to is not, or not any more, one that can become a copy of it."""

@@ -224,3 +224,46 @@ def test_it_is_said_once_and_other_streams_go_on(
     assert CliRunner().invoke(cli, ["run"]).exit_code == 0
     assert rows(tmp_path, "vault_records", "other.db") == rows(tmp_path)
     assert loaded.ledger.committed_batches("alpha", RELAYED_ORIGINALS) == set()
+
+
+def test_a_copy_is_the_vault_and_then_the_one_it_was_made_of_is_an_older_state(
+    loaded: Installation, stream: Stream, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (variables(tmp_path) | {"DAGSTER_HOME": str(tmp_path / "dagster")}).items():
+        monkeypatch.setenv(name, value)
+    url = f"sqlite:///{tmp_path / 'copy.db'}"
+    done = CliRunner().invoke(cli, ["vault", "copy", "--to", url])
+    entries = len(actions(tmp_path))
+    assert (done.exit_code, done.stdout) == (
+        0,
+        f"{RECORDS} records, 5 consents and {entries} entries of the audit log are the same in both.\n"
+        "Set PII_VAULT_URL to the copy before the vault is used again.\n",
+    )
+    copied = opened(PII_VAULT_URL=url)
+    assert load_hour(copied, stream, HOUR).made == 0
+    assert load_hour(copied, stream, HOUR, force=True).counts["new"] == 0
+    with pytest.raises(AnotherVault):
+        load(loaded, stream)
+    verified = CliRunner().invoke(cli, ["vault", "audit", "verify"], env={"PII_VAULT_URL": url})
+    assert verified.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        ("mysql://x", 2, "--to: no store that is supported — use sqlite:///PATH"),
+        ("postgresql://nobody@127.0.0.1:1/none", 1, "--to: "),
+        ("vault.db", 1, "--to: that is where the vault is"),
+    ],
+)
+def test_where_it_cannot_be_copied_to(
+    loaded: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, code: int, said: str
+) -> None:
+    for name, value in variables(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    url = to if "://" in to else f"sqlite:///{tmp_path / to}"
+    done = CliRunner().invoke(cli, ["vault", "copy", "--to", url])
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"pii: {said}")
+    assert done.stderr.count("\n") == 1
+    assert "PII_VAULT_URL" not in done.stderr

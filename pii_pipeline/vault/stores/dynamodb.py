@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from pii_pipeline.vault.errors import VaultSettingError
@@ -22,6 +23,7 @@ from pii_pipeline.vault.stores.dynamodb_tables import AUDIT, BY_MARK, BY_SUBJECT
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    decoded,
     encoded,
     latest,
     levels_of,
@@ -33,6 +35,9 @@ from pii_pipeline.vault.stores.rows import (
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{3,249}")  # 255, with what the others are called after it
 _LOG = {"S": "audit"}
+_CONSENT = b"consent"
+_AT_ONCE = 1_000
+"""Items that are given at once."""
 _WINDOWS_KEPT = timedelta(days=2)
 _NO_LAST = 2**62
 
@@ -168,17 +173,23 @@ class DynamoDbStore:
         said: dict[bytes, Consent] = {}
         for item in self._dynamodb.get(self._state, keys):
             subject = by_partition[item["of"]["B"]]
-            said[subject] = Consent(
-                subject,
-                stream,
-                levels_of(item["levels"]["S"]),
-                item["cumulative"]["BOOL"],
-                datetime.fromisoformat(item["at"]["S"]),
-            )
+            said[subject] = _consent(subject, item)
         return said
 
     def records(self) -> int:
         return self._dynamodb.ask("describe_table", self._records)["Table"]["ItemCount"]
+
+    def all_records(self) -> Iterator[Sequence[SealedRecord]]:
+        items = self._dynamodb.scan(self._records)
+        while some := list(islice(items, _AT_ONCE)):
+            yield [_record(_key(item), item) for item in some]
+
+    def all_consents(self) -> Iterator[Sequence[Consent]]:
+        items = self._dynamodb.scan(self._state)
+        said = ((decoded(item["of"]["B"]), item) for item in items)
+        consents = (_consent(of[1], item) for of, item in said if of[0] == _CONSENT)
+        while some := list(islice(consents, _AT_ONCE)):
+            yield some
 
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
         for allowance in allowances:
@@ -287,6 +298,10 @@ def _partition(key: RecordKey) -> bytes:
     return encoded(key.stream.encode(), key.field.encode(), key.pseudonym.encode())
 
 
+def _key(item: Item) -> RecordKey:
+    return RecordKey(*(part.decode() for part in decoded(item["record"]["B"])))
+
+
 def _record_key(identity: Identity) -> dict[str, Any]:
     stream, field, pseudonym, subject, digest = identity
     partition = encoded(stream.encode(), field.encode(), pseudonym)
@@ -317,12 +332,22 @@ def _record(key: RecordKey, item: Item) -> SealedRecord:
     )
 
 
+def _consent(subject: bytes, item: Item) -> Consent:
+    return Consent(
+        subject,
+        item["name"]["S"],
+        levels_of(item["levels"]["S"]),
+        item["cumulative"]["BOOL"],
+        datetime.fromisoformat(item["at"]["S"]),
+    )
+
+
 def _entry(item: Item) -> Entry:
     return Entry(int(item["sequence"]["N"]), item["text"]["S"], item["hash"]["B"], item["seal"]["B"])
 
 
 def _consents_of(subject: bytes) -> bytes:
-    return encoded(b"consent", subject)
+    return encoded(_CONSENT, subject)
 
 
 def _equal(name: str, value: Item) -> dict[str, Any]:

@@ -79,6 +79,15 @@ class VaultStore(Protocol):
         """How many records there are (for display; may be hours behind)."""
         ...
 
+    def all_records(self) -> Iterator[Sequence[SealedRecord]]:
+        """All records, some at once, in flat memory and no order. One that is put or deleted meanwhile may be
+        among them or not."""
+        ...
+
+    def all_consents(self) -> Iterator[Sequence[Consent]]:
+        """The same of the latest consents."""
+        ...
+
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
         """Takes `amount` from all allowances, or from none: then one that does not have it is returned.
 

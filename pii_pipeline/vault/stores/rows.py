@@ -29,6 +29,16 @@ def encoded(*parts: bytes) -> bytes:
     return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
+def decoded(data: bytes) -> list[bytes]:
+    """The parts that `encoded` put together."""
+    parts, at = [], 0
+    while at < len(data):
+        start = at + 4
+        at = start + int.from_bytes(data[at:start], "big")
+        parts.append(data[start:at])
+    return parts
+
+
 def merged(records: Iterable[SealedRecord]) -> dict[Identity, SealedRecord]:
     """Each record once, with the days of all that are the same; in the order of their identities, so that
     of two who put the same ones at once, one waits for the other and neither for ever."""

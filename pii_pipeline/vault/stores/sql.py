@@ -10,7 +10,20 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, case, delete, func, select
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
@@ -192,15 +205,39 @@ class SqlStore:
             for those in _chunked(tables.consents.c.subject, subjects):
                 query = select(tables.consents).where(tables.consents.c.stream == stream, those)
                 for row in connection.execute(query):
-                    subject = bytes(row.subject)
-                    levels = levels_of(row.levels)
-                    said[subject] = Consent(subject, stream, levels, row.cumulative, row.at)
+                    said[bytes(row.subject)] = _consent(row)
         return said
 
     @_answered
     def records(self) -> int:
         with reading(self._engine) as connection:
             return connection.execute(select(func.count()).select_from(tables.records)).scalar_one()
+
+    def all_records(self) -> Iterator[Sequence[SealedRecord]]:
+        for rows in self._pages(tables.records):
+            yield [
+                _record(RecordKey(row.stream, row.field, bytes(row.pseudonym).decode()), row) for row in rows
+            ]
+
+    def all_consents(self) -> Iterator[Sequence[Consent]]:
+        for rows in self._pages(tables.consents):
+            yield [_consent(row) for row in rows]
+
+    def _pages(self, table: Table) -> Iterator[list[Any]]:
+        """All rows, by primary key."""
+        rows: list[Any] = []
+        while rows := self._page(table, rows[-1] if rows else None):
+            yield rows
+
+    @_answered
+    def _page(self, table: Table, after: Any) -> list[Any]:
+        key = list(table.primary_key.columns)
+        query = select(table).order_by(*key).limit(_AT_ONCE)
+        if after is not None:
+            last = [getattr(after, column.name) for column in key]
+            query = query.where(tuple_(*key) > tuple_(*(_literal(*of) for of in zip(key, last, strict=True))))
+        with reading(self._engine) as connection:
+            return list(connection.execute(query))
 
     @_answered
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
@@ -321,6 +358,15 @@ def _record(key: RecordKey, row: Any) -> SealedRecord:
     return SealedRecord(
         key, bytes(row.subject), bytes(row.sealed), bytes(row.mark), row.first_seen, row.last_seen
     )
+
+
+def _consent(row: Any) -> Consent:
+    return Consent(bytes(row.subject), row.stream, levels_of(row.levels), row.cumulative, row.at)
+
+
+def _literal(column: Column[Any], value: Any) -> BindParameter[Any]:
+    """A value of that column, for a comparison; PostgreSQL's driver gives bytes as a view of memory."""
+    return literal(bytes(value) if isinstance(value, memoryview) else value, column.type)
 
 
 def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], ColumnElement[bool]]]:

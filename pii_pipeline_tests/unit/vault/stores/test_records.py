@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 
 from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, RecordKey, SealedRecord, Stored
-from pii_pipeline.vault.stores import VaultStore, open_store
+from pii_pipeline.vault.stores import Allowance, VaultStore, open_store
 from pii_pipeline_tests.unit.vault.stores.examples import (
     consent,
     days_after,
@@ -230,3 +230,23 @@ def test_days_of_all_centuries(store: VaultStore) -> None:
     store.put([seen(record(1), 2_000_000, 2_000_000)])
     [[found]] = store.find([key(1)])
     assert (found.first_seen, found.last_seen) == (days_after(-300_000), days_after(2_000_000))
+
+
+def test_all_of_them_each_once(store: VaultStore, many: int) -> None:
+    some = [record(number) for number in range(many)]
+    same_key = [seen(record(number, key(1)), 1, 2) for number in (many + 1, many + 2)]
+    odd = [unbound(number, RecordKey(PIINGUIN_STREAM, PIINGUIN_FIELD, f"Zoë\0{number}")) for number in (1, 2)]
+    said = [consent(number, 1, 2, stream=stream) for number in range(many) for stream in ("logins", "shop")]
+    store.put([*some, *same_key, *odd])
+    store.put_consents(said)
+    store.spend([Allowance("desk", "2026-11-26", 10)], 1)
+    records = [found for part in store.all_records() for found in part]
+    consents = [found for part in store.all_consents() for found in part]
+    assert len(records) == len(set(records)) == many + 4
+    assert set(records) == {*some, *same_key, *odd}
+    assert len(consents) == len(said)
+    assert set(consents) == set(said)
+
+
+def test_all_of_nothing(store: VaultStore) -> None:
+    assert list(store.all_records()) == list(store.all_consents()) == []
