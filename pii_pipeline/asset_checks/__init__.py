@@ -15,12 +15,10 @@ from pii_pipeline.ledger import (
     VAULT_RECORDS,
     table_layer,
 )
+from pii_pipeline.pipeline.vault_sample import resolve_relayed, resolve_sample
 from pii_pipeline.streams.model import Stream
 
 __all__ = ["no_personal_data_result", "no_personal_data_spec", "stream_checks"]
-
-
-_RELAYED = "validated = relayed + other and originals = new + known"
 
 
 def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
@@ -29,7 +27,7 @@ def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
         conservation_check(stream.name, VALIDATED_EVENTS, "records = validated + bad + duplicate"),
         bad_event_rate_check(stream),
         conservation_check(stream.name, PSEUDONYMIZED_EVENTS, "validated = pseudonymized + erased + expired"),
-        *([conservation_check(stream.name, RELAYED_ORIGINALS, _RELAYED)] if stream.relay else []),
+        *(_relay_checks(stream) if stream.relay else []),
         *(_vault_checks(stream) if stream.reversible else []),
         *(
             conservation_check(stream.name, name, "pseudonymized = admitted + withheld")
@@ -45,5 +43,16 @@ def stream_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
 
 
 def _vault_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
-    law = "originals = new + known + forgotten"
-    return [conservation_check(stream.name, VAULT_RECORDS, law), vault_resolves_check(stream)]
+    law, right = "originals = new + known + forgotten", "an original that becomes the pseudonym again"
+    return [
+        conservation_check(stream.name, VAULT_RECORDS, law),
+        vault_resolves_check(stream, VAULT_RECORDS, resolve_sample, right),
+    ]
+
+
+def _relay_checks(stream: Stream) -> list[dg.AssetChecksDefinition]:
+    law = "validated = relayed + other and originals = new + known"
+    return [
+        conservation_check(stream.name, RELAYED_ORIGINALS, law),
+        vault_resolves_check(stream, RELAYED_ORIGINALS, resolve_relayed, "the original that the event names"),
+    ]

@@ -1,6 +1,7 @@
-"""Pseudonyms of an hour's lake, read back through the vault: is there what should be there?
+"""Pseudonyms of an hour, read back through the vault: is there what should be there?
 
-Read as anybody reads: under a principal, on a lawful basis, on record.
+Read as anybody reads: under a principal, on a lawful basis, on record. Those of the lake, and what Snowplow's
+PII enrichment says in the hour's events that it replaced.
 """
 
 from __future__ import annotations
@@ -8,16 +9,26 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pii_pipeline.lake import read_parquet
-from pii_pipeline.ledger import PSEUDONYMIZED_EVENTS, VAULT_RECORDS, WITHOUT_ORIGINALS, CommittedFile
+from pii_pipeline.ledger import (
+    PSEUDONYMIZED_EVENTS,
+    RELAYED_ORIGINALS,
+    VALIDATED_EVENTS,
+    VAULT_RECORDS,
+    WITHOUT_ORIGINALS,
+    CommittedFile,
+    hour_start,
+)
 from pii_pipeline.pipeline.installation import Installation
 from pii_pipeline.pipeline.shares import by_contract
 from pii_pipeline.pipeline.subjects import windows
+from pii_pipeline.pipeline.transformations import transformations
 from pii_pipeline.pipeline.vault_records import pseudonyms_again
 from pii_pipeline.privacy.documents import Look, as_treated
 from pii_pipeline.privacy.encodings import from_base64, from_uuid
@@ -32,20 +43,29 @@ from pii_pipeline.privacy.plan import (
     column_leaves,
     compile_plan,
 )
-from pii_pipeline.streams.model import Stream
-from pii_pipeline.vault.model import VERIFICATION, LawfulBasis, Reason, RecordKey
+from pii_pipeline.relay.transformations import Replaced, Unreadable
+from pii_pipeline.streams.model import UNSTRUCT_EVENT, Stream
+from pii_pipeline.vault.model import (
+    PIINGUIN_FIELD,
+    PIINGUIN_STREAM,
+    VERIFICATION,
+    LawfulBasis,
+    Reason,
+    RecordKey,
+)
 from pii_pipeline.vault.policy import PIPELINE
 
 ROWS = 1_000
 """Neighbouring rows of one file of the hour, out of which pseudonyms are chosen."""
 PSEUDONYMS = 100
+_REASON = Reason(LawfulBasis.LEGAL_OBLIGATION, VERIFICATION)
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What came of the pseudonyms of a sample. `told`: an original that has this pseudonym again; `wrong`:
-    only others; `missing`: none. `forgotten`: their people were, or their days have expired. `spared`: so
-    many may be missing, since their originals were too long for the vault."""
+    """What came of the pseudonyms of a sample. `told`: an original that has this pseudonym again, or is the
+    one that the event names; `wrong`: only others; `missing`: none. `forgotten`: their people were, or their
+    days have expired. `spared`: so many may be missing, since their originals were too long for the vault."""
 
     asked: int = 0
     told: int = 0
@@ -58,7 +78,7 @@ class Resolved:
     def problem(self) -> str | None:
         """What is not as it should be."""
         if self.wrong:
-            return f"{self.wrong} of {self.asked} pseudonyms have originals that do not become them again"
+            return f"{self.wrong} of {self.asked} pseudonyms have only originals that are not theirs"
         if self.missing > self.spared:
             return f"of {self.missing} of {self.asked} pseudonyms the vault has no original"
         return None
@@ -86,8 +106,7 @@ def resolve_sample(installation: Installation, stream: Stream, hour: str) -> Res
     chosen = chance.sample(found, min(PSEUDONYMS, len(found)))
     readable = [item for item in chosen if item.salt]
     keys = [RecordKey(stream.name, item.field, item.pseudonym) for item in readable]
-    reason = Reason(LawfulBasis.LEGAL_OBLIGATION, VERIFICATION)
-    answers = installation.vault.read(PIPELINE, reason, keys) if keys else []
+    answers = installation.vault.read(PIPELINE, _REASON, keys) if keys else []
     told = wrong = missing = 0
     for item, answer in zip(readable, answers, strict=True):
         originals = [original.encode() for original in answer.originals]
@@ -97,6 +116,49 @@ def resolve_sample(installation: Installation, stream: Stream, hour: str) -> Res
         right = item.pseudonym in [pseudonym.hex() for pseudonym in again]
         told, wrong, missing = told + right, wrong + bool(again and not right), missing + (not again)
     return Resolved(len(chosen), told, wrong, missing, len(chosen) - len(readable), spared)
+
+
+def resolve_relayed(installation: Installation, stream: Stream, hour: str) -> Resolved:
+    """Reads originals that the hour's events of the PII enrichment name: others each time. None where the
+    validated events are not there any more."""
+    chance, ledger = random.Random(), installation.ledger
+    files: list[tuple[CommittedFile, int]] = []
+    for batch in ledger.batches(stream.name, hour):
+        validated = ledger.commit_of(batch.id, VALIDATED_EVENTS)
+        relayed = ledger.commit_of(batch.id, RELAYED_ORIGINALS)
+        if validated and relayed and relayed.upstream == validated.fingerprint:
+            originals = relayed.counts["originals"]
+            assert isinstance(originals, int)
+            files += [(file, originals) for file in validated.files if file.dataset == VALIDATED_EVENTS]
+    if not any(originals for _, originals in files):
+        return Resolved()
+    (file,) = chance.choices([file for file, _ in files], [originals for _, originals in files])
+    replaced = dict.fromkeys(_replaced(installation, stream, hour, file, chance))
+    chosen = list(islice(replaced, PSEUDONYMS))
+    keys = [RecordKey(PIINGUIN_STREAM, PIINGUIN_FIELD, item.pseudonym) for item in chosen]
+    told = wrong = 0
+    for item, answer in zip(chosen, installation.vault.read(PIPELINE, _REASON, keys), strict=True):
+        told += item.original in answer.originals
+        wrong += bool(answer.originals) and item.original not in answer.originals
+    return Resolved(len(chosen), told, wrong, len(chosen) - told - wrong)
+
+
+def _replaced(
+    installation: Installation, stream: Stream, hour: str, file: CommittedFile, chance: random.Random
+) -> Iterator[Replaced]:
+    """What events of the file name, from one of its rows on, until there is more than enough."""
+    key = installation.keys.restricted_key(stream.name, hour_start(hour).date())
+    start = file.first_row + chance.randrange(file.rows)
+    found = 0
+    for rows in range(start, file.span.stop), range(file.first_row, start):
+        restricted = installation.zones.restricted
+        for part in read_parquet(restricted, file.path, key=key, columns=[UNSTRUCT_EVENT], rows=rows):
+            for _, replaced in transformations(part[UNSTRUCT_EVENT]):
+                assert not isinstance(replaced, Unreadable), "validation lets none of these through"
+                yield from replaced
+                found += len(replaced)
+            if found > ROWS:
+                return
 
 
 def _loaded_files(

@@ -48,18 +48,10 @@ PIINGUIN = "piinguin"
 
 _EXPLICIT = tuple(basis for basis in LawfulBasis if basis != LawfulBasis.CONSENT)
 _WIRE = Grant(streams=(PIINGUIN_STREAM,), fields=(PIINGUIN_FIELD,))
+_ALL = Grant(streams=(EVERY,), fields=(EVERY,))
+_VERIFY = {"bases": (LawfulBasis.LEGAL_OBLIGATION,), "purposes": (VERIFICATION,)}
 _BUILT_IN = {
-    PIPELINE: Principal(
-        load=True,
-        read=(
-            ReadGrant(
-                streams=(EVERY,),
-                fields=(EVERY,),
-                bases=(LawfulBasis.LEGAL_OBLIGATION,),
-                purposes=(VERIFICATION,),
-            ),
-        ),
-    ),
+    PIPELINE: Principal(load=True, read=tuple(ReadGrant(**dict(of), **_VERIFY) for of in (_ALL, _WIRE))),
     PIINGUIN: Principal(
         read=(ReadGrant(**dict(_WIRE), bases=_EXPLICIT, purposes=(PIINGUIN_PURPOSE,)),),
         create=(_WIRE,),

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,17 @@ from pii_pipeline.pipeline.relayed_originals import relay_hour
 from pii_pipeline.pipeline.retention import apply_retention
 from pii_pipeline.pipeline.seal import seal_hour
 from pii_pipeline.pipeline.validate import validate_hour
+from pii_pipeline.pipeline.vault_sample import Resolved, resolve_relayed
 from pii_pipeline.settings import project_root, read_settings
 from pii_pipeline.streams.model import Stream
-from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, LawfulBasis, Reason, RecordKey
+from pii_pipeline.vault.model import (
+    PIINGUIN_FIELD,
+    PIINGUIN_STREAM,
+    LawfulBasis,
+    NewRecord,
+    Reason,
+    RecordKey,
+)
 from pii_pipeline_tests.pii_events import (
     CANARY,
     TRANSFORMATION,
@@ -277,7 +285,7 @@ def test_dagster_makes_it_and_its_checks_pass_and_no_original_is_anywhere(
     checks = {
         (check.asset_key, check.check_name): check.passed for check in result.get_asset_check_evaluations()
     }
-    assert checks[keys[-1], "conservation"]
+    assert checks[keys[-1], "conservation"] and checks[keys[-1], "vault_resolves"]
     assert (metadata["relayed"].value, metadata["originals"].value) == (24, 4)
     assert not [text for text in texts if CANARY in text]
     opened.close()
@@ -287,6 +295,56 @@ def test_dagster_makes_it_and_its_checks_pass_and_no_original_is_anywhere(
     for file in tmp_path.rglob("*"):
         if file.is_file() and landing not in file.parents:
             assert CANARY.encode() not in file.read_bytes(), file
+
+
+def test_a_sample_of_what_the_events_name_is_read_back_on_record(opened: Installation) -> None:
+    land(opened, "one.tsv", *GOOD, *BAD)
+    land(opened, "two.tsv", event(20))
+    assert resolve_relayed(opened, stream_of(opened), HOUR) == Resolved()
+    load(opened)
+    assert resolve_relayed(opened, stream_of(opened), HOUR) == Resolved(asked=4, told=4)
+    last = opened.vault_store.last_entry()
+    assert last is not None
+    assert '"action":"read"' in last.text and '"purpose":"verification"' in last.text
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("DELETE FROM vault_records", "of 4 of 4 pseudonyms the vault has no original"),
+        (
+            "DELETE FROM vault_records WHERE pseudonym = 'd4'",
+            "of 1 of 4 pseudonyms the vault has no original",
+        ),
+    ],
+)
+def test_records_that_are_gone_are_missed(
+    opened: Installation, tmp_path: Path, which: str, problem: str
+) -> None:
+    land(opened, "one.tsv", *GOOD)
+    load(opened)
+    with sqlite3.connect(tmp_path / "vault.db") as database:
+        database.execute(f"DELETE FROM vault_records{which}")
+    assert resolve_relayed(opened, stream_of(opened), HOUR).problem == problem
+
+
+def test_another_original_is_not_the_right_one(opened: Installation) -> None:
+    land(opened, "one.tsv", pii(1, pojo("a1", "first")))
+    load(opened)
+    key = RecordKey(PIINGUIN_STREAM, PIINGUIN_FIELD, "a1")
+    opened.vault_store.delete([key])
+    opened.vault.create("piinguin", [NewRecord(key, "second", date(2026, 11, 22))])
+    found = resolve_relayed(opened, stream_of(opened), HOUR)
+    assert (found.asked, found.wrong) == (1, 1)
+    assert found.problem == "1 of 1 pseudonyms have only originals that are not theirs"
+
+
+def test_where_the_validated_events_are_gone_nothing_is_asked(opened: Installation) -> None:
+    land(opened, "one.tsv", *GOOD)
+    load(opened)
+    pseudonymize_hour(opened, stream_of(opened), HOUR)
+    apply_retention(opened, stream_of(opened), datetime.now(UTC) + timedelta(days=30))
+    assert resolve_relayed(opened, stream_of(opened), HOUR) == Resolved()
 
 
 def test_the_audit_log_says_that_the_main_job_did_it(opened: Installation, tmp_path: Path) -> None:
