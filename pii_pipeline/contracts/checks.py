@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from pii_pipeline.contracts.model import ARRIVAL, Consent, Contract, Rule
 from pii_pipeline.contracts.record_type import ListOf, Node, Record, Scalar, Way, parents, walk, way
 from pii_pipeline.contracts.schema import CompiledSchema
@@ -9,14 +12,21 @@ from pii_pipeline.contracts.source import Location, Source, nearest
 from pii_pipeline.contracts.time_format import EPOCH_UNITS, TimeFormat
 from pii_pipeline.contracts.treatments import (
     CRITERION,
+    UNLISTED_VALUES,
     Encrypt,
     Generalize,
     Mask,
+    Pseudonymize,
     SelfDescribing,
     Treatment,
     Url,
     intersection,
 )
+
+MAX_REVERSIBLE_PATH = 255
+"""Characters in the path of a reversible field: it is part of a key in the vault, in each of its stores. A
+test holds this, and what is below, to what the vault says (`vault.model.FIELD`)."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check(source: Source, contract: Contract, compiled: CompiledSchema, rule_numbers: list[int]) -> None:
@@ -57,6 +67,8 @@ class _Checker:
             node = self._find(path, location)
             if node is not None:
                 self._treatment(path, node, treatment, location)
+        for path, location in self._reversible():
+            self._vault_path(path, location)
         for number, rule in zip(self.rule_numbers, contract.validations, strict=True):
             location = ("validations", number)
             node = self._find(rule.field, (*location, "field"))
@@ -185,6 +197,34 @@ class _Checker:
             if inside and isinstance(place, Encrypt) and intersection(other, criterion):
                 problem = f"`{outer}` is encrypted as one value, with this place inside it"
                 self.source.add(location, problem, f"remove it, or list what is in `{outer}` one by one")
+
+    def _reversible(self) -> Iterator[tuple[str, Location]]:
+        """The paths of reversible fields, as the vault gets them, and where the contract says so."""
+        contract, default = self.contract, self.contract.default
+        for path, node in self.nodes.items():
+            treatment = contract.treatment(path)
+            if isinstance(treatment, SelfDescribing):
+                if isinstance(default, Pseudonymize) and default.reversible:
+                    yield f"{path}{UNLISTED_VALUES}", ("default",)
+                for criterion, inner, place in treatment.places():
+                    if isinstance(place, Pseudonymize) and place.reversible:
+                        inside = ("fields", path, treatment.name, criterion, inner)
+                        yield f"{path} {criterion} {inner}", inside
+            elif isinstance(node, Scalar) and isinstance(treatment, Pseudonymize) and treatment.reversible:
+                listed = contract.listed(path)
+                yield path, ("fields", listed) if listed else ("default",)
+
+    def _vault_path(self, path: str, location: Location) -> None:
+        if len(path) > MAX_REVERSIBLE_PATH:
+            problem = f"`{path}` is reversible, and of its {len(path)} characters the vault takes "
+            problem += f"{MAX_REVERSIBLE_PATH}"
+        elif CONTROL.search(path):
+            problem = f"`{path}` is reversible, and the vault takes no control characters in a path"
+        else:
+            return
+        self.source.add(
+            location, problem, "remove `reversible`, or give the field another name in the schema"
+        )
 
     def _rule(self, rule: Rule, node: Node, location: Location) -> None:
         if rule.kind == "not_empty":

@@ -193,6 +193,10 @@ def _placed(value: Any) -> Any:
     return value
 
 
+UNLISTED_VALUES = " $unlisted"
+"""Behind a field of documents: all values there that the contract does not list."""
+
+
 class SelfDescribing(Treatment, frozen=True):
     """Self-describing JSON (Snowplow's contexts and unstructured events): each entity by its schema.
 

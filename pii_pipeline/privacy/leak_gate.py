@@ -20,13 +20,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pii_pipeline.contracts.record_type import Scalar
-from pii_pipeline.contracts.treatments import Drop, Encrypt, Generalize, Keep, Mask, Pseudonymize, Url
+from pii_pipeline.contracts.treatments import (
+    UNLISTED_VALUES,
+    Drop,
+    Encrypt,
+    Generalize,
+    Keep,
+    Mask,
+    Pseudonymize,
+    Url,
+)
 from pii_pipeline.privacy.canonical import LONG_NUMBER, TELLING_NUMBER, whole_texts
 from pii_pipeline.privacy.detectors import detect
 from pii_pipeline.privacy.documents import Look, as_treated, to_search
 from pii_pipeline.privacy.encodings import HEX_DIGITS, flat, hex_digits
 from pii_pipeline.privacy.nested import leaves, plain
-from pii_pipeline.privacy.plan import UNLISTED, UNLISTED_VALUES, Leaf, Plan
+from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan
 from pii_pipeline.privacy.sealer import Index
 
 # Tink's prefix byte 0x01 makes every ciphertext begin with "A"; 5 + 16 bytes are the shortest there is.

@@ -11,6 +11,7 @@ from pii_pipeline.contracts.model import Contract
 from pii_pipeline.contracts.record_type import ListOf, Node, Scalar, ScalarKind, Way, arrow_type, escape, way
 from pii_pipeline.contracts.schema import compile_schema
 from pii_pipeline.contracts.treatments import (
+    UNLISTED_VALUES,
     Drop,
     Encrypt,
     Generalize,
@@ -89,9 +90,6 @@ KEY_LINK = "_key_link"
 SUBJECT_TOKEN = "_subject_token"
 CONSENT = "_consent"
 ID_REUSED = "_event_id_reused"
-UNLISTED_VALUES = " $unlisted"
-"""Behind a field of documents: all values there that the contract does not list."""
-
 UNLISTED = "_unlisted"
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from pii_pipeline.contracts.checks import CONTROL, MAX_REVERSIBLE_PATH
 from pii_pipeline.contracts.treatments import SelfDescribing
+from pii_pipeline.vault import model
 from pii_pipeline_tests.unit.contracts.examples import (
     INSIDE,
     USER,
@@ -11,6 +13,7 @@ from pii_pipeline_tests.unit.contracts.examples import (
     load,
     problem_of,
     problems_of,
+    with_properties,
 )
 
 # --- paths and types ----------------------------------------------------------------------------------------
@@ -458,3 +461,66 @@ def test_what_another_criterion_seals_cannot_be_listed_one_by_one(tmp_path, met,
         assert "`address` is encrypted as one value, with this place inside it" in text
     else:
         assert load(tmp_path, contract).warnings == ()
+
+
+# --- what the vault takes -----------------------------------------------------------------------------------
+
+REVERSIBLE = "{pseudonymize: {reversible: true}}"
+LONGEST = MAX_REVERSIBLE_PATH - len(f"context {USER} ")
+
+
+def test_a_reversible_path_is_one_that_the_vault_takes():
+    for text in (
+        "a" * MAX_REVERSIBLE_PATH,
+        "a" * (MAX_REVERSIBLE_PATH + 1),
+        "ä/ö [] x",
+        "a\nb",
+        "\x7f",
+        "\x85",
+    ):
+        refused = len(text) > MAX_REVERSIBLE_PATH or CONTROL.search(text) is not None
+        assert refused == (model.FIELD.fullmatch(text) is None)
+
+
+def test_a_reversible_path_in_documents_is_not_too_long(tmp_path):
+    longest = "b/" * (LONGEST // 2 - 1) + "c" * (2 + LONGEST % 2)
+    assert load(tmp_path, inside(f"{longest}: {REVERSIBLE}", f"{longest}s: drop"))
+    (problem,) = problems_of(tmp_path, inside(f"{longest}s: {REVERSIBLE}"))
+    path = f"context {USER} {longest}s"
+    assert (problem.line, problem.field) == (15, f"fields.context.self_describing.{USER}.{longest}s")
+    assert problem.problem == f"`{path}` is reversible, and of its 256 characters the vault takes 255"
+    assert problem.mend == "remove `reversible`, or give the field another name in the schema"
+
+
+@pytest.mark.parametrize(
+    ("contract", "where"),
+    [
+        (changed("premium: keep", f"premium: keep\n  deep: {REVERSIBLE}"), "contract.yaml:12: fields.deep: "),
+        (
+            changed("fields:", f"default: {REVERSIBLE}\nfields:"),
+            "contract.yaml:9: default: ",
+        ),
+    ],
+)
+def test_a_long_path_below_what_is_reversible_is_refused_where_that_is_said(tmp_path, contract, where):
+    inner = {"type": "object", "properties": {"n" * 251: {"type": "string"}}}
+    schema = with_properties(deep=inner)
+    assert problem_of(tmp_path, contract, schema).startswith(f"{where}`deep/{'n' * 251}` is reversible")
+    assert load(tmp_path, contract, with_properties(deep={**inner, "properties": {"n" * 250: {}}}))
+
+
+def test_a_reversible_path_has_no_control_characters(tmp_path):
+    schema = with_properties(**{"a\u0085b": {"type": "string"}})
+    contract = changed("premium: keep", f'premium: keep\n  "a\\u0085b": {REVERSIBLE}')
+    assert "the vault takes no control characters in a path — remove `reversible`" in problem_of(
+        tmp_path, contract, schema
+    )
+
+
+def test_what_documents_have_beside_what_is_listed_has_a_path_too(tmp_path):
+    name = "n" * 246
+    contract = changed("  premium: keep\n", INSIDE.replace("context:", f"{name}:"))
+    schema = with_properties(**{name: {"type": "object"}})
+    assert load(tmp_path, contract, schema)
+    contract = contract.replace("fields:", f"default: {REVERSIBLE}\nfields:")
+    assert problem_of(tmp_path, contract, schema).startswith(f"contract.yaml:9: default: `{name} $unlisted`")
