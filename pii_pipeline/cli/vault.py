@@ -163,32 +163,30 @@ def adopt(as_json: bool) -> None:
 def status(as_json: bool) -> None:
     """Show how much the vault of this installation holds, and how far its audit log is anchored.
 
-    In DynamoDB the number of records may be hours behind.
+    In DynamoDB the number of records may be hours behind. Exit code 1 if this is not the vault that it should
+    be, as far as the end of its log, anchors and ledger tell.
 
     \b
     Example:
       pii vault status
     """
     with installation() as opened:
-        from pii_pipeline.pipeline.known_vault import AnotherVault, hold_to_vault
-
         store = opened.vault_store
         records, last, anchored = store.records(), store.last_entry(), store.anchored()
-        try:
-            hold_to_vault(opened)
-        except AnotherVault as another:
-            click.echo(f"pii: {another}", err=True)
+        problems = vault_audit.vault_problems(opened)
     entries = last.sequence if last else 0
     number, at = anchored if anchored else (0, None)
     if as_json:
         anchor: dict[str, Any] | None = at and {"number": number, "at": at.isoformat(timespec="seconds")}
         print_json({"records": records, "audit_entries": entries, "last_anchor": anchor})
-        return
-    out = console()
-    out.print(f"{plural(records, 'record')}")
-    out.print(f"{plural(entries, 'entry', 'entries')} in the audit log")
-    said = f"{at:%Y-%m-%d %H:%M:%S} UTC, of entry {number:,}" if at else "none yet"
-    out.print(f"last anchor: {said}")
+    else:
+        out = console()
+        out.print(f"{plural(records, 'record')}")
+        out.print(f"{plural(entries, 'entry', 'entries')} in the audit log")
+        said = f"{at:%Y-%m-%d %H:%M:%S} UTC, of entry {number:,}" if at else "none yet"
+        out.print(f"last anchor: {said}")
+    if problems:
+        raise Failure("\n".join(problems))
 
 
 @command.command()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from pii_pipeline.cli.common import console, installation, json_option, plural, print_json
 from pii_pipeline.cli.errors import Failure
+from pii_pipeline.vault.errors import AuditBroken
 
 if TYPE_CHECKING:
+    from pii_pipeline.pipeline.installation import Installation
     from pii_pipeline.vault.verify import Verification
 
 _NUMBER = click.IntRange(1, 2**63 - 1)
@@ -34,7 +37,8 @@ def command() -> None:
 def list_command(last: int, as_json: bool) -> None:
     """Show the last entries: who asked for what, why, and what came of it.
 
-    It holds pseudonyms and no originals. The policy has to grant the principal `operator` `audit`.
+    It holds pseudonyms and no originals. The policy has to grant the principal `operator` `audit`. Exit code
+    1 if this is not the vault that it should be, as far as its end, anchors and ledger tell.
 
     \b
     Example:
@@ -50,12 +54,15 @@ def list_command(last: int, as_json: bool) -> None:
         end = opened.vault_store.last_entry()
         first = max(1, end.sequence - last + 1) if end else 1
         entries = [_content(entry.text) for entry in opened.vault_audit.entries(first)]
+        problems = vault_problems(opened)
     if as_json:
         print_json(entries)
     elif entries:
         _print(entries)
     else:
         click.echo("Nothing is on record yet.")
+    if problems:
+        raise Failure("\n".join(problems))
 
 
 @command.command()
@@ -78,6 +85,8 @@ def verify(export: IO[str] | None, as_json: bool) -> None:
         return
     with installation() as opened:
         found = opened.vault_audit.verify()
+        if found.broken and not found.entries:  # nothing of it is ours: what is wrong with that has a mend
+            found = replace(found, broken=_not_ours(opened) or found.broken)
     if as_json:
         print_json(_verified(found))
     else:
@@ -107,6 +116,26 @@ def export_command(first: int, last: int | None) -> None:
     with installation() as opened:
         for line in opened.vault.export_audit(OPERATOR, first, last):
             click.echo(line)
+
+
+def vault_problems(opened: Installation) -> list[str]:
+    """Why the vault may not be the one that it should be, as far as that can be seen at once."""
+    from pii_pipeline.pipeline.known_vault import AnotherVault, hold_to_vault
+
+    problems = [str(broken)] if (broken := _not_ours(opened)) else []
+    try:
+        hold_to_vault(opened)
+    except AnotherVault as another:
+        problems.append(str(another))
+    return problems
+
+
+def _not_ours(opened: Installation) -> AuditBroken | None:
+    try:
+        opened.vault_audit.hold_to_ours()
+    except AuditBroken as broken:
+        return broken
+    return None
 
 
 def _verify_export(export: IO[str], as_json: bool) -> None:

@@ -195,6 +195,11 @@ class AuditLog:
         `VaultUnavailable`."""
         return verify(copy or self._store, self._key, self._anchors)
 
+    def hold_to_ours(self) -> None:
+        """Raises `AuditBroken` if the log ends with what this installation did not make, or is not there, and
+        its anchors are: then it is another's, or PII_VAULT_URL is wrong."""
+        self._ours(self._store.last_entry())
+
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         """As they are stored, to be looked at."""
         return self._store.entries(first, last)

@@ -43,6 +43,7 @@ def copy_vault(
     Raises `AuditBroken` before anything is copied if the log is not as it was written; `CopyFailed` if
     `target` holds something else, is the vault itself, or if the vault was used meanwhile.
     """
+    audit.hold_to_ours()
     if (broken := audit.verify().broken) is not None:
         raise broken
     there = target.last_entry()

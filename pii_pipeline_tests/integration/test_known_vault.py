@@ -213,8 +213,8 @@ def test_it_is_said_once_and_other_streams_go_on(
     assert run.stderr.count("pii vault adopt") == 1
     assert run.stderr.startswith("pii: alpha: PII_VAULT_URL: this is not the vault")
     status = CliRunner().invoke(cli, ["vault", "status"])
-    assert status.exit_code == 0
-    assert "pii: PII_VAULT_URL: this is not the vault" in status.stderr
+    assert status.exit_code == 1
+    assert status.stderr.startswith("pii: PII_VAULT_URL: this is not the vault")
     done = CliRunner().invoke(cli, ["vault", "adopt"])
     assert (done.exit_code, done.stdout) == (
         0,
@@ -267,3 +267,29 @@ def test_where_it_cannot_be_copied_to(
     assert done.stderr.startswith(f"pii: {said}")
     assert done.stderr.count("\n") == 1
     assert "PII_VAULT_URL" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "audit list", "audit verify"])
+def test_whoever_looks_is_told_that_the_vault_is_another_or_gone(
+    loaded: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "policy.yaml").write_text("principals: {operator: {audit: true}}\n")
+    for name, value in variables(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    asked = ["vault", *command.split()]
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    loaded.vault_audit.close()
+
+    elsewhere = {"PII_VAULT_URL": f"sqlite:///{tmp_path / 'typo.db'}"}
+    empty = CliRunner().invoke(cli, asked, env=elsewhere)
+    assert empty.exit_code == 1
+    assert empty.stderr.startswith("pii: audit entry 1: it is not there, and anchors of this installation's")
+
+    other = {
+        "PII_DATABASE_URL": f"sqlite:///{tmp_path / 'other-pii.db'}",
+        "PII_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'other-key'}",
+    }
+    foreign = CliRunner().invoke(cli, asked, env=other)
+    assert foreign.exit_code == 1
+    assert "another installation made it — give each installation a PII_VAULT_URL" in foreign.stderr
+    assert foreign.stderr.count("\n") == 1
