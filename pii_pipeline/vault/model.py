@@ -18,6 +18,8 @@ VERIFICATION = "verification"
 
 MAX_ORIGINAL_BYTES = 65_536
 """Of an original as UTF-8."""
+MAX_SEALED_BYTES = 1 + 16 + MAX_ORIGINAL_BYTES
+"""Of a sealed one: a version, the SIV, and as many bytes. What is longer, no vault wrote."""
 MAX_PSEUDONYM_BYTES = 1_024
 """Of what comes over Piinguin's wire; it is part of a key in every store."""
 
@@ -127,15 +129,20 @@ class Consent:
 
 
 class Withheld(StrEnum):
-    """Why the originals of a pseudonym that is in the vault are not told."""
+    """Why an original of a pseudonym that is in the vault is not told."""
 
     NO_CONSENT = "no consent"
     FORGOTTEN = "forgotten"
+    TAMPERED = "tampered"  # its record was altered in the store, or moved to another row
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All originals of a pseudonym, oldest first; none and not `withheld`: the vault does not know it."""
+    """All originals of a pseudonym, oldest first; none and not `withheld`: the vault does not know it.
+
+    `withheld`: why none is told, but for TAMPERED, which is said as soon as one of its records was, beside the
+    originals of the others.
+    """
 
     key: RecordKey
     originals: tuple[str, ...] = attribute(default=(), repr=False)

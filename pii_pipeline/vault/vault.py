@@ -5,14 +5,15 @@ The functional core of the service: no network, no Dagster, no key store. What s
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Literal, NoReturn, Protocol
 
 from pii_pipeline.vault.audit import Action, AuditLog, Event
-from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, Why
+from pii_pipeline.vault.errors import VaultRefused, Why
 from pii_pipeline.vault.model import (
     FIELD,
     MAX_ORIGINAL_BYTES,
@@ -37,6 +38,8 @@ from pii_pipeline.vault.stores import VaultStore
 MAX_BATCH = 10_000
 """Records in one call. Who has more makes more calls: each is one entry in the audit log."""
 
+_log = logging.getLogger(__name__)
+
 
 class Seals(Protocol):
     """What the vault asks of the key hierarchy. Deterministic: equal records are sealed alike."""
@@ -45,8 +48,8 @@ class Seals(Protocol):
         """Raises `VaultRefused` ("invalid") where the data subject of one was forgotten."""
         ...
 
-    def open(self, records: Sequence[SealedRecord]) -> list[str | None]:
-        """The original of each; None where the data subject was forgotten. Raises `TamperedRecord`."""
+    def open(self, records: Sequence[SealedRecord]) -> list[str | Withheld]:
+        """The original of each; FORGOTTEN where the data subject was, TAMPERED where it does not open."""
         ...
 
     def marks(self, originals: Sequence[str]) -> list[bytes]:
@@ -96,26 +99,27 @@ class Vault:
         return self._store.put(sealed)
 
     def read(self, principal: str, reason: Reason, keys: Sequence[RecordKey]) -> list[Found]:
-        """What the vault has of each key, in order. Raises `TamperedRecord` too, which is recorded."""
+        """What the vault has of each key, in order. What was tampered with is told as such, and by the log;
+        it keeps nobody from the rest."""
         self._check(principal, Action.READ, keys, reason)
         stored = self._store.find(keys)
         withheld = self._without_consent(reason, stored)
         told = [record for records in stored for record in records if record not in withheld]
-        try:
-            opened = iter(self._seals.open(told))
-        except TamperedRecord:
-            self._audit.record(_refused(principal, Action.READ, "tampered", keys, reason))
-            raise
+        opened = iter(self._seals.open(told))
         found = [
-            _found(key, [None if record in withheld else (next(opened),) for record in records])
+            _found(key, [Withheld.NO_CONSENT if record in withheld else next(opened) for record in records])
             for key, records in zip(keys, stored, strict=True)
         ]
+        tampered = Counter(answer.key for answer in found if answer.withheld is Withheld.TAMPERED)
         counts = {
             "asked": len(keys),
             "found": sum(bool(answer.originals) for answer in found),
-            "withheld": sum(answer.withheld is not None for answer in found),
+            "withheld": sum(answer.withheld not in (None, Withheld.TAMPERED) for answer in found),
         }
+        if tampered:
+            counts["tampered"] = tampered.total()
         self._audit.record(Event(Action.READ, principal, reason, keys, counts))
+        self._say_tampered(tampered)
         return found
 
     def delete(self, principal: str, keys: Sequence[RecordKey]) -> int:
@@ -210,9 +214,20 @@ class Vault:
         if short is not None:
             refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
 
+    def _say_tampered(self, keys: Iterable[RecordKey]) -> None:
+        places = Counter(self._policy.known_place(key.stream, key.field) for key in keys)
+        for (stream, field), number in places.items():
+            _log.error(
+                "%s, %s: what the vault's database has of %d pseudonyms was altered, or moved to another row",
+                stream,
+                field,
+                number,
+            )
+
     def _without_consent(self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]) -> set[SealedRecord]:
         """The records that a consent-based read must not tell: whose subject's latest consent does not cover
-        it, or who name nobody who could have consented."""
+        it, or who name nobody who could have consented. Of one that is none any more nobody knows whose it
+        was: that is told."""
         if reason.basis != LawfulBasis.CONSENT:
             return set()
         wanted = self._policy.wanted_consent(reason)
@@ -226,7 +241,7 @@ class Vault:
             refused.update(
                 record
                 for record in records
-                if record.subject not in said or not said[record.subject].covers(wanted)
+                if record.sealed and not (record.subject in said and said[record.subject].covers(wanted))
             )
         return refused
 
@@ -251,12 +266,15 @@ def _refused(
     return Event(Action.REFUSED, principal, reason, keys, counts, refused=(action, why))
 
 
-def _found(key: RecordKey, opened: Sequence[tuple[str | None] | None]) -> Found:
-    """`opened`: of each record its original, (None,) of somebody who was forgotten; None: it is withheld."""
-    told = dict.fromkeys(record[0] for record in opened if record is not None and record[0] is not None)
+def _found(key: RecordKey, outcomes: Sequence[str | Withheld]) -> Found:
+    """`outcomes`: of each record its original, or why it is not told. (One may say what the other's name is.)"""
+    told = dict.fromkeys(outcome for outcome in outcomes if not isinstance(outcome, Withheld))
+    why = {outcome for outcome in outcomes if isinstance(outcome, Withheld)}
     withheld = None
-    if opened and not told:
-        withheld = Withheld.NO_CONSENT if None in opened else Withheld.FORGOTTEN
+    if Withheld.TAMPERED in why:
+        withheld = Withheld.TAMPERED
+    elif outcomes and not told:
+        withheld = Withheld.NO_CONSENT if Withheld.NO_CONSENT in why else Withheld.FORGOTTEN
     return Found(key, tuple(told), withheld)
 
 

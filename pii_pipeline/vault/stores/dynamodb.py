@@ -22,13 +22,16 @@ from pii_pipeline.vault.stores.dynamodb_tables import AUDIT, BY_MARK, BY_SUBJECT
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    anchored_of,
     encoded,
+    entry_of,
     latest,
     levels_of,
     levels_text,
     merged,
     oldest_first,
     rank,
+    record_of,
 )
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{3,249}")  # 255, with what the others are called after it
@@ -75,9 +78,10 @@ class DynamoDbStore:
         if "Error" not in answer:
             return True
         there = answer["Item"]
-        if record.first_seen.isoformat() < there["first_seen"]["S"]:
+        first, last = _value(there, "first_seen", "S"), _value(there, "last_seen", "S")
+        if first and record.first_seen.isoformat() < first:
             self._widen(identity, "first_seen", ">", record.first_seen)
-        if record.last_seen.isoformat() > there["last_seen"]["S"]:
+        if last and record.last_seen.isoformat() > last:
             self._widen(identity, "last_seen", "<", record.last_seen)
         return False
 
@@ -225,7 +229,7 @@ class DynamoDbStore:
         # Written by an earlier try, whose answer was lost?
         key = self._entry_key(entries[0].sequence)["Key"]
         there = self._dynamodb.ask("get_item", self._audit, Key=key, ConsistentRead=True).get("Item")
-        return there is not None and there["writer"]["B"] == writer
+        return there is not None and _value(there, "writer", "B") == writer
 
     def _new_entry(self, entry: Entry, writer: bytes) -> dict[str, Any]:
         key = self._entry_key(entry.sequence)
@@ -270,7 +274,7 @@ class DynamoDbStore:
 
     def anchored(self) -> tuple[int, datetime] | None:
         item = self._dynamodb.ask("get_item", self._state, Key=_ANCHOR, ConsistentRead=True).get("Item")
-        return item and (int(item["sequence"]["N"]), datetime.fromisoformat(item["at"]["S"]))
+        return item and anchored_of(_value(item, "sequence", "N"), _value(item, "at", "S"))
 
     def remember_anchor(self, sequence: int, at: datetime) -> None:
         said = {"sequence": {"N": str(sequence)}, "at": {"S": at.astimezone(UTC).isoformat()}}
@@ -307,18 +311,24 @@ def _item(identity: Identity, record: SealedRecord) -> Item:
 
 
 def _record(key: RecordKey, item: Item) -> SealedRecord:
-    return SealedRecord(
+    return record_of(
         key,
-        item.get("subject", {"B": b""})["B"],
-        item["sealed"]["B"],
-        item.get("mark", {"B": b""})["B"],
-        date.fromisoformat(item["first_seen"]["S"]),
-        date.fromisoformat(item["last_seen"]["S"]),
+        _value(item, "subject", "B") if "subject" in item else b"",
+        _value(item, "sealed", "B"),
+        _value(item, "mark", "B") if "mark" in item else b"",
+        _value(item, "first_seen", "S"),
+        _value(item, "last_seen", "S"),
     )
 
 
 def _entry(item: Item) -> Entry:
-    return Entry(int(item["sequence"]["N"]), item["text"]["S"], item["hash"]["B"], item["seal"]["B"])
+    columns = ("sequence", "N"), ("text", "S"), ("hash", "B"), ("seal", "B")
+    return entry_of(*(_value(item, name, kind) for name, kind in columns))
+
+
+def _value(item: Item, name: str, kind: str) -> Any:
+    """An attribute of an item, None where it is not there or of another type."""
+    return item.get(name, {}).get(kind)
 
 
 def _consents_of(subject: bytes) -> bytes:

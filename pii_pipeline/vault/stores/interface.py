@@ -39,6 +39,8 @@ class Allowance(NamedTuple):
 class VaultStore(Protocol):
     """Records, consents, the audit log and what was spent of limits. One test suite holds for all of them.
 
+    A row that no vault wrote fails no call that reads others as well: what comes of it, the methods say.
+
     Deletions may be made twice: of one whose answer was lost on the way, what it deleted is not counted. On
     DynamoDB two who delete the same at once may both count it, and what is found by data subject or mark is
     found moments after it was put.
@@ -51,7 +53,8 @@ class VaultStore(Protocol):
         ...
 
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
-        """The records of each key, in the order of the keys; of a key by first day, then sealed original."""
+        """The records of each key, in the order of the keys; of a key by first day, then sealed original. One
+        whose row was altered so that it is none has nothing sealed (`b""`)."""
         ...
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
@@ -103,11 +106,12 @@ class VaultStore(Protocol):
         ...
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
-        """Entries by number, in flat memory. What is missing is missing: who verifies, notices."""
+        """Entries by number, in flat memory. What is missing is missing, and what was altered so that it is
+        no number, text, hash or seal is 0 or empty: who verifies, notices."""
         ...
 
     def anchored(self) -> tuple[int, datetime] | None:
-        """Number of the last entry that was anchored, and when."""
+        """Number of the last entry that was anchored, and when. Raises `TamperedRow`."""
         ...
 
     def remember_anchor(self, sequence: int, at: datetime) -> None:

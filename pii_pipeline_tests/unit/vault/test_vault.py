@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.chain import verify_export
-from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, VaultUnavailable
+from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable
 from pii_pipeline.vault.model import (
     MAX_ORIGINAL_BYTES,
     Consent,
@@ -347,7 +347,9 @@ def test_two_who_spend_at_once_do_not_get_more_than_there_is(either: Parts):
 
 
 @pytest.mark.parametrize("change", ["pseudonym", "subject", "field", "sealed"])
-def test_a_record_that_was_moved_or_changed_is_told_to_nobody_and_on_record(parts: Parts, change: str):
+def test_a_record_that_was_moved_or_changed_is_told_as_such_and_keeps_nobody_from_the_others(
+    parts: Parts, change: str, caplog: pytest.LogCaptureFixture
+):
     parts.vault.create("operator", [of_ann("1"), of_ann("2", BOB)])
     key = ip("1")
     value: object = {
@@ -364,9 +366,45 @@ def test_a_record_that_was_moved_or_changed_is_told_to_nobody_and_on_record(part
     asked = {"pseudonym": ip("moved"), "field": RecordKey("logins", "device_id", key.pseudonym)}.get(
         change, key
     )
-    with pytest.raises(TamperedRecord):
-        parts.vault.read("operator", SUPPORT, [asked])
-    assert (parts.last()["refused"], parts.last()["why"]) == ("read", "tampered")
+    assert parts.vault.read("operator", SUPPORT, [ip("2"), asked, ip("3"), asked]) == [
+        Found(ip("2"), ("2",)),
+        Found(asked, withheld=Withheld.TAMPERED),
+        Found(ip("3")),
+        Found(asked, withheld=Withheld.TAMPERED),
+    ]
+    assert parts.last()["action"] == "read"
+    assert parts.last()["counts"] == {"asked": 4, "found": 1, "tampered": 2, "withheld": 0}
+    (line,) = caplog.records
+    assert line.levelname == "ERROR"
+    assert line.getMessage() == (
+        f"logins, {asked.field}: what the vault's database has of 1 pseudonyms was altered, or moved to "
+        "another row"
+    )
+
+
+def test_what_is_whole_of_a_pseudonym_is_told_beside_what_was_tampered_with(parts: Parts):
+    """Originals that read as the reasons do are originals."""
+    shared, said = ip("shared"), ["tampered", "forgotten", "no consent", "altered"]
+    parts.vault.create("operator", [NewRecord(shared, text, MONDAY.date(), ANN) for text in said])
+    sealed = parts.store.find([shared])[0]
+    altered = next(record.sealed for record in sealed if parts.seals.open([record]) == ["altered"])
+    with create_engine(parts.url).begin() as connection:
+        statement = "UPDATE vault_records SET sealed = :other WHERE sealed = :altered"
+        connection.execute(text(statement), {"other": altered[:-1] + b"?", "altered": altered})
+    (found,) = parts.vault.read("operator", SUPPORT, [shared])
+    assert (sorted(found.originals), found.withheld) == (sorted(said[:3]), Withheld.TAMPERED)
+    assert parts.last()["counts"] == {"asked": 1, "found": 1, "tampered": 1, "withheld": 0}
+
+
+def test_a_field_that_the_policy_does_not_name_is_not_in_the_log(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+):
+    jane = RecordKey("logins", "jane@example.com", pseudonym("1"))
+    parts.vault.create("everywhere", [NewRecord(jane, "1", MONDAY.date())])
+    with create_engine(parts.url).begin() as connection:
+        connection.execute(text("UPDATE vault_records SET sealed = x'00'"))
+    assert parts.vault.read("everywhere", SUPPORT, [jane])[0].withheld is Withheld.TAMPERED
+    assert caplog.messages[0].startswith("logins, unknown: ")
 
 
 def test_what_is_shown_of_records_is_nothing_of_a_person():

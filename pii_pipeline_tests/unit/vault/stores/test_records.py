@@ -77,7 +77,7 @@ def test_records_are_one_only_if_key_subject_and_sealed_original_are(
 
 
 def test_a_long_original_differs_from_another_by_its_last_byte(store: VaultStore) -> None:
-    one, other = (record(1, sealed=b"\x01" + b"x" * 65_552 + end) for end in (b"a", b"b"))
+    one, other = (record(1, sealed=b"\x01" + b"x" * 65_551 + end) for end in (b"a", b"b"))
     assert store.put([one, other]) == Stored(2, 0)
     assert store.find([key(1)]) == [[one, other]]
 
