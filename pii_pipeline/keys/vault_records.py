@@ -1,4 +1,5 @@
-"""The vault's ciphers: originals sealed under vault key and subject salt, and marks to find some by.
+"""The vault's ciphers: originals sealed under vault key and subject salt, marks to find some by, and seals of
+consents.
 
 A sealed original is ``0x01 ‖ AES-256-SIV(record key, original, associated data = [name, subject ref])``. It
 has no Tink prefix: nobody but the vault opens it. Deriving a key and making an object of it costs several
@@ -7,7 +8,8 @@ times its use, so records are taken in order of their subjects, and each key is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +20,9 @@ from numpy.typing import NDArray
 from pii_pipeline.keys import derivation
 
 Done = TypeVar("Done")
+
+ConsentParts = tuple[bytes, str, Collection[int], bool, datetime]
+"""A subject's ref, the stream, the levels, whether they are cumulative, and when it was said."""
 
 VERSION = b"\x01"
 """The first byte of a sealed original."""
@@ -70,6 +75,21 @@ def unseal(
 def marks(index_key: bytes, originals: Iterable[bytes]) -> list[bytes]:
     """The blind index (32 bytes) of each original, by its exact bytes."""
     return derivation.hmac_sha256_many(derivation.vault_mark_key(index_key), originals)
+
+
+def consent_seals(vault_key: bytes, consents: Iterable[ConsentParts]) -> list[bytes]:
+    """The seal (32 bytes) of each consent."""
+    messages = (
+        derivation.encode(
+            ref,
+            stream.encode(),
+            ",".join(map(str, sorted(levels))).encode(),
+            b"1" if cumulative else b"0",
+            at.astimezone(UTC).isoformat(timespec="microseconds").encode(),
+        )
+        for ref, stream, levels, cumulative, at in consents
+    )
+    return derivation.hmac_sha256_many(derivation.vault_consent_key(vault_key), messages)
 
 
 def _by_subject(vault_key: bytes, whose: Whose, use: Callable[[AESSIV, int, bytes], Done]) -> list[Done]:

@@ -13,7 +13,7 @@ from pii_pipeline.keys.errors import KeyEncryptionKeyError, KeyServiceUnavailabl
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.vault_records import Whose
 from pii_pipeline.vault.errors import KeysUnavailable, VaultRefused
-from pii_pipeline.vault.model import DataSubject, NewRecord, RecordKey, SealedRecord, Withheld
+from pii_pipeline.vault.model import Consent, DataSubject, NewRecord, RecordKey, SealedRecord, Withheld
 
 
 @contextmanager
@@ -68,6 +68,12 @@ class KeyStoreSeals:
         for number, original in zip(known, opened, strict=True):
             originals[number] = _told(original)
         return originals
+
+    @keys_at_hand()
+    def consent_seals(self, consents: Sequence[Consent]) -> list[bytes]:
+        """See `Seals`."""
+        parts = ((one.subject, one.stream, one.levels, one.cumulative, one.at) for one in consents)
+        return vault_records.consent_seals(self._keys().vault_key(), parts)
 
     @keys_at_hand()
     def marks(self, originals: Sequence[str]) -> list[bytes]:

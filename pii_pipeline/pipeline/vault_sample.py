@@ -60,7 +60,9 @@ class Resolved:
     def problem(self) -> str | None:
         """What is not as it should be."""
         if self.tampered:
-            return f"{self.tampered} of {self.asked} pseudonyms have records that were altered in the vault's database"
+            return (
+                f"of {self.tampered} of {self.asked} pseudonyms records were altered in the vault's database"
+            )
         if self.wrong:
             return f"{self.wrong} of {self.asked} pseudonyms have originals that do not become them again"
         if self.missing > self.spared:

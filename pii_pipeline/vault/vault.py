@@ -5,9 +5,11 @@ The functional core of the service: no network, no Dagster, no key store. What s
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Literal, NoReturn, Protocol
@@ -17,6 +19,7 @@ from pii_pipeline.vault.errors import VaultRefused, Why
 from pii_pipeline.vault.model import (
     FIELD,
     MAX_ORIGINAL_BYTES,
+    MAX_ORIGINALS,
     MAX_PSEUDONYM_BYTES,
     PIINGUIN_FIELD,
     PIINGUIN_STREAM,
@@ -33,7 +36,7 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault.policy import Policy
-from pii_pipeline.vault.stores import VaultStore
+from pii_pipeline.vault.stores import Room, VaultStore
 
 MAX_BATCH = 10_000
 """Records in one call. Who has more makes more calls: each is one entry in the audit log."""
@@ -50,6 +53,10 @@ class Seals(Protocol):
 
     def open(self, records: Sequence[SealedRecord]) -> list[str | Withheld]:
         """The original of each; FORGOTTEN where the data subject was, TAMPERED where it does not open."""
+        ...
+
+    def consent_seals(self, consents: Sequence[Consent]) -> list[bytes]:
+        """What seals each (32 bytes): whom it is of, the stream, and what was said when."""
         ...
 
     def marks(self, originals: Sequence[str]) -> list[bytes]:
@@ -93,6 +100,7 @@ class Vault:
             self.refuse(principal, action, "invalid", problem, keys)
         try:
             sealed = self._seals.seal(records)
+            self._look_for_room(sealed)
         except VaultRefused as refused:
             self.refuse(principal, action, refused.why, str(refused), keys)
         self._audit.record(Event(action, principal, keys=keys, counts={"asked": len(keys)}))
@@ -102,8 +110,11 @@ class Vault:
         """What the vault has of each key, in order. What was tampered with is told as such, and by the log;
         it keeps nobody from the rest."""
         self._check(principal, Action.READ, keys, reason)
-        stored = self._store.find(keys)
-        withheld = self._without_consent(reason, stored)
+        try:
+            stored = self._find(keys)
+        except VaultRefused as refused:
+            self.refuse(principal, Action.READ, refused.why, str(refused), keys, reason)
+        withheld, forged = self._without_consent(reason, stored)
         told = [record for records in stored for record in records if record not in withheld]
         opened = iter(self._seals.open(told))
         found = [
@@ -118,6 +129,8 @@ class Vault:
         }
         if tampered:
             counts["tampered"] = tampered.total()
+        if forged:
+            counts["tampered_consents"] = forged
         self._audit.record(Event(Action.READ, principal, reason, keys, counts))
         self._say_tampered(tampered)
         return found
@@ -163,7 +176,8 @@ class Vault:
         for said in consents:
             counts = {"consents": len(said)}
             self._audit.record(Event(Action.LOAD, principal, counts=counts, detail=detail))
-            self._store.put_consents(said)
+            sealed = zip(said, self._seals.consent_seals(said), strict=True)
+            self._store.put_consents([replace(consent, seal=seal) for consent, seal in sealed])
         return Stored(new, known)
 
     def export_audit(self, principal: str, first: int = 1, last: int | None = None) -> Iterator[str]:
@@ -214,6 +228,26 @@ class Vault:
         if short is not None:
             refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
 
+    def _find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
+        """As the store does. A key that is there more than once has its originals as often in the answer."""
+        stored = self._store.find(keys)
+        if len(set(keys)) < len(keys):
+            room = Room()
+            for record in chain.from_iterable(stored):
+                room.take(record.sealed)
+        return stored
+
+    def _look_for_room(self, sealed: Sequence[SealedRecord]) -> None:
+        """Raises `VaultRefused` where a pseudonym would get more originals than `MAX_ORIGINALS`."""
+        given: dict[RecordKey, set[tuple[bytes, bytes]]] = defaultdict(set)
+        for record in sealed:
+            given[record.key].add((record.subject, record.sealed))
+        for (key, some), count in zip(given.items(), self._store.count(list(given)), strict=True):
+            if count + len(some) > MAX_ORIGINALS:
+                known = {(record.subject, record.sealed) for record in self._store.find([key])[0]}
+                if not some <= known and len(some | known) > MAX_ORIGINALS:
+                    raise VaultRefused("invalid", f"a pseudonym has no more than {MAX_ORIGINALS} originals")
+
     def _say_tampered(self, keys: Iterable[RecordKey]) -> None:
         places = Counter(self._policy.known_place(key.stream, key.field) for key in keys)
         for (stream, field), number in places.items():
@@ -224,26 +258,49 @@ class Vault:
                 number,
             )
 
-    def _without_consent(self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]) -> set[SealedRecord]:
+    def _without_consent(
+        self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]
+    ) -> tuple[set[SealedRecord], int]:
         """The records that a consent-based read must not tell: whose subject's latest consent does not cover
         it, or who name nobody who could have consented. Of one that is none any more nobody knows whose it
-        was: that is told."""
+        was: that is told. And how many consents were tampered with."""
         if reason.basis != LawfulBasis.CONSENT:
-            return set()
+            return set(), 0
         wanted = self._policy.wanted_consent(reason)
         by_stream: dict[str, list[SealedRecord]] = defaultdict(list)
         for record in chain.from_iterable(stored):
             by_stream[record.key.stream].append(record)
         refused: set[SealedRecord] = set()
+        forged = 0
         for stream, records in by_stream.items():
             subjects = {record.subject for record in records if record.subject}
-            said = self._store.consents(stream, list(subjects))
+            said, others = self._genuine_consents(stream, list(subjects))
+            forged += others
             refused.update(
                 record
                 for record in records
                 if record.sealed and not (record.subject in said and said[record.subject].covers(wanted))
             )
-        return refused
+        return refused, forged
+
+    def _genuine_consents(
+        self, stream: str, subjects: Sequence[bytes]
+    ) -> tuple[Mapping[bytes, Consent], int]:
+        """Those that have their seal, by subject; and how many others there are, which count as none."""
+        said = self._store.consents(stream, subjects)
+        seals = self._seals.consent_seals(list(said.values()))
+        genuine = {
+            consent.subject: consent
+            for consent, seal in zip(said.values(), seals, strict=True)
+            if hmac.compare_digest(consent.seal, seal)
+        }
+        forged = len(said) - len(genuine)
+        if forged:
+            (named, _) = self._policy.known_place(stream, "")
+            _log.error(
+                "%s: %d consents in the vault's database were made or altered by others", named, forged
+            )
+        return genuine, forged
 
 
 def well_formed(key: RecordKey) -> bool:
@@ -267,7 +324,7 @@ def _refused(
 
 
 def _found(key: RecordKey, outcomes: Sequence[str | Withheld]) -> Found:
-    """`outcomes`: of each record its original, or why it is not told. (One may say what the other's name is.)"""
+    """`outcomes`: of each record its original, or why it is not told. One may be the other's name."""
     told = dict.fromkeys(outcome for outcome in outcomes if not isinstance(outcome, Withheld))
     why = {outcome for outcome in outcomes if isinstance(outcome, Withheld)}
     withheld = None

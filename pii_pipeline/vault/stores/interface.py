@@ -54,7 +54,12 @@ class VaultStore(Protocol):
 
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         """The records of each key, in the order of the keys; of a key by first day, then sealed original. One
-        whose row was altered so that it is none has nothing sealed (`b""`)."""
+        whose row was altered so that it is none has nothing sealed (`b""`). Raises `VaultRefused` ("limit")
+        where they are more than `MAX_READ_BYTES`, before they are all in memory."""
+        ...
+
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        """How many records each key has; from `MAX_ORIGINALS` on it may be more."""
         ...
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
@@ -71,11 +76,13 @@ class VaultStore(Protocol):
 
     def put_consents(self, consents: Sequence[Consent]) -> None:
         """Remembers the latest consent of each subject and stream: a later `at` wins; of equal ones that of
-        fewer levels, then of lower ones, then one that is not cumulative, whatever the order they come in."""
+        fewer levels, then of lower ones, then one that is not cumulative, whatever the order they come in.
+        One that is there is written anew, which mends what was altered of it."""
         ...
 
     def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
-        """The latest known consent of these subjects; whoever never said anything is missing."""
+        """The latest known consent of these subjects; whoever never said anything is missing. One whose row
+        was altered so that it is none has no seal."""
         ...
 
     def records(self) -> int:

@@ -13,10 +13,11 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from threading import Lock
 from typing import TypeVar
 
-from pii_pipeline.vault.errors import TamperedRow
-from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord
+from pii_pipeline.vault.errors import TamperedRow, VaultRefused
+from pii_pipeline.vault.model import MAX_READ_BYTES, Consent, RecordKey, SealedRecord
 from pii_pipeline.vault.stores.interface import Entry
 
 T = TypeVar("T")
@@ -29,6 +30,30 @@ _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HIGHEST = 2**63 - 1
 _NO_NUMBER = 0
+_BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
+"""As SQLite and PostgreSQL write them."""
+_BESIDE = 64
+"""Bytes that a record counts beside its sealed original: so many short ones take no more memory than long
+ones do. Of the shortest a read loads a third of a million."""
+
+
+class Room:
+    """What a read may still load, in bytes of sealed originals, and some for each; for several threads."""
+
+    def __init__(self) -> None:
+        self._left = MAX_READ_BYTES
+        self._taking = Lock()
+
+    def take(self, sealed: bytes) -> None:
+        """Raises `VaultRefused` where it is not there any more."""
+        with self._taking:
+            self._left -= len(sealed) + _BESIDE
+            if self._left < 0:
+                raise VaultRefused(
+                    "limit",
+                    f"what these pseudonyms stand for is more than {MAX_READ_BYTES >> 20} MiB: ask for fewer "
+                    "at once; a single one that has so much cannot be told, unless some of it is erased",
+                )
 
 
 def digest(sealed: bytes) -> bytes:
@@ -91,6 +116,21 @@ def record_of(
         return SealedRecord(key, _bytes(subject), _bytes(sealed), _bytes(mark), *days)
     except ValueError:
         return SealedRecord(key, b"", b"", b"", date.min, date.min)
+
+
+def consent_of(
+    subject: bytes, stream: str, levels: object, cumulative: object, at: object, rank_: object, seal: object
+) -> Consent:
+    """Of a row's columns, all but rank and seal as text; what no vault wrote has no seal. A rank is none that
+    is not the consent's: a higher one would keep later consents from coming in its place."""
+    try:
+        said = levels_of(_text(levels))
+        consent = Consent(subject, stream, said, _BOOLEANS[_text(cumulative)], _moment(at), _bytes(seal))
+        if _bytes(rank_) == rank(consent):
+            return consent
+    except (ValueError, KeyError, struct.error):  # which `rank` raises for what is no level
+        pass
+    return Consent(subject, stream, frozenset(), False, _EPOCH)
 
 
 def entry_of(sequence: object, text: object, hash_: object, seal: object) -> Entry:

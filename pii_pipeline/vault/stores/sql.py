@@ -22,6 +22,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
@@ -43,10 +44,11 @@ from pii_pipeline.vault.stores import tables
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    Room,
     anchored_of,
+    consent_of,
     entry_of,
     latest,
-    levels_of,
     levels_text,
     merged,
     oldest_first,
@@ -59,6 +61,9 @@ R = TypeVar("R")
 
 _AT_ONCE = 1_000
 """Keys in one query: SQLite takes 32,766 parameters."""
+_RECORDS_AT_ONCE = 1_024
+"""Rows in one answer of PostgreSQL's, which its driver has in memory as a whole: as many as the keys of a
+query, and a few more. Of the longest originals they are 64 MiB."""
 _ENTRIES_AT_ONCE = 500
 _WINDOWS_KEPT = timedelta(days=2)
 _DEADLOCK = "40P01"
@@ -108,15 +113,18 @@ class SqlStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        records, audit = tables.records.c, tables.audit.c
-        named = [records.pseudonym, records.subject, records.mark, records.first_seen, records.last_seen]
+        records, said, audit = tables.records.c, tables.consents.c, tables.audit.c
+        named = [*_ORDER, records.mark, records.first_seen, records.last_seen]
         of_a_length = case((func.length(records.sealed) <= MAX_SEALED_BYTES, self._as_it_is(records.sealed)))
         self._records = select(*map(self._as_it_is, named), of_a_length.label("sealed"))
+        self._consents = select(
+            *map(self._as_it_is, [said.subject, said.levels, said.cumulative, said.at, said.rank, said.seal])
+        )
         self._entries = select(*map(self._as_it_is, [audit.sequence, audit.text, audit.hash, audit.seal]))
 
     def _as_it_is(self, column: Column[Any]) -> ColumnElement[Any]:
-        """A column as bytes or text, whatever is in it: a value that the driver cannot turn into what it should
-        be fails the query, and with it all other rows."""
+        """A column as bytes or text, whatever is in it: a value that the driver cannot turn into what it
+        should be fails the query, and with it all other rows."""
         plain = LargeBinary if self._engine.dialect.name == "sqlite" else Text
         kind = column.type if isinstance(column.type, LargeBinary) else plain
         return cast(column, kind).label(column.name)
@@ -158,14 +166,36 @@ class SqlStore:
     @_answered
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         found: dict[RecordKey, list[SealedRecord]] = defaultdict(list)
+        room = Room()
         with reading(self._engine) as connection:
             for pseudonyms, condition in _by_field(keys):
-                for row in connection.execute(self._records.where(condition)):
+                for row in self._rows(connection, condition):
                     key = pseudonyms[row.pseudonym]
-                    found[key].append(
-                        record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
-                    )
+                    record = record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
+                    room.take(record.sealed)
+                    found[key].append(record)
         return [oldest_first(found.get(key, ())) for key in keys]
+
+    def _rows(self, connection: Connection, condition: ColumnElement[bool]) -> Iterator[Any]:
+        """The records for which it holds, some at a time."""
+        query = self._records.where(condition).order_by(*_ORDER).limit(_RECORDS_AT_ONCE)
+        rows = connection.execute(query).all()
+        yield from rows
+        while len(rows) == _RECORDS_AT_ONCE:
+            last = rows[-1].pseudonym, rows[-1].subject, rows[-1].digest
+            rows = connection.execute(query.where(tuple_(*_ORDER) > tuple_(*last))).all()
+            yield from rows
+
+    @_answered
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        counts: dict[RecordKey, int] = {}
+        pseudonym = tables.records.c.pseudonym
+        with reading(self._engine) as connection:
+            for pseudonyms, condition in _by_field(keys):
+                query = select(pseudonym, func.count()).where(condition).group_by(pseudonym)
+                for name, number in connection.execute(query):
+                    counts[pseudonyms[bytes(name)]] = number
+        return [counts.get(key, 0) for key in keys]
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
         return self._delete([condition for _, condition in _by_field(keys)])
@@ -199,6 +229,7 @@ class SqlStore:
                 "cumulative": consent.cumulative,
                 "at": consent.at,
                 "rank": rank(consent),
+                "seal": consent.seal,
             }
             for consent in latest(consents)
         ]
@@ -209,7 +240,7 @@ class SqlStore:
         with self._engine.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=key, set_=given, where=given["rank"] > tables.consents.c.rank
+                    index_elements=key, set_=given, where=given["rank"] >= tables.consents.c.rank
                 ),
                 rows,
             )
@@ -219,11 +250,9 @@ class SqlStore:
         said: dict[bytes, Consent] = {}
         with reading(self._engine) as connection:
             for those in _chunked(tables.consents.c.subject, subjects):
-                query = select(tables.consents).where(tables.consents.c.stream == stream, those)
-                for row in connection.execute(query):
-                    subject = bytes(row.subject)
-                    levels = levels_of(row.levels)
-                    said[subject] = Consent(subject, stream, levels, row.cumulative, row.at)
+                query = self._consents.where(tables.consents.c.stream == stream, those)
+                for subject, *said_so in connection.execute(query):
+                    said[subject] = consent_of(subject, stream, *said_so)
         return said
 
     @_answered
@@ -326,6 +355,9 @@ class SqlStore:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+_ORDER = tables.records.c.pseudonym, tables.records.c.subject, tables.records.c.digest
 
 
 def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:

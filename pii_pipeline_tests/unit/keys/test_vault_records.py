@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pii_pipeline.keys import derivation
-from pii_pipeline.keys.vault_records import Whose, marks, record_names, seal, unseal
+from pii_pipeline.keys.vault_records import Whose, consent_seals, marks, record_names, seal, unseal
 
 VAULT, INDEX = bytes(range(32)), bytes(range(100, 132))
 REFS = [b"a" * 16, b"b" * 16, b""]
@@ -99,6 +100,20 @@ def test_marks_and_the_audit_key_are_what_the_formulas_say() -> None:
     ]
     audit = hkdf(hashes.SHA256(), VAULT, None, lp(b"vault audit"), 32)
     assert derivation.vault_audit_key(VAULT) == audit
+
+
+def test_the_seal_of_a_consent_is_what_the_formulas_say() -> None:
+    key = hkdf(hashes.SHA256(), VAULT, None, lp(b"vault consent"), 32)
+    at = datetime(2026, 11, 26, 10, tzinfo=UTC)
+    said = lp(REFS[0], b"logins", b"1,3,12", b"1", b"2026-11-26T10:00:00.000000+00:00")
+    none = lp(REFS[0], b"logins", b"", b"0", b"2026-11-26T10:00:00.000001+00:00")
+    assert consent_seals(
+        VAULT,
+        [
+            (REFS[0], "logins", {12, 3, 1}, True, at.astimezone(timezone(timedelta(hours=5)))),
+            (REFS[0], "logins", frozenset(), False, at + timedelta(microseconds=1)),
+        ],
+    ) == [hmac.digest(key, message, "sha256") for message in (said, none)]
 
 
 def test_the_records_of_a_person_need_not_come_one_after_the_other() -> None:

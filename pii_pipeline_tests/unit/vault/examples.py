@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from pii_pipeline.vault.anchors import Anchors, open_anchors
 from pii_pipeline.vault.audit import AuditLog
 from pii_pipeline.vault.errors import VaultRefused
-from pii_pipeline.vault.model import NewRecord, Reason, RecordKey, SealedRecord, Withheld
+from pii_pipeline.vault.model import Consent, NewRecord, Reason, RecordKey, SealedRecord, Withheld
 from pii_pipeline.vault.policy import Policy, load_policy
 from pii_pipeline.vault.stores import VaultStore, open_store
 from pii_pipeline.vault.vault import Vault
@@ -89,6 +89,10 @@ class SmallSeals:
 
     def open(self, records: Sequence[SealedRecord]) -> list[str | Withheld]:
         return [self._open(record) for record in records]
+
+    def consent_seals(self, consents: Sequence[Consent]) -> list[bytes]:
+        said = [(one.subject, one.stream, sorted(one.levels), one.cumulative, one.at) for one in consents]
+        return [hmac.digest(b"consent key", repr(one).encode(), "sha256") for one in said]
 
     def marks(self, originals: Sequence[str]) -> list[bytes]:
         return [hmac.digest(b"index key", original.encode(), "sha256") for original in originals]
