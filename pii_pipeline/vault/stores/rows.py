@@ -32,9 +32,9 @@ _HIGHEST = 2**63 - 1
 _NO_NUMBER = 0
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
 """As SQLite and PostgreSQL write them."""
-_BESIDE = 64
-"""Bytes that a record counts beside its sealed original: so many short ones take no more memory than long
-ones do. Of the shortest a read loads a third of a million."""
+_BESIDE = 256
+"""Bytes that a record counts beside its sealed original, so that as many short ones as a read may load take
+no more memory than long ones do: they are some 100,000, such as of people who share an address."""
 
 
 class Room:

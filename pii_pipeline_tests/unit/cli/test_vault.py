@@ -109,15 +109,6 @@ def test_many_pseudonyms_come_from_a_file_or_standard_input(pii: Pii, tmp_path: 
         assert pii("vault", "read", "logins", "ip", *arguments, *WHY).exit_code == 2
 
 
-@pytest.mark.parametrize(
-    ("reason", "told"),
-    [
-        (("--basis", "contract", "--purpose", "fraud"), "lawful basis"),
-        (("--basis", "legal_obligation", "--purpose", "fraud"), "names a ticket"),
-        (("--basis", "legal_obligation", "--purpose", "fraud", "--ticket", "jane"), "ticket is not written"),
-        (("--basis", "legal_obligation", "--purpose", "curiosity"), "for this purpose"),
-    ],
-)
 def test_what_was_tampered_with_is_said_after_the_rest(pii: Pii, storage: Path):
     create(pii, ONE, PLANTED)
     create(pii, OTHER, "198.51.100.7")
@@ -136,6 +127,15 @@ def test_what_was_tampered_with_is_said_after_the_rest(pii: Pii, storage: Path):
     assert json.loads(result.stdout) == [{"pseudonym": ONE, "originals": [], "withheld": "tampered"}]
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (("--basis", "contract", "--purpose", "fraud"), "lawful basis"),
+        (("--basis", "legal_obligation", "--purpose", "fraud"), "names a ticket"),
+        (("--basis", "legal_obligation", "--purpose", "fraud", "--ticket", "jane"), "ticket is not written"),
+        (("--basis", "legal_obligation", "--purpose", "curiosity"), "for this purpose"),
+    ],
+)
 def test_a_read_that_is_refused_says_why_in_one_line_and_is_on_record(
     pii: Pii, reason: tuple[str, ...], told: str
 ):
