@@ -52,6 +52,7 @@ from pii_pipeline.vault.model import (
     LawfulBasis,
     Reason,
     RecordKey,
+    Withheld,
 )
 from pii_pipeline.vault.policy import PIPELINE
 
@@ -65,7 +66,8 @@ _REASON = Reason(LawfulBasis.LEGAL_OBLIGATION, VERIFICATION)
 class Resolved:
     """What came of the pseudonyms of a sample. `told`: an original that has this pseudonym again, or is the
     one that the event names; `wrong`: only others; `missing`: none. `forgotten`: their people were, or their
-    days have expired. `spared`: so many may be missing, since their originals were too long for the vault."""
+    days have expired. `spared`: so many may be missing, since their originals were too long for the vault.
+    `tampered`: what the vault has of these was altered in its database, whatever else it told."""
 
     asked: int = 0
     told: int = 0
@@ -73,10 +75,15 @@ class Resolved:
     missing: int = 0
     forgotten: int = 0
     spared: int = 0
+    tampered: int = 0
 
     @property
     def problem(self) -> str | None:
         """What is not as it should be."""
+        if self.tampered:
+            return (
+                f"of {self.tampered} of {self.asked} pseudonyms records were altered in the vault's database"
+            )
         if self.wrong:
             return f"{self.wrong} of {self.asked} pseudonyms have only originals that are not theirs"
         if self.missing > self.spared:
@@ -115,7 +122,8 @@ def resolve_sample(installation: Installation, stream: Stream, hour: str) -> Res
         again = pseudonyms_again(keyring, plan, item.field, originals, [item.salt] * len(originals))
         right = item.pseudonym in [pseudonym.hex() for pseudonym in again]
         told, wrong, missing = told + right, wrong + bool(again and not right), missing + (not again)
-    return Resolved(len(chosen), told, wrong, missing, len(chosen) - len(readable), spared)
+    tampered = sum(answer.withheld is Withheld.TAMPERED for answer in answers)
+    return Resolved(len(chosen), told, wrong, missing, len(chosen) - len(readable), spared, tampered)
 
 
 def resolve_relayed(installation: Installation, stream: Stream, hour: str) -> Resolved:
@@ -136,11 +144,12 @@ def resolve_relayed(installation: Installation, stream: Stream, hour: str) -> Re
     replaced = dict.fromkeys(_replaced(installation, stream, hour, file, chance))
     chosen = list(islice(replaced, PSEUDONYMS))
     keys = [RecordKey(PIINGUIN_STREAM, PIINGUIN_FIELD, item.pseudonym) for item in chosen]
-    told = wrong = 0
+    told = wrong = tampered = 0
     for item, answer in zip(chosen, installation.vault.read(PIPELINE, _REASON, keys), strict=True):
         told += item.original in answer.originals
         wrong += bool(answer.originals) and item.original not in answer.originals
-    return Resolved(len(chosen), told, wrong, len(chosen) - told - wrong)
+        tampered += answer.withheld is Withheld.TAMPERED
+    return Resolved(len(chosen), told, wrong, len(chosen) - told - wrong, tampered=tampered)
 
 
 def _replaced(

@@ -53,6 +53,10 @@ def copy_vault(
     if target.last_entry() != there:
         raise CopyFailed("that is where the vault is, or somebody uses it — name an empty store")
     for records in source.all_records():
+        if not all(record.sealed for record in records):
+            raise CopyFailed(
+                "a record was altered in the vault's database — put it right, or delete it, first"
+            )
         target.put(records)
         progress(len(records))
     for consents in source.all_consents():
@@ -118,4 +122,4 @@ def _consents(store: VaultStore) -> Iterator[bytes]:
             said.at.astimezone(UTC).isoformat(),
             str(said.cumulative),
         )
-        yield encoded(said.subject, *(word.encode() for word in words))
+        yield encoded(said.subject, said.seal, *(word.encode() for word in words))

@@ -11,22 +11,27 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import (
-    BindParameter,
     Column,
     ColumnElement,
     Connection,
     Engine,
+    LargeBinary,
+    Select,
     Table,
+    Text,
     case,
+    cast,
     delete,
     func,
     literal,
     select,
     tuple_,
+    type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
+from sqlalchemy.types import NullType
 
 from pii_pipeline.database import (
     DatabaseError,
@@ -39,17 +44,22 @@ from pii_pipeline.database import (
     upgrade,
 )
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
-from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+from pii_pipeline.vault.model import MAX_SEALED_BYTES, Consent, RecordKey, SealedRecord, Stored
 from pii_pipeline.vault.stores import tables
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    Room,
+    anchored_of,
+    consent_of,
+    entry_of,
+    key_of,
     latest,
-    levels_of,
     levels_text,
     merged,
     oldest_first,
     rank,
+    record_of,
 )
 
 P = ParamSpec("P")
@@ -57,6 +67,9 @@ R = TypeVar("R")
 
 _AT_ONCE = 1_000
 """Keys in one query: SQLite takes 32,766 parameters."""
+_RECORDS_AT_ONCE = 1_024
+"""Rows in one answer of PostgreSQL's, which its driver has in memory as a whole: as many as the keys of a
+query, and a few more. Of the longest originals they are 64 MiB."""
 _ENTRIES_AT_ONCE = 500
 _WINDOWS_KEPT = timedelta(days=2)
 _DEADLOCK = "40P01"
@@ -106,6 +119,21 @@ class SqlStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        records, said, audit = tables.records.c, tables.consents.c, tables.audit.c
+        named = [*_ORDER, records.mark, records.first_seen, records.last_seen]
+        of_a_length = case((func.length(records.sealed) <= MAX_SEALED_BYTES, self._as_it_is(records.sealed)))
+        self._records = select(*map(self._as_it_is, named), of_a_length.label("sealed"))
+        self._consents = select(
+            *map(self._as_it_is, [said.subject, said.levels, said.cumulative, said.at, said.rank, said.seal])
+        )
+        self._entries = select(*map(self._as_it_is, [audit.sequence, audit.text, audit.hash, audit.seal]))
+
+    def _as_it_is(self, column: Column[Any]) -> ColumnElement[Any]:
+        """A column as bytes or text, whatever is in it: a value that the driver cannot turn into what it
+        should be fails the query, and with it all other rows."""
+        plain = LargeBinary if self._engine.dialect.name == "sqlite" else Text
+        kind = column.type if isinstance(column.type, LargeBinary) else plain
+        return cast(column, kind).label(column.name)
 
     @_answered
     def put(self, records: Sequence[SealedRecord]) -> Stored:
@@ -144,12 +172,36 @@ class SqlStore:
     @_answered
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         found: dict[RecordKey, list[SealedRecord]] = defaultdict(list)
+        room = Room()
         with reading(self._engine) as connection:
             for pseudonyms, condition in _by_field(keys):
-                for row in connection.execute(select(tables.records).where(condition)):
-                    record = _record(pseudonyms[bytes(row.pseudonym)], row)
-                    found[record.key].append(record)
+                for row in self._rows(connection, condition):
+                    key = pseudonyms[row.pseudonym]
+                    record = record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
+                    room.take(record.sealed)
+                    found[key].append(record)
         return [oldest_first(found.get(key, ())) for key in keys]
+
+    def _rows(self, connection: Connection, condition: ColumnElement[bool]) -> Iterator[Any]:
+        """The records for which it holds, some at a time."""
+        query = self._records.where(condition).order_by(*_ORDER).limit(_RECORDS_AT_ONCE)
+        rows = connection.execute(query).all()
+        yield from rows
+        while len(rows) == _RECORDS_AT_ONCE:
+            last = rows[-1].pseudonym, rows[-1].subject, rows[-1].digest
+            rows = connection.execute(query.where(tuple_(*_ORDER) > tuple_(*last))).all()
+            yield from rows
+
+    @_answered
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        counts: dict[RecordKey, int] = {}
+        pseudonym = tables.records.c.pseudonym
+        with reading(self._engine) as connection:
+            for pseudonyms, condition in _by_field(keys):
+                query = select(pseudonym, func.count()).where(condition).group_by(pseudonym)
+                for name, number in connection.execute(query):
+                    counts[pseudonyms[bytes(name)]] = number
+        return [counts.get(key, 0) for key in keys]
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
         return self._delete([condition for _, condition in _by_field(keys)])
@@ -183,6 +235,7 @@ class SqlStore:
                 "cumulative": consent.cumulative,
                 "at": consent.at,
                 "rank": rank(consent),
+                "seal": consent.seal,
             }
             for consent in latest(consents)
         ]
@@ -193,7 +246,7 @@ class SqlStore:
         with self._engine.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=key, set_=given, where=given["rank"] > tables.consents.c.rank
+                    index_elements=key, set_=given, where=given["rank"] >= tables.consents.c.rank
                 ),
                 rows,
             )
@@ -203,9 +256,9 @@ class SqlStore:
         said: dict[bytes, Consent] = {}
         with reading(self._engine) as connection:
             for those in _chunked(tables.consents.c.subject, subjects):
-                query = select(tables.consents).where(tables.consents.c.stream == stream, those)
-                for row in connection.execute(query):
-                    said[bytes(row.subject)] = _consent(row)
+                query = self._consents.where(tables.consents.c.stream == stream, those)
+                for subject, *said_so in connection.execute(query):
+                    said[subject] = consent_of(subject, stream, *said_so)
         return said
 
     @_answered
@@ -214,30 +267,40 @@ class SqlStore:
             return connection.execute(select(func.count()).select_from(tables.records)).scalar_one()
 
     def all_records(self) -> Iterator[Sequence[SealedRecord]]:
-        for rows in self._pages(tables.records):
+        for rows in self._pages(tables.records, self._records):
+            keys = [key_of(*key[:3]) for key, _ in rows]
             yield [
-                _record(RecordKey(row.stream, row.field, bytes(row.pseudonym).decode()), row) for row in rows
+                record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
+                for key, (_, row) in zip(keys, rows, strict=True)
             ]
 
     def all_consents(self) -> Iterator[Sequence[Consent]]:
-        for rows in self._pages(tables.consents):
-            yield [_consent(row) for row in rows]
+        for rows in self._pages(tables.consents, self._consents):
+            yield [
+                consent_of(subject, stream, row.levels, row.cumulative, row.at, row.rank, row.seal)
+                for (subject, stream), row in rows
+                if isinstance(subject, bytes) and isinstance(stream, str)  # what no vault wrote is none
+            ]
 
-    def _pages(self, table: Table) -> Iterator[list[Any]]:
-        """All rows, by primary key."""
-        rows: list[Any] = []
-        while rows := self._page(table, rows[-1] if rows else None):
-            yield rows
+    def _pages(self, table: Table, query: Select[Any]) -> Iterator[list[tuple[list[Any], Any]]]:
+        """All rows, by primary key, which comes with each as it is stored."""
+        key = [type_coerce(column, NullType()) for column in table.primary_key.columns]
+        query = query.add_columns(*key).order_by(*key).limit(_AT_ONCE)
+        last: list[Any] = []
+        while rows := self._page(query, key, last):
+            keys = [[_raw(value) for value in row[-len(key) :]] for row in rows]
+            yield list(zip(keys, rows, strict=True))
+            last = keys[-1]
 
     @_answered
-    def _page(self, table: Table, after: Any) -> list[Any]:
-        key = list(table.primary_key.columns)
-        query = select(table).order_by(*key).limit(_AT_ONCE)
-        if after is not None:
-            last = [getattr(after, column.name) for column in key]
-            query = query.where(tuple_(*key) > tuple_(*(_literal(*of) for of in zip(key, last, strict=True))))
+    def _page(
+        self, query: Select[Any], key: Sequence[ColumnElement[Any]], last: Sequence[Any]
+    ) -> Sequence[Any]:
+        if last:
+            after = [literal(value, NullType()) for value in last]
+            query = query.where(tuple_(*key) > tuple_(*after))
         with reading(self._engine) as connection:
-            return list(connection.execute(query))
+            return connection.execute(query).all()
 
     @_answered
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
@@ -257,7 +320,7 @@ class SqlStore:
         if amount > allowance.most:
             return None
         insert, there = self._insert(tables.spent), tables.spent.c
-        total = there.spent + amount
+        left = there.spent <= allowance.most - amount  # not of the sum, which the database may not hold
         return connection.scalar(
             insert.values(
                 principal=allowance.principal,
@@ -267,8 +330,8 @@ class SqlStore:
             )
             .on_conflict_do_update(
                 index_elements=[there.principal, there.window],
-                set_={"spent": total},
-                where=total <= allowance.most,
+                set_={"spent": there.spent + amount},
+                where=left,
             )
             .returning(there.spent)
         )
@@ -289,33 +352,37 @@ class SqlStore:
                     return True
             transaction.rollback()
         with reading(self._engine) as connection:  # written by an earlier try, whose answer was lost?
-            return connection.scalar(select(columns.writer).where(columns.sequence == first)) == writer
+            writers = select(self._as_it_is(columns.writer)).where(columns.sequence == first)
+            return connection.scalar(writers) == writer
 
     @_answered
     def last_entry(self) -> Entry | None:
         with reading(self._engine) as connection:
-            row = connection.execute(_ENTRIES.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
-        return _entry(row) if row else None
+            row = connection.execute(self._entries.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
+        return entry_of(*row) if row else None
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         while some := self._some_entries(first, last):
             yield from some
+            if some[-1].sequence < first:
+                return  # no numbers: they come after all that are
             first = some[-1].sequence + 1
 
     @_answered
     def _some_entries(self, first: int, last: int | None) -> list[Entry]:
         sequence = tables.audit.c.sequence
-        query = _ENTRIES.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
+        query = self._entries.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
         if last is not None:
             query = query.where(sequence <= last)
         with reading(self._engine) as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [entry_of(*row) for row in connection.execute(query)]
 
     @_answered
     def anchored(self) -> tuple[int, datetime] | None:
         with reading(self._engine) as connection:
-            row = connection.execute(select(tables.anchor.c.sequence, tables.anchor.c.at)).first()
-        return (row.sequence, row.at) if row else None
+            said = map(self._as_it_is, [tables.anchor.c.sequence, tables.anchor.c.at])
+            row = connection.execute(select(*said)).first()
+        return anchored_of(*row) if row else None
 
     @_answered
     def remember_anchor(self, sequence: int, at: datetime) -> None:
@@ -332,11 +399,7 @@ class SqlStore:
         self._engine.dispose()
 
 
-_ENTRIES = select(tables.audit.c.sequence, tables.audit.c.text, tables.audit.c.hash, tables.audit.c.seal)
-
-
-def _entry(row: Any) -> Entry:
-    return Entry(row.sequence, row.text, bytes(row.hash), bytes(row.seal))
+_ORDER = tables.records.c.pseudonym, tables.records.c.subject, tables.records.c.digest
 
 
 def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
@@ -354,19 +417,9 @@ def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
     }
 
 
-def _record(key: RecordKey, row: Any) -> SealedRecord:
-    return SealedRecord(
-        key, bytes(row.subject), bytes(row.sealed), bytes(row.mark), row.first_seen, row.last_seen
-    )
-
-
-def _consent(row: Any) -> Consent:
-    return Consent(bytes(row.subject), row.stream, levels_of(row.levels), row.cumulative, row.at)
-
-
-def _literal(column: Column[Any], value: Any) -> BindParameter[Any]:
-    """A value of that column, for a comparison; PostgreSQL's driver gives bytes as a view of memory."""
-    return literal(bytes(value) if isinstance(value, memoryview) else value, column.type)
+def _raw(value: Any) -> Any:
+    """As Python has it: PostgreSQL's driver gives bytes as a view of memory."""
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], ColumnElement[bool]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import date, timedelta
@@ -223,3 +224,13 @@ def _seen_longer(record: SealedRecord) -> SealedRecord:
         record.first_seen - timedelta(days=1),
         record.last_seen,
     )
+
+
+@only_sqlite
+def test_a_record_that_was_altered_in_the_database_is_said_to_be(
+    parts: Parts, file: VaultStore, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(parts.url.removeprefix("sqlite:///"))) as database, database:
+        database.execute("UPDATE vault_records SET stream = x'ff00' WHERE subject = ?", [BOB])
+    with pytest.raises(CopyFailed, match="a record was altered in the vault's database"):
+        copy(parts, file)
