@@ -53,10 +53,9 @@ def copy_vault(
     if target.last_entry() != there:
         raise CopyFailed("that is where the vault is, or somebody uses it — name an empty store")
     for records in source.all_records():
-        if not all(record.sealed for record in records):
-            raise CopyFailed(
-                "a record was altered in the vault's database — put it right, or delete it, first"
-            )
+        if not all(record.sealed and record.key.stream for record in records):
+            problem = "a record was altered in the vault's database"
+            raise CopyFailed(f"{problem} — put it right there, or delete it, first")
         target.put(records)
         progress(len(records))
     for consents in source.all_consents():

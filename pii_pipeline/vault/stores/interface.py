@@ -91,7 +91,8 @@ class VaultStore(Protocol):
 
     def all_records(self) -> Iterator[Sequence[SealedRecord]]:
         """All records, some at once, in flat memory and no order. One that is put or deleted meanwhile may be
-        among them or not. One whose row was altered so that it is none has nothing sealed, or an empty key."""
+        among them or not. One whose row was altered so that it is none has nothing sealed, or an empty
+        key."""
         ...
 
     def all_consents(self) -> Iterator[Sequence[Consent]]:
