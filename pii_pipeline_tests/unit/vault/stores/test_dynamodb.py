@@ -301,13 +301,15 @@ def test_who_asks_for_few_does_not_wait_for_the_thousands_of_another(opened: Vau
         gate.wait(60)
         done.append(who)
 
-    with ThreadPoolExecutor(2) as callers:
+    with ThreadPoolExecutor(3) as callers:
         asked = [callers.submit(dynamodb.each, work, ["many"] * 3_000)]
         time.sleep(0.5)  # all that it queues
         asked.append(callers.submit(dynamodb.each, work, ["few"] * 5))
         time.sleep(0.5)
-        dynamodb.each(done.append, ["one"])  # though every thread waits
-        gate.set()
+        try:
+            callers.submit(dynamodb.each, done.append, ["one"]).result(10)  # though every thread waits
+        finally:
+            gate.set()
         for call in asked:
             call.result()
     assert done[0] == "one"
