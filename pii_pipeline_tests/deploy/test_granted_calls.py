@@ -193,6 +193,7 @@ def all_of_store(store: VaultStore) -> None:
     that = record(1)
     store.put([that, unbound(2)])
     store.put([seen(that, -1, 1)])  # known, and seen on other days
+    assert store.count([key(1), key(9)]) == [1, 0]
     assert store.find([key(1)]) == [[seen(that, -1, 1)]]
     store.put_consents([consent(1, 2)])
     assert store.consents("logins", [subject(1)])

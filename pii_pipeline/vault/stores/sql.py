@@ -10,7 +10,20 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, case, delete, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    Text,
+    case,
+    cast,
+    delete,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
@@ -26,17 +39,21 @@ from pii_pipeline.database import (
     upgrade,
 )
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
-from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+from pii_pipeline.vault.model import MAX_SEALED_BYTES, Consent, RecordKey, SealedRecord, Stored
 from pii_pipeline.vault.stores import tables
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    Room,
+    anchored_of,
+    consent_of,
+    entry_of,
     latest,
-    levels_of,
     levels_text,
     merged,
     oldest_first,
     rank,
+    record_of,
 )
 
 P = ParamSpec("P")
@@ -44,6 +61,9 @@ R = TypeVar("R")
 
 _AT_ONCE = 1_000
 """Keys in one query: SQLite takes 32,766 parameters."""
+_RECORDS_AT_ONCE = 1_024
+"""Rows in one answer of PostgreSQL's, which its driver has in memory as a whole: as many as the keys of a
+query, and a few more. Of the longest originals they are 64 MiB."""
 _ENTRIES_AT_ONCE = 500
 _WINDOWS_KEPT = timedelta(days=2)
 _DEADLOCK = "40P01"
@@ -93,6 +113,21 @@ class SqlStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        records, said, audit = tables.records.c, tables.consents.c, tables.audit.c
+        named = [*_ORDER, records.mark, records.first_seen, records.last_seen]
+        of_a_length = case((func.length(records.sealed) <= MAX_SEALED_BYTES, self._as_it_is(records.sealed)))
+        self._records = select(*map(self._as_it_is, named), of_a_length.label("sealed"))
+        self._consents = select(
+            *map(self._as_it_is, [said.subject, said.levels, said.cumulative, said.at, said.rank, said.seal])
+        )
+        self._entries = select(*map(self._as_it_is, [audit.sequence, audit.text, audit.hash, audit.seal]))
+
+    def _as_it_is(self, column: Column[Any]) -> ColumnElement[Any]:
+        """A column as bytes or text, whatever is in it: a value that the driver cannot turn into what it
+        should be fails the query, and with it all other rows."""
+        plain = LargeBinary if self._engine.dialect.name == "sqlite" else Text
+        kind = column.type if isinstance(column.type, LargeBinary) else plain
+        return cast(column, kind).label(column.name)
 
     @_answered
     def put(self, records: Sequence[SealedRecord]) -> Stored:
@@ -131,12 +166,36 @@ class SqlStore:
     @_answered
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         found: dict[RecordKey, list[SealedRecord]] = defaultdict(list)
+        room = Room()
         with reading(self._engine) as connection:
             for pseudonyms, condition in _by_field(keys):
-                for row in connection.execute(select(tables.records).where(condition)):
-                    record = _record(pseudonyms[bytes(row.pseudonym)], row)
-                    found[record.key].append(record)
+                for row in self._rows(connection, condition):
+                    key = pseudonyms[row.pseudonym]
+                    record = record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
+                    room.take(record.sealed)
+                    found[key].append(record)
         return [oldest_first(found.get(key, ())) for key in keys]
+
+    def _rows(self, connection: Connection, condition: ColumnElement[bool]) -> Iterator[Any]:
+        """The records for which it holds, some at a time."""
+        query = self._records.where(condition).order_by(*_ORDER).limit(_RECORDS_AT_ONCE)
+        rows = connection.execute(query).all()
+        yield from rows
+        while len(rows) == _RECORDS_AT_ONCE:
+            last = rows[-1].pseudonym, rows[-1].subject, rows[-1].digest
+            rows = connection.execute(query.where(tuple_(*_ORDER) > tuple_(*last))).all()
+            yield from rows
+
+    @_answered
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        counts: dict[RecordKey, int] = {}
+        pseudonym = tables.records.c.pseudonym
+        with reading(self._engine) as connection:
+            for pseudonyms, condition in _by_field(keys):
+                query = select(pseudonym, func.count()).where(condition).group_by(pseudonym)
+                for name, number in connection.execute(query):
+                    counts[pseudonyms[bytes(name)]] = number
+        return [counts.get(key, 0) for key in keys]
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
         return self._delete([condition for _, condition in _by_field(keys)])
@@ -170,6 +229,7 @@ class SqlStore:
                 "cumulative": consent.cumulative,
                 "at": consent.at,
                 "rank": rank(consent),
+                "seal": consent.seal,
             }
             for consent in latest(consents)
         ]
@@ -180,7 +240,7 @@ class SqlStore:
         with self._engine.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=key, set_=given, where=given["rank"] > tables.consents.c.rank
+                    index_elements=key, set_=given, where=given["rank"] >= tables.consents.c.rank
                 ),
                 rows,
             )
@@ -190,11 +250,9 @@ class SqlStore:
         said: dict[bytes, Consent] = {}
         with reading(self._engine) as connection:
             for those in _chunked(tables.consents.c.subject, subjects):
-                query = select(tables.consents).where(tables.consents.c.stream == stream, those)
-                for row in connection.execute(query):
-                    subject = bytes(row.subject)
-                    levels = levels_of(row.levels)
-                    said[subject] = Consent(subject, stream, levels, row.cumulative, row.at)
+                query = self._consents.where(tables.consents.c.stream == stream, those)
+                for subject, *said_so in connection.execute(query):
+                    said[subject] = consent_of(subject, stream, *said_so)
         return said
 
     @_answered
@@ -220,7 +278,7 @@ class SqlStore:
         if amount > allowance.most:
             return None
         insert, there = self._insert(tables.spent), tables.spent.c
-        total = there.spent + amount
+        left = there.spent <= allowance.most - amount  # not of the sum, which the database may not hold
         return connection.scalar(
             insert.values(
                 principal=allowance.principal,
@@ -230,8 +288,8 @@ class SqlStore:
             )
             .on_conflict_do_update(
                 index_elements=[there.principal, there.window],
-                set_={"spent": total},
-                where=total <= allowance.most,
+                set_={"spent": there.spent + amount},
+                where=left,
             )
             .returning(there.spent)
         )
@@ -252,33 +310,37 @@ class SqlStore:
                     return True
             transaction.rollback()
         with reading(self._engine) as connection:  # written by an earlier try, whose answer was lost?
-            return connection.scalar(select(columns.writer).where(columns.sequence == first)) == writer
+            writers = select(self._as_it_is(columns.writer)).where(columns.sequence == first)
+            return connection.scalar(writers) == writer
 
     @_answered
     def last_entry(self) -> Entry | None:
         with reading(self._engine) as connection:
-            row = connection.execute(_ENTRIES.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
-        return _entry(row) if row else None
+            row = connection.execute(self._entries.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
+        return entry_of(*row) if row else None
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         while some := self._some_entries(first, last):
             yield from some
+            if some[-1].sequence < first:
+                return  # no numbers: they come after all that are
             first = some[-1].sequence + 1
 
     @_answered
     def _some_entries(self, first: int, last: int | None) -> list[Entry]:
         sequence = tables.audit.c.sequence
-        query = _ENTRIES.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
+        query = self._entries.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
         if last is not None:
             query = query.where(sequence <= last)
         with reading(self._engine) as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [entry_of(*row) for row in connection.execute(query)]
 
     @_answered
     def anchored(self) -> tuple[int, datetime] | None:
         with reading(self._engine) as connection:
-            row = connection.execute(select(tables.anchor.c.sequence, tables.anchor.c.at)).first()
-        return (row.sequence, row.at) if row else None
+            said = map(self._as_it_is, [tables.anchor.c.sequence, tables.anchor.c.at])
+            row = connection.execute(select(*said)).first()
+        return anchored_of(*row) if row else None
 
     @_answered
     def remember_anchor(self, sequence: int, at: datetime) -> None:
@@ -295,11 +357,7 @@ class SqlStore:
         self._engine.dispose()
 
 
-_ENTRIES = select(tables.audit.c.sequence, tables.audit.c.text, tables.audit.c.hash, tables.audit.c.seal)
-
-
-def _entry(row: Any) -> Entry:
-    return Entry(row.sequence, row.text, bytes(row.hash), bytes(row.seal))
+_ORDER = tables.records.c.pseudonym, tables.records.c.subject, tables.records.c.digest
 
 
 def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
@@ -315,12 +373,6 @@ def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
         "first_seen": record.first_seen,
         "last_seen": record.last_seen,
     }
-
-
-def _record(key: RecordKey, row: Any) -> SealedRecord:
-    return SealedRecord(
-        key, bytes(row.subject), bytes(row.sealed), bytes(row.mark), row.first_seen, row.last_seen
-    )
 
 
 def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], ColumnElement[bool]]]:
