@@ -145,8 +145,12 @@ def _verify_export(export: IO[str], as_json: bool) -> None:
         count = verify_export(export)
     except UnicodeDecodeError:
         raise Failure("the export is no UTF-8, so it is none") from None
+    except AuditBroken as broken:
+        if as_json:
+            print_json({"entries": None, "broken": _broken(broken)})
+        raise
     if as_json:
-        print_json({"entries": count})
+        print_json({"entries": count, "broken": None})
     else:
         click.echo(f"{plural(count, 'entry', 'entries')}, each behind the one before")
 
@@ -155,10 +159,14 @@ def _verified(found: Verification) -> dict[str, Any]:
     broken, held = found.broken, found.anchored
     return {
         "entries": found.entries,
-        "broken": broken and {"entry": broken.sequence, "problem": str(broken)},
+        "broken": broken and _broken(broken),
         "last_anchor": held and {"number": held[0], "at": held[1].isoformat(timespec="seconds")},
         "unanchored": found.unanchored,
     }
+
+
+def _broken(broken: AuditBroken) -> dict[str, Any]:
+    return {"entry": broken.sequence, "problem": str(broken)}
 
 
 def _content(text: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def file(tmp_path: Path) -> Iterator[VaultStore]:
         yield store
 
 
-only_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+only_sqlite = pytest.mark.parametrize("vault_url", ["sqlite"], indirect=True)
 
 
 def copy(parts: Parts, target: VaultStore) -> Copied:
