@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Literal, NoReturn, Protocol
 
@@ -32,10 +33,13 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault.policy import Policy
-from pii_pipeline.vault.stores import VaultStore
+from pii_pipeline.vault.stores import Allowance, VaultStore
+from pii_pipeline.vault.together import Together
 
 MAX_BATCH = 10_000
 """Records in one call. Who has more makes more calls: each is one entry in the audit log."""
+_CALLS_AT_ONCE = 1_000
+"""Of a principal, that spend together: all that wait."""
 
 
 class Seals(Protocol):
@@ -75,6 +79,11 @@ class Vault:
         self._policy = policy
         self._audit = audit
         self._clock = clock
+        self._spending = {
+            (name, action): Together(partial(self._spend, name, action), _CALLS_AT_ONCE)
+            for name in policy.principals
+            for action in Action
+        }
 
     def create(
         self,
@@ -205,10 +214,21 @@ class Vault:
         problem = self._policy.refusal(principal, action, keys or (), reason)
         if problem is not None:
             refuse("denied", problem)
-        allowances = self._policy.allowances(principal, action, self._clock())
-        short = self._store.spend(allowances, len(keys or ())) if allowances else None
+        if not self._policy.allowances(principal, action, self._clock()):
+            return
+        short = self._spending[principal, action].do(len(keys or ()))
         if short is not None:
             refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
+
+    def _spend(self, principal: str, action: Action, amounts: Sequence[int]) -> list[Allowance | None]:
+        """Takes what several calls of a principal ask for from what is left to him now: for all at once; or,
+        if that is too much, for one after the other, as far as there is enough. Of each call, which allowance
+        has not enough; None where all have."""
+        allowances = self._policy.allowances(principal, action, self._clock())
+        short = self._store.spend(allowances, sum(amounts))
+        if short is None or len(amounts) == 1:
+            return [short] * len(amounts)
+        return [self._store.spend(allowances, amount) for amount in amounts]
 
     def _without_consent(self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]) -> set[SealedRecord]:
         """The records that a consent-based read must not tell: whose subject's latest consent does not cover
