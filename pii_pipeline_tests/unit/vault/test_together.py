@@ -16,10 +16,11 @@ from pii_pipeline.vault.together import Together
 class Work:
     """Doubles numbers; waits where it is told to, fails for negative ones, remembers what it was given."""
 
-    def __init__(self, failure: BaseException | None = None) -> None:
+    def __init__(self, failure: BaseException | None = None, seconds: float = 0) -> None:
         self.may = threading.Event()
         self.may.set()
         self.failure = failure or ValueError("a negative number")
+        self.seconds = seconds
         self.given: list[list[int]] = []
         self.at_work = 0
 
@@ -29,6 +30,7 @@ class Work:
         self.given.append(list(numbers))
         try:
             assert self.may.wait(30)
+            time.sleep(self.seconds)
             if min(numbers) < 0:
                 raise self.failure
             return [2 * number for number in numbers]
@@ -101,7 +103,7 @@ def test_a_thread_that_ends_leaves_nobody_waiting() -> None:
 
 
 def test_many_threads_again_and_again() -> None:
-    work = Work()
+    work = Work(seconds=0.001)
     together = Together(work, 7)
 
     def some(thread: int) -> list[int]:
