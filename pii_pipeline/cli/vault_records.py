@@ -17,7 +17,15 @@ import click
 from pii_pipeline.cli.common import json_option, plural, print_json
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.cli.vault_desk import address_option, desk, policy_of
-from pii_pipeline.vault.model import DataSubject, Found, LawfulBasis, Reason, Record, RecordKey
+from pii_pipeline.vault.model import (
+    DataSubject,
+    Found,
+    LawfulBasis,
+    Reason,
+    Record,
+    RecordKey,
+    Withheld,
+)
 
 if TYPE_CHECKING:
     from pii_pipeline.vault.policy import Policy
@@ -66,7 +74,8 @@ def read(
 
     One line for each original: the pseudonym, a tab, the original (as JSON where not all of it can be
     printed). A pseudonym may have several. What is not known, or not told, is counted on standard error.
-    On a terminal it asks for basis and purpose where they are not given.
+    Exit code 1 if the vault's database was tampered with, after the rest was told. On a terminal it asks for
+    basis and purpose where they are not given.
 
     \b
     Example:
@@ -87,6 +96,10 @@ def read(
             _say_untold(answers)
             if as_json:
                 print_json([_entry(answer) for answer in answers])
+    tampered = sum(answer.withheld is Withheld.TAMPERED for answer in answers)
+    if tampered:
+        what = plural(tampered, "pseudonym")
+        raise Failure(f"what the vault has of {what} was altered in its database, or moved to another row")
 
 
 @click.command()
@@ -255,9 +268,10 @@ def _say_untold(answers: Sequence[Found]) -> None:
     unknown = sum(not answer.originals and answer.withheld is None for answer in answers)
     if unknown:
         click.echo(f"pii: {plural(unknown, 'pseudonym')} not in the vault", err=True)
-    for why in dict.fromkeys(answer.withheld for answer in answers if answer.withheld):
+    for why in Withheld.NO_CONSENT, Withheld.FORGOTTEN:
         number = sum(answer.withheld == why for answer in answers)
-        click.echo(f"pii: {plural(number, 'pseudonym')} withheld: {why}", err=True)
+        if number:
+            click.echo(f"pii: {plural(number, 'pseudonym')} withheld: {why}", err=True)
 
 
 def _printable(text: str) -> str:

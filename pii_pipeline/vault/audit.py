@@ -23,8 +23,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from pii_pipeline.vault.anchors import Anchor, Anchors
-from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash
-from pii_pipeline.vault.errors import AuditBroken, VaultError, VaultUnavailable
+from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash, number_of
+from pii_pipeline.vault.errors import AuditBroken, TamperedRow, VaultError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_STREAM, PSEUDONYM, Reason, RecordKey
 from pii_pipeline.vault.stores import MOST_ENTRIES, Entry, VaultStore
 from pii_pipeline.vault.together import Together
@@ -152,7 +152,7 @@ class AuditLog:
             last = self._store.last_entry()
             if last is None:
                 return
-            self._anchored = self._store.anchored()
+            self._anchored = self._claimed(last.sequence) or self._anchored
             if self._due(last.sequence):
                 self._key.check_seal(last)
                 at = self._clock()
@@ -236,7 +236,7 @@ class AuditLog:
                 self._head, self._policy_noted = entries[-1], True
                 return range(entries[-1].sequence - len(contents) + 1, entries[-1].sequence + 1)
             self._look_for_ours()
-            head = self._store.last_entry()
+            head = self._ours(self._store.last_entry())
             if time.monotonic() > give_up:
                 raise VaultUnavailable("the audit log is too busy: others append all the time")
             time.sleep(random.uniform(0, pause))
@@ -258,9 +258,9 @@ class AuditLog:
         return entries
 
     def _ours(self, last: Entry | None) -> Entry | None:
-        """The end of a log that this process has not appended to yet. What does not have this installation's
-        seal is not gone on with: nobody could verify such a log ever after; nor is one begun beside anchors
-        of another. Raises `AuditBroken`."""
+        """The end of a log that this process did not make. What does not have this installation's seal, or
+        another number than it was made with, is not gone on with: nobody could verify such a log ever after;
+        nor is one begun beside anchors of another. Raises `AuditBroken`."""
         if last is None and self._was_anchored():
             problem = (
                 "it is not there, and anchors of this installation's log are: PII_VAULT_URL is another "
@@ -268,7 +268,7 @@ class AuditLog:
                 "another PII_VAULT_ANCHORS"
             )
             raise AuditBroken(1, problem)
-        if last is not None and not self._key.sealed(last):
+        if last is not None and not (self._key.sealed(last) and number_of(last.text) == last.sequence):
             problem = (
                 "it was altered, or another installation made it — give each installation a PII_VAULT_URL of "
                 "its own, or put PII_DATABASE_URL and PII_VAULT_URL back together"
@@ -291,13 +291,19 @@ class AuditLog:
             problem = "it was appended, and is gone or another now: the log was cut or replaced"
             raise AuditBroken(head.sequence, problem)
 
+    def _claimed(self, last: int) -> tuple[int, datetime] | None:
+        """What the database says was anchored last, where `last` is the last entry's number. What is no such
+        thing, or not possible yet, is not believed."""
+        with suppress(TamperedRow):
+            claimed = self._store.anchored()
+            if claimed is not None and claimed[0] <= last and claimed[1] <= self._clock():
+                return claimed
+        return None
+
     def _due(self, last: int) -> bool:
-        """Whether an anchor is, where `last` is the last entry's number. What the database says of anchors
-        that are not possible yet is not believed."""
+        """Whether an anchor is, where `last` is the last entry's number."""
         number, at = self._anchored or (0, datetime.min.replace(tzinfo=UTC))
         age = (self._clock() - at).total_seconds()
-        if number > last or age < 0:
-            return True
         return last > number and (last - number >= ANCHOR_ENTRIES or age >= ANCHOR_SECONDS)
 
     def _anchor_in_background(self) -> None:
@@ -325,6 +331,6 @@ class AuditLog:
 def _policy_of(entry: Entry | None) -> str | None:
     """The beginning of the digest of the policy that an entry was made under."""
     if entry is not None:
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             return json.loads(entry.text)["policy"]
     return None

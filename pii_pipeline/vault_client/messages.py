@@ -41,6 +41,7 @@ _BASES = {
 _WITHHELD = {
     wire.WITHHELD_NO_CONSENT: Withheld.NO_CONSENT,
     wire.WITHHELD_FORGOTTEN: Withheld.FORGOTTEN,
+    wire.WITHHELD_TAMPERED: Withheld.TAMPERED,
 }
 
 

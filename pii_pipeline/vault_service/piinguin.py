@@ -37,6 +37,7 @@ _NOT_FOUND = "Record not found"
 _WITHHELD = {
     Withheld.NO_CONSENT: "No consent covers this read",
     Withheld.FORGOTTEN: "The data subject was forgotten",
+    Withheld.TAMPERED: "The record was altered in the database",
 }
 _CONSENT = wire.ReadPiiRecordRequest.CONSENT
 _BASES = {

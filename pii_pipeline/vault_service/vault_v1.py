@@ -33,6 +33,7 @@ _BASES = {
 _WITHHELD = {
     Withheld.NO_CONSENT: wire.WITHHELD_NO_CONSENT,
     Withheld.FORGOTTEN: wire.WITHHELD_FORGOTTEN,
+    Withheld.TAMPERED: wire.WITHHELD_TAMPERED,
 }
 _OK = wire.RecordStatus()
 

@@ -315,7 +315,7 @@ def test_reflection_is_there_when_it_is_asked_for(tmp_path):
         assert server.end() == 0
 
 
-def test_a_record_that_was_altered_is_an_error_of_the_service_and_is_not_told(
+def test_a_record_that_was_altered_is_told_as_such_beside_the_others_and_in_the_log(
     client: Client, server: VaultServer
 ):
     client(
@@ -331,9 +331,18 @@ def test_a_record_that_was_altered_is_an_error_of_the_service_and_is_not_told(
         change = "UPDATE vault_records SET pseudonym = ? WHERE CAST(pseudonym AS TEXT) = ?"
         changed = database.execute(change, (pseudonym("elsewhere").encode(), pseudonym("altered")))
         assert changed.rowcount == 1
-    assert code_of(lambda: client.read("elsewhere")) == ("INTERNAL", "unexpected TamperedRecord")
-    assert "a call failed: TamperedRecord: a record does not open" in server.log
-    assert client.read("whole") == ["a.planted.example"]
+    names = ["whole", "elsewhere", "altered"]
+    tampered = 3  # WITHHELD_TAMPERED
+    request = client.protocol.ReadRecordsRequest(reason=client.reason(), keys=map(client.key, names))
+    told = [(list(one.originals), one.withheld) for one in client("ReadRecords", request).found]
+    assert told == [(["a.planted.example"], 0), ([], tampered), ([], 0)]
+    stream = list(client("StreamReads", map(client.look, names)))
+    assert [one.status.code for one in stream] == [0, 0, 0]
+    assert [(list(one.found.originals), one.found.withheld) for one in stream] == told
+    read = entries(server)[-1]
+    assert read["action"] == "read" and read["counts"]["tampered"] == 1
+    assert "ERROR logins, ip: what the vault's database has of 1 pseudonyms was altered" in server.log
+    assert "planted" not in server.log
 
 
 def test_nothing_of_it_is_in_the_log_or_a_file(client: Client, server: VaultServer):

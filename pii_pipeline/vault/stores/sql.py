@@ -16,11 +16,15 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    LargeBinary,
+    Text,
     bindparam,
     case,
+    cast,
     delete,
     func,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
@@ -38,27 +42,34 @@ from pii_pipeline.database import (
     upgrade,
 )
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
-from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+from pii_pipeline.vault.model import MAX_SEALED_BYTES, Consent, RecordKey, SealedRecord, Stored
 from pii_pipeline.vault.stores import tables
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    Room,
+    anchored_of,
+    consent_of,
+    entry_of,
     latest,
-    levels_of,
     levels_text,
     merged,
     oldest_first,
     rank,
+    record_of,
 )
 from pii_pipeline.vault.together import Together
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_AT_ONCE = 1_024
+_AT_ONCE = 1_000
 """Keys in one query: SQLite takes 32,766 parameters."""
 _INSERTED_AT_ONCE = 128
 """Records in one statement."""
+_RECORDS_AT_ONCE = 1_024
+"""Rows in one answer of PostgreSQL's, which its driver has in memory as a whole: as many as the keys of a
+query, and a few more. Of the longest originals they are 64 MiB."""
 _ENTRIES_AT_ONCE = 500
 _FEW = 100
 """Records of a put that is done with others which wait: more of them are worth a transaction of their own."""
@@ -122,13 +133,31 @@ class SqlStore:
         self._writer = writer
         self._reader = reader
         self._insert = postgresql.insert if writer.dialect.name == "postgresql" else sqlite.insert
+        self._puts = Together(self._put, _PUTS_AT_ONCE)
+        # Statements are made once: to make one takes several times as long as to execute it.
         self._put_new_ones = insert_new(writer, tables.records).returning(*tables.records.primary_key.columns)
         self._take = self._taking()
         self._add_entries = insert_new(writer, tables.audit).returning(tables.audit.c.sequence)
-        self._puts = Together(self._put, _PUTS_AT_ONCE)
+        records, said, audit = tables.records.c, tables.consents.c, tables.audit.c
+        named = [*_ORDER, records.mark, records.first_seen, records.last_seen]
+        of_a_length = case((func.length(records.sealed) <= MAX_SEALED_BYTES, self._as_it_is(records.sealed)))
+        columns = select(*map(self._as_it_is, named), of_a_length.label("sealed"))
+        self._records = columns.where(_OF_FIELD).order_by(*_ORDER).limit(_RECORDS_AT_ONCE)
+        self._consents = select(
+            *map(self._as_it_is, [said.subject, said.levels, said.cumulative, said.at, said.rank, said.seal])
+        )
+        self._entries = select(*map(self._as_it_is, [audit.sequence, audit.text, audit.hash, audit.seal]))
+        self._writer_of = select(self._as_it_is(audit.writer)).where(audit.sequence == bindparam("number"))
 
     def put(self, records: Sequence[SealedRecord]) -> Stored:
         return self._puts.do(records) if len(records) <= _FEW else self._put([records])[0]
+
+    def _as_it_is(self, column: Column[Any]) -> ColumnElement[Any]:
+        """A column as bytes or text, whatever is in it: a value that the driver cannot turn into what it
+        should be fails the query, and with it all other rows."""
+        plain = LargeBinary if self._writer.dialect.name == "sqlite" else Text
+        kind = column.type if isinstance(column.type, LargeBinary) else plain
+        return cast(column, kind).label(column.name)
 
     @_answered
     def _put(self, puts: Sequence[Sequence[SealedRecord]]) -> list[Stored]:
@@ -173,12 +202,33 @@ class SqlStore:
     @_answered
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         found: dict[RecordKey, list[SealedRecord]] = defaultdict(list)
+        room = Room()
         with reading(self._reader) as connection:
             for pseudonyms, of_field in _by_field(keys):
-                for row in connection.execute(_RECORDS_OF_FIELD, of_field):
-                    record = _record(pseudonyms[bytes(row.pseudonym)], row)
-                    found[record.key].append(record)
+                for row in self._rows(connection, of_field):
+                    key = pseudonyms[row.pseudonym]
+                    record = record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
+                    room.take(record.sealed)
+                    found[key].append(record)
         return [oldest_first(found.get(key, ())) for key in keys]
+
+    def _rows(self, connection: Connection, of_field: dict[str, Any]) -> Iterator[Any]:
+        """The records for which `_OF_FIELD` holds, some at a time."""
+        rows = connection.execute(self._records, of_field).all()
+        yield from rows
+        while len(rows) == _RECORDS_AT_ONCE:
+            last = rows[-1].pseudonym, rows[-1].subject, rows[-1].digest
+            rows = connection.execute(self._records.where(tuple_(*_ORDER) > tuple_(*last)), of_field).all()
+            yield from rows
+
+    @_answered
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        counts: dict[RecordKey, int] = {}
+        with reading(self._reader) as connection:
+            for pseudonyms, of_field in _by_field(keys):
+                for name, number in connection.execute(_COUNTS, of_field):
+                    counts[pseudonyms[bytes(name)]] = number
+        return [counts.get(key, 0) for key in keys]
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
         return self._delete([_of_field(**of_field) for _, of_field in _by_field(keys)])
@@ -212,6 +262,7 @@ class SqlStore:
                 "cumulative": consent.cumulative,
                 "at": consent.at,
                 "rank": rank(consent),
+                "seal": consent.seal,
             }
             for consent in latest(consents)
         ]
@@ -222,7 +273,7 @@ class SqlStore:
         with self._writer.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=key, set_=given, where=given["rank"] > tables.consents.c.rank
+                    index_elements=key, set_=given, where=given["rank"] >= tables.consents.c.rank
                 ),
                 rows,
             )
@@ -232,11 +283,9 @@ class SqlStore:
         said: dict[bytes, Consent] = {}
         with reading(self._reader) as connection:
             for those in _chunked(tables.consents.c.subject, subjects):
-                query = select(tables.consents).where(tables.consents.c.stream == stream, those)
-                for row in connection.execute(query):
-                    subject = bytes(row.subject)
-                    levels = levels_of(row.levels)
-                    said[subject] = Consent(subject, stream, levels, row.cumulative, row.at)
+                query = self._consents.where(tables.consents.c.stream == stream, those)
+                for subject, *said_so in connection.execute(query):
+                    said[subject] = consent_of(subject, stream, *said_so)
         return said
 
     @_answered
@@ -261,17 +310,23 @@ class SqlStore:
         """What was spent of it by now; None where there is not so much left."""
         if amount > allowance.most:
             return None
-        given = {**allowance._asdict(), "spent": amount, "began_at": datetime.now(UTC)}
+        given = {
+            "principal": allowance.principal,
+            "window": allowance.window,
+            "spent": amount,
+            "began_at": datetime.now(UTC),
+            "left": allowance.most - amount,
+        }
         return connection.scalar(self._take, given)
 
     def _taking(self) -> Any:
         """Adds to what was spent of an allowance, where there is so much left; the sum."""
         insert, there = self._insert(tables.spent), tables.spent.c
-        total = there.spent + insert.excluded.spent
+        left = bindparam("left", type_=there.spent.type)  # not the sum, which the database may not hold
         return insert.on_conflict_do_update(
             index_elements=[there.principal, there.window],
-            set_={"spent": total},
-            where=total <= bindparam("most", type_=there.spent.type),
+            set_={"spent": there.spent + insert.excluded.spent},
+            where=there.spent <= left,
         ).returning(there.spent)
 
     def append(self, entries: Sequence[Entry]) -> bool:
@@ -282,39 +337,42 @@ class SqlStore:
         first = entries[0].sequence
         rows = [{**entry._asdict(), "writer": writer} for entry in entries]
         with self._writer.connect() as connection, connection.begin() as transaction:
-            there = first == 1 or connection.scalar(_WRITER, {"number": first - 1}) is not None
+            there = first == 1 or connection.scalar(_IS_THERE, {"number": first - 1}) is not None
             if there and len(connection.execute(self._add_entries, rows).all()) == len(rows):
                 transaction.commit()
                 return True
             transaction.rollback()
         with reading(self._reader) as connection:  # written by an earlier try, whose answer was lost?
-            return connection.scalar(_WRITER, {"number": first}) == writer
+            return connection.scalar(self._writer_of, {"number": first}) == writer
 
     @_answered
     def last_entry(self) -> Entry | None:
         with reading(self._reader) as connection:
-            row = connection.execute(_ENTRIES.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
-        return _entry(row) if row else None
+            row = connection.execute(self._entries.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
+        return entry_of(*row) if row else None
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         while some := self._some_entries(first, last):
             yield from some
+            if some[-1].sequence < first:
+                return  # no numbers: they come after all that are
             first = some[-1].sequence + 1
 
     @_answered
     def _some_entries(self, first: int, last: int | None) -> list[Entry]:
         sequence = tables.audit.c.sequence
-        query = _ENTRIES.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
+        query = self._entries.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
         if last is not None:
             query = query.where(sequence <= last)
         with reading(self._reader) as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [entry_of(*row) for row in connection.execute(query)]
 
     @_answered
     def anchored(self) -> tuple[int, datetime] | None:
         with reading(self._reader) as connection:
-            row = connection.execute(select(tables.anchor.c.sequence, tables.anchor.c.at)).first()
-        return (row.sequence, row.at) if row else None
+            said = map(self._as_it_is, [tables.anchor.c.sequence, tables.anchor.c.at])
+            row = connection.execute(select(*said)).first()
+        return anchored_of(*row) if row else None
 
     @_answered
     def remember_anchor(self, sequence: int, at: datetime) -> None:
@@ -332,9 +390,7 @@ class SqlStore:
         self._reader.dispose()
 
 
-# Made once: to make a statement takes several times as long as to execute it.
-_ENTRIES = select(tables.audit.c.sequence, tables.audit.c.text, tables.audit.c.hash, tables.audit.c.seal)
-_WRITER = select(tables.audit.c.writer).where(tables.audit.c.sequence == bindparam("number"))
+_ORDER = tables.records.c.pseudonym, tables.records.c.subject, tables.records.c.digest
 
 
 def _of_field(stream: Any, field: Any, pseudonyms: Any) -> ColumnElement[bool]:
@@ -342,13 +398,11 @@ def _of_field(stream: Any, field: Any, pseudonyms: Any) -> ColumnElement[bool]:
     return (columns.stream == stream) & (columns.field == field) & columns.pseudonym.in_(pseudonyms)
 
 
-_RECORDS_OF_FIELD = select(tables.records).where(
-    _of_field(bindparam("stream"), bindparam("field"), bindparam("pseudonyms", expanding=True))
+_OF_FIELD = _of_field(bindparam("stream"), bindparam("field"), bindparam("pseudonyms", expanding=True))
+_COUNTS = (
+    select(tables.records.c.pseudonym, func.count()).where(_OF_FIELD).group_by(tables.records.c.pseudonym)
 )
-
-
-def _entry(row: Any) -> Entry:
-    return Entry(row.sequence, row.text, bytes(row.hash), bytes(row.seal))
+_IS_THERE = select(tables.audit.c.sequence).where(tables.audit.c.sequence == bindparam("number"))
 
 
 def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
@@ -364,12 +418,6 @@ def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
         "first_seen": record.first_seen,
         "last_seen": record.last_seen,
     }
-
-
-def _record(key: RecordKey, row: Any) -> SealedRecord:
-    return SealedRecord(
-        key, bytes(row.subject), bytes(row.sealed), bytes(row.mark), row.first_seen, row.last_seen
-    )
 
 
 def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], dict[str, Any]]]:

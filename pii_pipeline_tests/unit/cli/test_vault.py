@@ -6,10 +6,12 @@ import json
 import os
 import pty
 import select
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,24 @@ def test_many_pseudonyms_come_from_a_file_or_standard_input(pii: Pii, tmp_path: 
     assert result.stdout == f"{ONE}\t{PLANTED}\n"
     for arguments in ((), (ONE, "--from", str(file))):
         assert pii("vault", "read", "logins", "ip", *arguments, *WHY).exit_code == 2
+
+
+def test_what_was_tampered_with_is_said_after_the_rest(pii: Pii, storage: Path):
+    create(pii, ONE, PLANTED)
+    create(pii, OTHER, "198.51.100.7")
+    opened = Installation(read_settings())
+    url = opened.settings.vault_url
+    opened.close()
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
+        database.execute("UPDATE vault_records SET sealed = x'00' WHERE pseudonym = ?", (ONE.encode(),))
+    result = pii("vault", "read", "logins", "ip", ONE, OTHER, *WHY)
+    assert (result.exit_code, result.stdout) == (1, f"{OTHER}\t198.51.100.7\n")
+    assert result.stderr.splitlines()[-1] == (
+        "pii: what the vault has of 1 pseudonym was altered in its database, or moved to another row"
+    )
+    result = pii("vault", "read", "logins", "ip", ONE, *WHY, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == [{"pseudonym": ONE, "originals": [], "withheld": "tampered"}]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import boto3
 import pytest
 
 from pii_pipeline import aws as aws_module
-from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
+from pii_pipeline.vault.errors import TamperedRow, VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, RecordKey, Stored
 from pii_pipeline.vault.stores import Allowance, VaultStore, dynamodb_calls, dynamodb_tables, open_store
 from pii_pipeline_tests.faulty_proxy import NOT_TO_BE_QUOTED, FaultyProxy
 from pii_pipeline_tests.unit.vault.stores.examples import (
+    NOW,
     consent,
     entries,
     entry,
@@ -313,3 +314,66 @@ def test_what_is_missing_from_the_log_is_missing(aws: boto3.Session, opened: Vau
     assert list(opened.entries()) == [entry(2), entry(4)]
     assert opened.last_entry() == entry(4)
     assert not opened.append([entry(6)]), "the log was cut"
+
+
+ODD: list[Any] = [None, {"S": "odd"}, {"N": "1.5"}, {"B": b"odd"}, {"NULL": True}, {"L": []}, {"BOOL": True}]
+"""What an attribute may be: absent, or of any type."""
+
+
+def attributes(aws: boto3.Session, table: str, odd: Any, *names: str) -> None:
+    """Gives these attributes of the table's first item another value."""
+    dynamodb = aws.client("dynamodb")
+    item = min(dynamodb.scan(TableName=table)["Items"], key=lambda item: str(sorted(item.items())))
+    item = {name: odd if name in names else value for name, value in item.items()}
+    dynamodb.put_item(
+        TableName=table, Item={name: value for name, value in item.items() if value is not None}
+    )
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[str(odd and next(iter(odd))) for odd in ODD])
+def test_an_item_that_no_vault_wrote_is_tampered_with_and_keeps_nobody_from_another(
+    aws: boto3.Session, opened: VaultStore, odd: Any
+) -> None:
+    def write() -> None:
+        opened.put([record(1), unbound(1)])
+        opened.put_consents([consent(1, 1)])
+
+    for name, kind in ("sealed", "B"), ("first_seen", "S"), ("last_seen", "S"):
+        if odd is None or kind not in odd or name != "sealed":
+            write()
+            attributes(aws, "vault", odd, name)
+            sealed = [that.sealed for that in opened.find([key(1)])[0]]
+            assert len(sealed) == 2 and sealed.count(b"") == 1, name
+            opened.put([record(1), unbound(1), seen(record(1), -1, 1), seen(unbound(1), -1, 1)])
+            opened.delete([key(1)])
+    for name in "levels", "cumulative", "at", "rank", "seal":
+        opened.delete_subjects([subject(1)])
+        write()
+        attributes(aws, "vault-state", odd, name)
+        said = opened.consents("logins", [subject(1)])[subject(1)]
+        assert said.seal != consent(1, 1).seal, name
+    opened.delete_subjects([subject(1)])
+    opened.remember_anchor(1, NOW)
+    attributes(aws, "vault-state", odd, "at")
+    with pytest.raises(TamperedRow):
+        opened.anchored()
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[str(odd and next(iter(odd))) for odd in ODD])
+def test_an_entry_that_no_vault_wrote_is_empty_where_it_is_odd(
+    aws: boto3.Session, opened: VaultStore, odd: Any
+) -> None:
+    assert opened.append([entry(1)])
+    attributes(aws, "vault-audit", odd, "text", "hash", "seal", "writer")
+    (found,) = opened.entries()
+    assert found == opened.last_entry()
+    assert found.sequence == 1 and b"" in (found.hash, found.text.encode())
+    assert not opened.append([entry(1)])
+
+
+def test_a_number_that_is_none_is_zero(aws: boto3.Session, opened: VaultStore) -> None:
+    assert opened.append(entries(1, 2))
+    dynamodb = aws.client("dynamodb")
+    (item, _) = dynamodb.scan(TableName="vault-audit")["Items"]
+    dynamodb.put_item(TableName="vault-audit", Item=item | {"sequence": {"N": "1.5"}})
+    assert [found.sequence for found in opened.entries()] == [1, 0, 2]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -13,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from pii_pipeline.database import connect, transactions
-from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
+from pii_pipeline.database import connect, transactions, upgrade
+from pii_pipeline.vault.errors import TamperedRow, VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import Stored
 from pii_pipeline.vault.stores import Allowance, VaultStore, open_store, tables
 from pii_pipeline.vault.stores.sql import SqlStore
@@ -90,6 +92,62 @@ def test_a_database_of_a_later_release_is_a_wrong_setting(database_url: str) -> 
     sql(database_url, sa.text("UPDATE pii_vault_schema_version SET version_num = '9999'"))
     with pytest.raises(VaultSettingError, match=r"^PII_VAULT_URL: its tables are of a later release"):
         open_store(database_url)
+
+
+def test_consents_from_before_they_were_sealed_are_gone_and_loaded_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    before = replace(tables.VAULT_SCHEMA, migrations=tmp_path / "before")
+    before.migrations.mkdir()
+    shutil.copy(tables.VAULT_SCHEMA.migrations / "0001_first_schema.py", before.migrations)
+    engine = connect(database_url)
+    upgrade(engine, before)
+    engine.dispose()
+    said = "(subject, stream, levels, cumulative, at, rank)"
+    values = "('abc', 'logins', '1,2', false, '2026-11-26 10:00:00', 'abc')"
+    if database_url.startswith("sqlite"):
+        values = values.replace("'abc'", "x'616263'")
+    sql(database_url, sa.text(f"INSERT INTO vault_consents {said} VALUES {values}".replace(":00", "\\:00")))
+    store = open_store(database_url)
+    assert store.consents("logins", [b"abc"]) == {}
+    store.put_consents([consent(1, 1)])
+    assert store.consents("logins", [subject(1)]) == {subject(1): consent(1, 1)}
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "day", ["'infinity'", "'4713-01-01 BC'", "'294276-01-01'"], ids=["infinity", "before", "after"]
+)
+def test_a_day_that_python_does_not_have_keeps_nobody_from_another(
+    postgres_database_url: str, day: str
+) -> None:
+    store = open_store(postgres_database_url)
+    store.put([record(1), record(2)])
+    store.put_consents([consent(1, 1), consent(2, 1)])
+    store.remember_anchor(1, NOW)
+    of_one = f"WHERE subject = '\\x{subject(1).hex()}'"
+    for statement in (
+        f"UPDATE vault_records SET first_seen = {day} {of_one}",
+        f"UPDATE vault_consents SET at = {day} {of_one}",
+        f"UPDATE vault_anchor SET at = {day}",
+    ):
+        sql(postgres_database_url, sa.text(statement))
+    (altered,), (whole,) = store.find([key(1), key(2)])
+    assert (altered.sealed, whole) == (b"", record(2))
+    said = store.consents("logins", [subject(1), subject(2)])
+    assert (said[subject(1)].seal, said[subject(2)]) == (b"", consent(2, 1))
+    with pytest.raises(TamperedRow):
+        store.anchored()
+    store.close()
+
+
+def test_a_counter_that_is_as_high_as_can_be_is_a_limit(database_url: str) -> None:
+    store = open_store(database_url)
+    limit = Allowance("ann", "2026-11-26", 5)
+    assert store.spend([limit], 1) is None
+    sql(database_url, tables.spent.update().values(spent=2**63 - 1))
+    assert store.spend([limit], 1) == limit
+    store.close()
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
