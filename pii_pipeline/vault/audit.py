@@ -26,6 +26,7 @@ from pii_pipeline.vault.anchors import Anchor, Anchors
 from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash, number_of
 from pii_pipeline.vault.errors import AuditBroken, TamperedRow, VaultError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_STREAM, PSEUDONYM, Reason, RecordKey
+from pii_pipeline.vault.refusals import Refusals
 from pii_pipeline.vault.stores import MOST_ENTRIES, Entry, VaultStore
 from pii_pipeline.vault.together import Together
 from pii_pipeline.vault.verify import Verification, verify
@@ -70,7 +71,8 @@ class Action(StrEnum):
 class Event:
     """What is to be recorded. `keys` become pseudonyms or a digest of them, by `AuditLog`.
 
-    refused: the action that was not done, and why. counts: by words such as asked, found, new, deleted.
+    refused: the action that was not done, and why. counts: by words such as asked, found, new, deleted; where
+    refusals were counted, by both of these.
     """
 
     action: Action
@@ -80,7 +82,7 @@ class Event:
     counts: Mapping[str, int] = field(default_factory=dict)
     refused: tuple[Action, str] | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
-    """Words of ours only: the digest of a policy, the batch of a load."""
+    """Words of ours only: the digest of a policy, the batch of a load, the minute of a count."""
 
 
 class Vocabulary(Protocol):
@@ -120,6 +122,7 @@ class AuditLog:
         self._words = words
         self._anchors = anchors
         self._clock = clock
+        self._refusals = Refusals()
         self._appending = Together(self._append, _AT_ONCE)
         # The next two are of who appends.
         self._head: Entry | None = None
@@ -141,12 +144,23 @@ class AuditLog:
         self._anchor_in_background()
         return number
 
+    def refuse(self, event: Event) -> None:
+        """Records that something was `refused`. Of many refusals of a principal within a minute the first are
+        entries, and the others are counted (`refusals`): one entry says how many more there were, written by
+        `tick` when the minute is over, or by `close`. Raises as `record` does."""
+        assert event.refused is not None
+        principal = self._words.known_principal(event.principal)
+        if self._refusals.is_entry(principal, " ".join(event.refused), self._clock()):
+            self.record(event)
+
     def tick(self) -> None:
-        """Writes an anchor if one is due; to be called now and then while nothing is recorded.
+        """Records refusals that were counted, and writes an anchor if one is due; to be called now and then
+        while nothing is recorded.
 
         Raises `VaultUnavailable` or `VaultSettingError` where it cannot be written, and `AuditBroken` if the
         end of the log is not as this process, or one with its key, left it.
         """
+        self._record_counted(self._clock())
         with self._anchoring:
             self._look_for_ours()
             last = self._store.last_entry()
@@ -174,9 +188,24 @@ class AuditLog:
         return export_lines(self._store.entries(first, last), before.hash if before else NOTHING)
 
     def close(self) -> None:
-        """Waits for an anchor that is being written."""
+        """Records refusals that were counted, and waits for an anchor that is being written."""
+        self._refusals.close()
+        try:
+            self._record_counted(None)
+        except VaultError as error:
+            _log.error("refusals that were counted are not in the audit log: %s", error)
         if self._thread is not None:
             self._thread.join()
+
+    def _record_counted(self, at: datetime | None) -> None:
+        """Of the minutes that are over at that time, or of all."""
+        while (more := self._refusals.take(at)) is not None:
+            detail = {"minute": more.minute}
+            try:
+                self.record(Event(Action.REFUSED, more.principal, counts=more.counts, detail=detail))
+            except VaultError:
+                self._refusals.put_back(more)
+                raise
 
     def _content(self, event: Event) -> dict[str, Any]:
         """What its entry says, but for the number; what is not known of it is left out.

@@ -206,9 +206,13 @@ class Vault:
         keys: Sequence[RecordKey] = (),
         reason: Reason | None = None,
     ) -> NoReturn:
-        """Records a refusal and raises it; also what was refused before the vault was asked."""
-        self._audit.record(_refused(principal, action, why, keys, reason))
+        """Records a refusal and raises it."""
+        self._audit.refuse(_refused(principal, action, why, keys, reason))
         raise VaultRefused(why, problem)
+
+    def note_refused(self, principal: str, action: Action, why: Why, asked: int) -> None:
+        """Records that so many requests of a caller's were refused before the vault was asked."""
+        self._audit.refuse(Event(Action.REFUSED, principal, counts={"asked": asked}, refused=(action, why)))
 
     def _check(
         self,
