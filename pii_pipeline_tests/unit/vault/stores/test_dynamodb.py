@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -287,6 +291,47 @@ def test_answers_that_break_off_are_asked_for_again(opened: VaultStore, faulty_a
     assert opened.find([key(1)]) == [[record(1)]]
     assert list(opened.entries()) == entries(1, 2)
     assert opened.last_entry() == entry(2)
+
+
+def test_who_asks_for_few_does_not_wait_for_the_thousands_of_another(opened: VaultStore) -> None:
+    dynamodb = opened._dynamodb  # pyright: ignore[reportAttributeAccessIssue]
+    done: list[str] = []
+    gate = threading.Event()
+
+    def work(who: str) -> None:
+        gate.wait(60)
+        done.append(who)
+
+    with ThreadPoolExecutor(3) as callers:
+        asked = [callers.submit(dynamodb.each, work, ["many"] * 3_000)]
+        time.sleep(0.5)  # all that it queues
+        asked.append(callers.submit(dynamodb.each, work, ["few"] * 5))
+        time.sleep(0.5)
+        try:
+            callers.submit(dynamodb.each, done.append, ["one"]).result(10)  # though every thread waits
+        finally:
+            gate.set()
+        for call in asked:
+            call.result()
+    assert done[0] == "one"
+    assert max(number for number, who in enumerate(done) if who == "few") < 500
+    assert Counter(done) == {"many": 3_000, "few": 5, "one": 1}
+
+
+def test_after_an_error_the_others_are_not_asked_for(opened: VaultStore) -> None:
+    dynamodb = opened._dynamodb  # pyright: ignore[reportAttributeAccessIssue]
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        time.sleep(0.001)
+        if number == 20:
+            raise VaultUnavailable("no more")
+        done.append(number)
+
+    with pytest.raises(VaultUnavailable, match="no more"):
+        dynamodb.each(work, range(3_000))
+    dynamodb.each(work, [1, 2])
+    assert len(done) < 500
 
 
 def test_pages_are_read_to_their_end(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
