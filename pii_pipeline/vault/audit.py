@@ -28,6 +28,7 @@ from pii_pipeline.vault.errors import AuditBroken, TamperedRow, VaultError, Vaul
 from pii_pipeline.vault.model import PIINGUIN_STREAM, PSEUDONYM, Reason, RecordKey
 from pii_pipeline.vault.refusals import Refusals
 from pii_pipeline.vault.stores import MOST_ENTRIES, Entry, VaultStore
+from pii_pipeline.vault.together import Together
 from pii_pipeline.vault.verify import Verification, verify
 
 UNKNOWN = "unknown"
@@ -107,19 +108,6 @@ class Vocabulary(Protocol):
         ...
 
 
-class _Waiting:
-    """An entry that a thread waits for: its content without a number, then its number or what went wrong."""
-
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.content = content
-        self.number = 0
-        self.error: VaultError | None = None
-
-    @property
-    def done(self) -> bool:
-        return bool(self.number) or self.error is not None
-
-
 class AuditLog:
     """Over a store; safe across threads and processes."""
 
@@ -139,14 +127,13 @@ class AuditLog:
         self._anchors = anchors
         self._clock = clock
         self._refusals = Refusals()
-        self._queue: list[_Waiting] = []
-        self._queueing = threading.Lock()
-        self._leading = threading.Lock()
-        # The rest is whose turn it is to lead.
+        self._appending = Together(self._append, _AT_ONCE)
+        # The next two are of who appends.
         self._head = head
         self._policy_noted = False
         self._anchoring = threading.Lock()
         self._anchored: tuple[int, datetime] | None = None
+        self._starting = threading.Lock()
         self._next_try = 0.0
         self._thread: threading.Thread | None = None
 
@@ -162,17 +149,9 @@ class AuditLog:
         ends with what this installation did not make: then the entry is missing, and what it was to record
         must not be done, or told.
         """
-        mine = _Waiting(self._content(event))
-        with self._queueing:
-            self._queue.append(mine)
-        while not mine.done:
-            with self._leading:  # whoever comes in first appends for all; the others find it done
-                if not mine.done:
-                    self._lead()
-        if mine.error is not None:
-            raise mine.error
+        number = self._appending.do(self._content(event))
         self._anchor_in_background()
-        return mine.number
+        return number
 
     def refuse(self, event: Event) -> None:
         """Records that something was `refused`. Of many refusals of a principal within a minute the first are
@@ -290,22 +269,6 @@ class AuditLog:
             return f"mark:{self._key.mark(key.pseudonym)}"
         return key.pseudonym
 
-    def _lead(self) -> None:
-        """Appends what waits, up to a transaction of it."""
-        with self._queueing:
-            batch, self._queue = self._queue[:_AT_ONCE], self._queue[_AT_ONCE:]
-        try:
-            numbers = self._append([waiting.content for waiting in batch])
-        except BaseException as error:
-            ours = error if isinstance(error, VaultError) else VaultUnavailable("the audit log took no entry")
-            for waiting in batch:
-                waiting.error = ours
-            if not isinstance(error, VaultError):
-                raise
-        else:
-            for waiting, number in zip(batch, numbers, strict=True):
-                waiting.number = number
-
     def _append(self, contents: Sequence[dict[str, Any]]) -> range:
         """Behind what is there now, whoever appended it; their numbers."""
         head = self._head or self._ours(self._store.last_entry())
@@ -392,7 +355,7 @@ class AuditLog:
         head = self._head
         if head is None or not self._due(head.sequence):
             return
-        with self._queueing:
+        with self._starting:
             at_work = self._thread is not None and self._thread.is_alive()
             if at_work or time.monotonic() < self._next_try:
                 return

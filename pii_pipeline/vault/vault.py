@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Literal, NoReturn, Protocol
 
@@ -36,10 +37,13 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault.policy import Policy
-from pii_pipeline.vault.stores import Room, VaultStore
+from pii_pipeline.vault.stores import Allowance, Room, VaultStore
+from pii_pipeline.vault.together import Together
 
 MAX_BATCH = 10_000
 """Records in one call. Who has more makes more calls: each is one entry in the audit log."""
+_CALLS_AT_ONCE = 1_000
+"""Of a principal, that spend together: all that wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +89,11 @@ class Vault:
         self._policy = policy
         self._audit = audit
         self._clock = clock
+        self._spending = {
+            (name, action): Together(partial(self._spend, name, action), _CALLS_AT_ONCE)
+            for name in policy.principals
+            for action in Action
+        }
 
     def create(
         self,
@@ -227,10 +236,21 @@ class Vault:
         problem = self._policy.refusal(principal, action, keys or (), reason)
         if problem is not None:
             refuse("denied", problem)
-        allowances = self._policy.allowances(principal, action, self._clock())
-        short = self._store.spend(allowances, len(keys or ())) if allowances else None
+        if not self._policy.allowances(principal, action, self._clock()):
+            return
+        short = self._spending[principal, action].do(len(keys or ()))
         if short is not None:
             refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
+
+    def _spend(self, principal: str, action: Action, amounts: Sequence[int]) -> list[Allowance | None]:
+        """Takes what several calls of a principal ask for from what is left to him now: for all at once; or,
+        if that is too much, for one after the other, as far as there is enough. Of each call, which allowance
+        has not enough; None where all have."""
+        allowances = self._policy.allowances(principal, action, self._clock())
+        short = self._store.spend(allowances, sum(amounts))
+        if short is None or len(amounts) == 1:
+            return [short] * len(amounts)
+        return [self._store.spend(allowances, amount) for amount in amounts]
 
     def _find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         """As the store does. A key that is there more than once has its originals as often in the answer."""

@@ -100,7 +100,8 @@ class VaultStore(Protocol):
         ...
 
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
-        """Takes `amount` from all allowances, or from none: then one that does not have it is returned.
+        """Takes `amount` from all allowances, or from none: then one that does not have it is returned. It is
+        durable once a later `append` is, without which nothing is told.
 
         If the answer to it was lost on the way it may have been taken twice: a limit that ends too early,
         never one that ends too late. Windows that began more than two days ago are forgotten.

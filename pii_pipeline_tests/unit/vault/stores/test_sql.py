@@ -9,14 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from pii_pipeline.database import connect, transactions, upgrade
 from pii_pipeline.vault.errors import TamperedRow, VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import Stored
 from pii_pipeline.vault.stores import Allowance, VaultStore, open_store, tables
+from pii_pipeline.vault.stores.sql import SqlStore
 from pii_pipeline_tests.postgres import Line, OwnServer, own_server
 from pii_pipeline_tests.unit.vault.stores.examples import (
     NOW,
@@ -168,6 +171,23 @@ def test_a_damaged_file_is_unavailable(sqlite_url: str, tmp_path: Path) -> None:
         open_store(sqlite_url).find([key(1)])
     assert "canary" not in str(told.value)
     assert told.value.__cause__ is None and told.value.__suppress_context__
+
+
+def test_statements_have_few_sizes_whatever_is_asked(sqlite_url: str) -> None:
+    """Python keeps 128 of them, with what they were given: of any size, that would be much memory."""
+    store = cast(SqlStore, open_store(sqlite_url))
+    texts: set[str] = set()
+    for engine in store._writer, store._reader:
+        event.listen(engine, "before_cursor_execute", lambda *given: texts.add(given[2]))
+    first = 0
+    for size in (*range(1, 140), 500, 1_100):
+        some = [record(first + number) for number in range(size)]
+        assert store.put(some) == Stored(size, 0)
+        assert store.find([one.key for one in some]) == [[one] for one in some]
+        first += size
+    store.close()
+    assert sum("IN (" in text for text in texts) <= 11, "1, 2, 4 … 1,024"
+    assert sum("INSERT" in text for text in texts) <= 9, "1, 2, 4 … 128"
 
 
 def test_windows_that_began_long_ago_are_forgotten(database_url: str) -> None:
