@@ -28,7 +28,7 @@ help:
 	@echo "make screenshots  take the documentation's pictures again (needs Chromium)"
 	@echo "make lint     check style, types and the layering of imports"
 	@echo "make docs     make what is generated in docs/ again"
-	@echo "make protos   make the vault's gRPC stubs from their protos again"
+	@echo "make protos   make the stubs of vault and relay from their protos again"
 	@echo "make lock     choose the versions that the container image and the relay's function install again"
 	@echo "make relay    make the relay's function, var/relay.zip (CA=FILE: who signs the vault's certificate)"
 	@echo "make install  make $(VENV) and install the product into it"

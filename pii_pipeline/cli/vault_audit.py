@@ -10,6 +10,7 @@ import click
 
 from pii_pipeline.cli.common import console, installation, json_option, plural, print_json
 from pii_pipeline.cli.errors import Failure
+from pii_pipeline.vault.errors import AuditBroken
 
 if TYPE_CHECKING:
     from pii_pipeline.vault.verify import Verification
@@ -116,8 +117,12 @@ def _verify_export(export: IO[str], as_json: bool) -> None:
         count = verify_export(export)
     except UnicodeDecodeError:
         raise Failure("the export is no UTF-8, so it is none") from None
+    except AuditBroken as broken:
+        if as_json:
+            print_json({"entries": None, "broken": _broken(broken)})
+        raise
     if as_json:
-        print_json({"entries": count})
+        print_json({"entries": count, "broken": None})
     else:
         click.echo(f"{plural(count, 'entry', 'entries')}, each behind the one before")
 
@@ -126,10 +131,14 @@ def _verified(found: Verification) -> dict[str, Any]:
     broken, held = found.broken, found.anchored
     return {
         "entries": found.entries,
-        "broken": broken and {"entry": broken.sequence, "problem": str(broken)},
+        "broken": broken and _broken(broken),
         "last_anchor": held and {"number": held[0], "at": held[1].isoformat(timespec="seconds")},
         "unanchored": found.unanchored,
     }
+
+
+def _broken(broken: AuditBroken) -> dict[str, Any]:
+    return {"entry": broken.sequence, "problem": str(broken)}
 
 
 def _content(text: str) -> dict[str, Any]:

@@ -64,8 +64,9 @@ def address_option(function: Function) -> Function:
     return click.option(
         "--address",
         envvar="PII_VAULT_ADDRESS",
-        metavar="HOST:PORT",
-        help="Of a service to ask in place of the installation's own vault (PII_VAULT_ADDRESS).",
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:///PATH of a service to ask in place of the installation's own vault "
+        "(PII_VAULT_ADDRESS).",
     )(function)
 
 

@@ -17,7 +17,16 @@ import click
 from pii_pipeline.cli.common import json_option, plural, print_json
 from pii_pipeline.cli.errors import Failure
 from pii_pipeline.cli.vault_desk import address_option, desk, policy_of
-from pii_pipeline.vault.model import DataSubject, Found, LawfulBasis, Reason, Record, RecordKey
+from pii_pipeline.vault.errors import VaultError
+from pii_pipeline.vault.model import (
+    DataSubject,
+    Found,
+    LawfulBasis,
+    Reason,
+    Record,
+    RecordKey,
+    Withheld,
+)
 
 if TYPE_CHECKING:
     from pii_pipeline.vault.policy import Policy
@@ -66,7 +75,9 @@ def read(
 
     One line for each original: the pseudonym, a tab, the original (as JSON where not all of it can be
     printed). A pseudonym may have several. What is not known, or not told, is counted on standard error.
-    On a terminal it asks for basis and purpose where they are not given.
+    On a terminal it asks for basis and purpose where they are not given. What is refused ends it, with exit
+    code 1; with --json the pseudonyms that were refused have an `error`. It is 1, too, where the vault's
+    database was tampered with, after the rest was told.
 
     \b
     Example:
@@ -77,16 +88,27 @@ def read(
         given = LawfulBasis(basis) if basis else None
         reason = _reason(policy_of(asked), stream, field, given, purpose, ticket)
         answers: list[Found] = []
+        unanswered: list[dict[str, Any]] = []
+        complete = False
         try:
             for keys in _batches(stream, field, pseudonyms, file):
-                found = asked.read_batch(reason, keys)
+                try:
+                    found = asked.read_batch(reason, keys)
+                except VaultError as error:
+                    unanswered = [_entry(Found(key), str(error)) for key in keys]
+                    raise
                 if not as_json:
                     _tell(found, first=not any(answer.originals for answer in answers))
                 answers += found
+            complete = True
         finally:
             _say_untold(answers)
-            if as_json:
-                print_json([_entry(answer) for answer in answers])
+            if as_json and (complete or answers or unanswered):
+                print_json([*map(_entry, answers), *unanswered])
+    tampered = sum(answer.withheld is Withheld.TAMPERED for answer in answers)
+    if tampered:
+        what = plural(tampered, "pseudonym")
+        raise Failure(f"what the vault has of {what} was altered in its database, or moved to another row")
 
 
 @click.command()
@@ -151,8 +173,16 @@ def delete(
     batches = list(_batches(stream, field, pseudonyms, file))
     number = sum(map(len, batches))
     _confirm(f"Delete the originals of {plural(number, 'pseudonym')}, which cannot be had back?", yes)
+    deleted = 0
     with desk(address) as asked:
-        _say_deleted(sum(asked.delete_batch(keys) for keys in batches), as_json)
+        try:
+            for keys in batches:
+                deleted += asked.delete_batch(keys)
+        except VaultError as error:
+            if deleted:
+                _say_deleted(deleted, as_json, str(error))
+            raise
+    _say_deleted(deleted, as_json)
 
 
 @click.command()
@@ -195,6 +225,7 @@ def _reason(
     from pii_pipeline.vault.policy import OPERATOR
 
     choices = policy.reasons(OPERATOR, stream, field) if policy else {}
+    complete = basis is not None and purpose is not None
     if not sys.stdin.isatty():
         missing = [name for name, value in (("--basis", basis), ("--purpose", purpose)) if not value]
         if missing:
@@ -207,6 +238,8 @@ def _reason(
     said = policy.purposes.get(purpose) if policy else None
     if ticket is None and said is not None and said.ticket == "required" and sys.stdin.isatty():
         ticket = click.prompt("Ticket", err=True)
+    if ticket is None and policy is None and not complete:  # a service has the policy
+        ticket = click.prompt("Ticket (none: Enter)", default="", show_default=False, err=True) or None
     return Reason(basis, purpose, ticket)
 
 
@@ -255,9 +288,10 @@ def _say_untold(answers: Sequence[Found]) -> None:
     unknown = sum(not answer.originals and answer.withheld is None for answer in answers)
     if unknown:
         click.echo(f"pii: {plural(unknown, 'pseudonym')} not in the vault", err=True)
-    for why in dict.fromkeys(answer.withheld for answer in answers if answer.withheld):
+    for why in Withheld.NO_CONSENT, Withheld.FORGOTTEN:
         number = sum(answer.withheld == why for answer in answers)
-        click.echo(f"pii: {plural(number, 'pseudonym')} withheld: {why}", err=True)
+        if number:
+            click.echo(f"pii: {plural(number, 'pseudonym')} withheld: {why}", err=True)
 
 
 def _printable(text: str) -> str:
@@ -265,17 +299,18 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
-def _entry(answer: Found) -> dict[str, Any]:
+def _entry(answer: Found, error: str | None = None) -> dict[str, Any]:
     return {
         "pseudonym": answer.key.pseudonym,
         "originals": list(answer.originals),
         "withheld": answer.withheld,
+        "error": error,
     }
 
 
-def _say_deleted(number: int, as_json: bool) -> None:
+def _say_deleted(number: int, as_json: bool, error: str | None = None) -> None:
     if as_json:
-        print_json({"deleted": number})
+        print_json({"deleted": number, "error": error})
     else:
         click.echo(f"{plural(number, 'record')} deleted")
 

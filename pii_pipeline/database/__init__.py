@@ -2,7 +2,7 @@
 
 What they rely on: `engine.begin()` is a *write* transaction and may read, decide and write without another
 process changing the answer in between; `reading(engine)` is a transaction that only reads and never waits
-for a writer.
+for a writer. `durable_later(engine)` writes, and leaves it to the next one to wait for the disk.
 """
 
 from pii_pipeline.database.connecting import connect, connect_existing
@@ -16,7 +16,7 @@ from pii_pipeline.database.errors import (
 )
 from pii_pipeline.database.files import make_private_directories, make_private_file, private_files
 from pii_pipeline.database.schema import Schema, upgrade
-from pii_pipeline.database.transactions import again_if_lost, insert_new, reading, scrub
+from pii_pipeline.database.transactions import again_if_lost, durable_later, insert_new, reading, scrub
 from pii_pipeline.database.types import UtcDateTime
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "again_if_lost",
     "connect",
     "connect_existing",
+    "durable_later",
     "insert_new",
     "make_private_directories",
     "make_private_file",

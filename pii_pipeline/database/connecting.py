@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ BUSY_SECONDS = 60
 
 READ_ONLY = "pii_read_only"
 """The execution option of transactions that only read."""
+DURABLE_LATER = "pii_durable_later"
+"""That of transactions which do not wait for the disk."""
+
+CACHE_BYTES = 32 * 1024 * 1024
+"""Of a SQLite connection, for pages: rows under random keys touch pages all over."""
 
 _SUPPORTED = "use sqlite:///PATH (a file) or postgresql://…"
 
@@ -54,19 +60,28 @@ _COMING_BACK = ("is starting up", "is shutting down", "in recovery mode")
 """What a server says that will be there in a moment."""
 
 
-def connect(url: str, setting: str = SETTING) -> Engine:
+def connect(
+    url: str, setting: str = SETTING, connections: int | None = None, cache_bytes: int = CACHE_BYTES
+) -> Engine:
     """An engine for `sqlite:///PATH` or `postgresql://…`, safe across threads and processes.
 
     SQLite: the file is made on first use with mode 0600 (its -wal and -shm files inherit that), missing
     parent directories with 0700. Raises `DatabaseError` for anything else; messages name `setting`, where
     `url` is from. An engine must not cross a fork; every process connects for itself.
+
+    connections: at most so many are open at once, and stay so; who needs another waits for a while. Unless it
+    is said, some stay open and more are made while they are needed.
+    cache_bytes: of each connection to SQLite.
     """
     parsed = _parsed(url, setting)
+    pool: dict[str, int] = {}
+    if connections is not None:
+        pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:" and not parsed.query:
-        return _connect_sqlite(parsed, setting)
+        return _connect_sqlite(parsed, setting, cache_bytes, pool)
     if backend == "postgresql":
-        return _connect_postgresql(parsed, setting)
+        return _connect_postgresql(parsed, setting, pool)
     raise DatabaseError(f"{setting}: no database that is supported — {_SUPPORTED}")
 
 
@@ -90,7 +105,7 @@ def _parsed(url: str, setting: str) -> URL:
     return parsed
 
 
-def _connect_sqlite(url: URL, setting: str) -> Engine:
+def _connect_sqlite(url: URL, setting: str, cache_bytes: int, pool: Mapping[str, int]) -> Engine:
     if url.host or url.username or url.query:
         raise DatabaseError(f"{setting}: SQLite is a file, on no host — write sqlite:////path/to/pii.db")
     path = Path(url.database or "").absolute()
@@ -105,6 +120,7 @@ def _connect_sqlite(url: URL, setting: str) -> Engine:
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         hide_parameters=True,
         connect_args={"timeout": BUSY_SECONDS},
+        **pool,
     )
 
     @event.listens_for(engine, "connect")
@@ -113,22 +129,25 @@ def _connect_sqlite(url: URL, setting: str) -> Engine:
         connection.isolation_level = None
         with closing(connection.cursor()) as cursor:
             _enter_wal(cursor)
-            # FULL: with NORMAL a power cut may undo the last commits, and with them keys that files in the
-            # lake were already written under.
-            cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA secure_delete = ON")
             cursor.execute("PRAGMA temp_store = MEMORY")
-            # Rows under random keys touch pages all over: 32 MiB of cache, a checkpoint every 64 MiB.
-            cursor.execute("PRAGMA cache_size = -32768")
-            cursor.execute("PRAGMA wal_autocheckpoint = 16384")
+            cursor.execute(f"PRAGMA cache_size = -{cache_bytes // 1024}")
+            cursor.execute("PRAGMA wal_autocheckpoint = 16384")  # pages: every 64 MiB
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get(READ_ONLY, False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # FULL: with NORMAL a power cut may undo the last commits, and with them keys that files in the lake
+        # were already written under. It cannot be changed once a transaction has begun.
+        synchronous = "NORMAL" if options.get(DURABLE_LATER, False) else "FULL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
         # IMMEDIATE: two deferred transactions that both read and then write deadlock, and SQLite fails one
         # of them at once, without waiting for the busy timeout.
-        read_only = connection.get_execution_options().get(READ_ONLY, False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     @event.listens_for(engine, "handle_error")
     def explain(context: ExceptionContext) -> DatabaseError | None:
@@ -156,13 +175,14 @@ def _enter_wal(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.02)
 
 
-def _connect_postgresql(url: URL, setting: str) -> Engine:
+def _connect_postgresql(url: URL, setting: str, pool: Mapping[str, int]) -> Engine:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),
         hide_parameters=True,
         pool_pre_ping=True,
         executemany_mode="values_plus_batch",
         connect_args={name: value for name, value in _PROBING.items() if name not in url.query},
+        **pool,
     )
     place = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
     was_there = False

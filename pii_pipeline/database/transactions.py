@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Insert, Table
 from sqlalchemy.dialects import sqlite
 
-from pii_pipeline.database.connecting import BUSY_SECONDS, READ_ONLY
+from pii_pipeline.database.connecting import BUSY_SECONDS, DURABLE_LATER, READ_ONLY
 from pii_pipeline.database.errors import ConnectionLost
 
 PATIENCE = 120.0
@@ -54,6 +54,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
         options["postgresql_readonly"] = True
     with engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def durable_later(engine: Engine) -> Iterator[Connection]:
+    """A write transaction that does not wait for the disk: it is durable as soon as a later one of
+    ``engine.begin()``, of any process, is; both databases write their log in order. Others see it at once."""
+    options: dict[str, Any] = {DURABLE_LATER: True}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         yield connection
 
 

@@ -20,6 +20,9 @@ vault record key       HKDF-SHA512(vault key, salt = subject salt, info = encode
 vault record           0x01 ‖ AES-256-SIV(vault record key, original as UTF-8, associated data =
                        [encode(stream, field, pseudonym), subject ref or empty])
 vault mark             HMAC-SHA256(HKDF-SHA256(index key, info = encode("vault mark")), original as UTF-8)
+vault consent key      HKDF-SHA256(vault key, info = encode("vault consent")), 32 bytes
+vault consent seal     HMAC-SHA256(vault consent key, encode(subject ref, stream, levels as "1,3", "1" or "0":
+                       whether they are cumulative, time in UTC as ISO text with microseconds))
 vault audit key        HKDF-SHA256(vault key, info = encode("vault audit")), 32 bytes
 Snowplow's hash        MD5, SHA-1, SHA-256, SHA-384 or SHA-512 of value ‖ salt: no formula of ours
 =====================  =====================================================================================
@@ -271,6 +274,11 @@ def vault_record_key(vault_key: bytes, salt: bytes) -> bytes:
 def vault_mark_key(index_key: bytes) -> bytes:
     """The HMAC key (32 bytes) of the blind index over originals that name nobody."""
     return hkdf("sha256", index_key, b"", encode(b"vault mark"), 32)
+
+
+def vault_consent_key(vault_key: bytes) -> bytes:
+    """The HMAC key (32 bytes) by which the vault's consents are sealed."""
+    return hkdf("sha256", vault_key, b"", encode(b"vault consent"), 32)
 
 
 def vault_audit_key(vault_key: bytes) -> bytes:

@@ -1,4 +1,5 @@
-"""The vault's ciphers: originals sealed under vault key and subject salt, and marks to find some by.
+"""The vault's ciphers: originals sealed under vault key and subject salt, marks to find some by, and seals of
+consents.
 
 A sealed original is ``0x01 ‖ AES-256-SIV(record key, original, associated data = [name, subject ref])``. It
 has no Tink prefix: nobody but the vault opens it. Deriving a key and making an object of it costs several
@@ -7,8 +8,9 @@ times its use, so records are taken in order of their subjects, and each key is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -16,7 +18,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from numpy.typing import NDArray
 
 from pii_pipeline.keys import derivation
-from pii_pipeline.keys.errors import CannotOpen
+
+Done = TypeVar("Done")
+
+ConsentParts = tuple[bytes, str, Collection[int], bool, datetime]
+"""A subject's ref, the stream, the levels, whether they are cumulative, and when it was said."""
 
 VERSION = b"\x01"
 """The first byte of a sealed original."""
@@ -49,17 +55,19 @@ def seal(vault_key: bytes, whose: Whose, names: Sequence[bytes], originals: Sequ
     return _by_subject(vault_key, whose, use)
 
 
-def unseal(vault_key: bytes, whose: Whose, names: Sequence[bytes], sealed: Sequence[bytes]) -> list[bytes]:
-    """The reverse. Raises `CannotOpen` with the position of one that does not open."""
+def unseal(
+    vault_key: bytes, whose: Whose, names: Sequence[bytes], sealed: Sequence[bytes]
+) -> list[bytes | None]:
+    """The reverse; None for what does not open."""
 
-    def use(cipher: AESSIV, position: int, ref: bytes) -> bytes:
+    def use(cipher: AESSIV, position: int, ref: bytes) -> bytes | None:
         data = sealed[position]
+        if not data.startswith(VERSION):
+            return None
         try:
-            if not data.startswith(VERSION):
-                raise InvalidTag
             return cipher.decrypt(data[len(VERSION) :], [names[position], ref])
         except (InvalidTag, ValueError):  # ValueError: shorter than a SIV
-            raise CannotOpen(position) from None
+            return None
 
     return _by_subject(vault_key, whose, use)
 
@@ -69,8 +77,23 @@ def marks(index_key: bytes, originals: Iterable[bytes]) -> list[bytes]:
     return derivation.hmac_sha256_many(derivation.vault_mark_key(index_key), originals)
 
 
-def _by_subject(vault_key: bytes, whose: Whose, use: Callable[[AESSIV, int, bytes], bytes]) -> list[bytes]:
-    done = [b""] * len(whose.subject)
+def consent_seals(vault_key: bytes, consents: Iterable[ConsentParts]) -> list[bytes]:
+    """The seal (32 bytes) of each consent."""
+    messages = (
+        derivation.encode(
+            ref,
+            stream.encode(),
+            ",".join(map(str, sorted(levels))).encode(),
+            b"1" if cumulative else b"0",
+            at.astimezone(UTC).isoformat(timespec="microseconds").encode(),
+        )
+        for ref, stream, levels, cumulative, at in consents
+    )
+    return derivation.hmac_sha256_many(derivation.vault_consent_key(vault_key), messages)
+
+
+def _by_subject(vault_key: bytes, whose: Whose, use: Callable[[AESSIV, int, bytes], Done]) -> list[Done]:
+    done: list[Any] = [None] * len(whose.subject)
     order = np.argsort(whose.subject, kind="stable")
     last, ref, cipher = -1, b"", AESSIV(bytes(derivation.SIV_KEY_BYTES))
     for position, number in zip(order.tolist(), whose.subject[order].tolist(), strict=True):

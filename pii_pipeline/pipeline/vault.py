@@ -9,11 +9,11 @@ import numpy as np
 
 from pii_pipeline.keys import vault_records
 from pii_pipeline.keys.derivation import canonical_id, encode, subject_tags
-from pii_pipeline.keys.errors import CannotOpen, KeyEncryptionKeyError, KeyServiceUnavailable
+from pii_pipeline.keys.errors import KeyEncryptionKeyError, KeyServiceUnavailable
 from pii_pipeline.keys.store import KeyStore
 from pii_pipeline.keys.vault_records import Whose
-from pii_pipeline.vault.errors import KeysUnavailable, TamperedRecord, VaultRefused
-from pii_pipeline.vault.model import DataSubject, NewRecord, RecordKey, SealedRecord
+from pii_pipeline.vault.errors import KeysUnavailable, VaultRefused
+from pii_pipeline.vault.model import Consent, DataSubject, NewRecord, RecordKey, SealedRecord, Withheld
 
 
 @contextmanager
@@ -55,7 +55,7 @@ class KeyStoreSeals:
         ]
 
     @keys_at_hand()
-    def open(self, records: Sequence[SealedRecord]) -> list[str | None]:
+    def open(self, records: Sequence[SealedRecord]) -> list[str | Withheld]:
         """See `Seals`."""
         keys = self._keys()
         salts = _salts(keys, [record.subject for record in records])
@@ -63,14 +63,17 @@ class KeyStoreSeals:
         refs = [records[number].subject for number in known]
         names = [_name(records[number].key) for number in known]
         sealed = [records[number].sealed for number in known]
-        originals: list[str | None] = [None] * len(records)
-        try:
-            opened = vault_records.unseal(keys.vault_key(), _whose(refs, salts), names, sealed)
-            for number, original in zip(known, opened, strict=True):
-                originals[number] = original.decode()
-        except (CannotOpen, UnicodeDecodeError):
-            raise TamperedRecord("a record does not open: it was altered, or moved to another row") from None
+        originals: list[str | Withheld] = [Withheld.FORGOTTEN] * len(records)
+        opened = vault_records.unseal(keys.vault_key(), _whose(refs, salts), names, sealed)
+        for number, original in zip(known, opened, strict=True):
+            originals[number] = _told(original)
         return originals
+
+    @keys_at_hand()
+    def consent_seals(self, consents: Sequence[Consent]) -> list[bytes]:
+        """See `Seals`."""
+        parts = ((one.subject, one.stream, one.levels, one.cumulative, one.at) for one in consents)
+        return vault_records.consent_seals(self._keys().vault_key(), parts)
 
     @keys_at_hand()
     def marks(self, originals: Sequence[str]) -> list[bytes]:
@@ -115,6 +118,13 @@ def _salts(keys: KeyStore, refs: Sequence[bytes]) -> dict[bytes, bytes]:
     """The salt of each subject that is not forgotten; an empty one of nobody named."""
     named = list(dict.fromkeys(filter(None, refs)))
     return {b"": b"", **(keys.salts_of(named) if named else {})}
+
+
+def _told(original: bytes | None) -> str | Withheld:
+    try:
+        return Withheld.TAMPERED if original is None else original.decode()
+    except UnicodeDecodeError:
+        return Withheld.TAMPERED
 
 
 def _whose(refs: Sequence[bytes], salts: dict[bytes, bytes]) -> Whose:

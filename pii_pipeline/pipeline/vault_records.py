@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pii_pipeline.keys import vault_records
-from pii_pipeline.keys.errors import CannotOpen
 from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.vault_records import Whose
 from pii_pipeline.lake import read_parquet
@@ -165,10 +164,10 @@ class _Check:
             for position, name in zip(positions, of_field, strict=True):
                 names[position] = name
         sealed: list[bytes] = rows["sealed"].to_pylist()
-        try:
-            originals = vault_records.unseal(keys.vault_key(), whose, names, sealed)
-        except CannotOpen as error:
-            raise self._wrong(fields, error.position, "does not open") from None
+        opened = vault_records.unseal(keys.vault_key(), whose, names, sealed)
+        originals = [original for original in opened if original is not None]
+        if len(originals) < len(opened):
+            raise self._wrong(fields, opened.index(None), "does not open")
         for (name, field), positions in groups.items():
             again = self._pseudonyms(name, field, whose, positions, originals)
             for position, pseudonym in zip(positions, again, strict=True):

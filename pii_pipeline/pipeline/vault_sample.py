@@ -33,7 +33,7 @@ from pii_pipeline.privacy.plan import (
     compile_plan,
 )
 from pii_pipeline.streams.model import Stream
-from pii_pipeline.vault.model import VERIFICATION, LawfulBasis, Reason, RecordKey
+from pii_pipeline.vault.model import VERIFICATION, LawfulBasis, Reason, RecordKey, Withheld
 from pii_pipeline.vault.policy import PIPELINE
 
 ROWS = 1_000
@@ -45,7 +45,8 @@ PSEUDONYMS = 100
 class Resolved:
     """What came of the pseudonyms of a sample. `told`: an original that has this pseudonym again; `wrong`:
     only others; `missing`: none. `forgotten`: their people were, or their days have expired. `spared`: so
-    many may be missing, since their originals were too long for the vault."""
+    many may be missing, since their originals were too long for the vault. `tampered`: what the vault has of
+    these was altered in its database, whatever else it told."""
 
     asked: int = 0
     told: int = 0
@@ -53,10 +54,15 @@ class Resolved:
     missing: int = 0
     forgotten: int = 0
     spared: int = 0
+    tampered: int = 0
 
     @property
     def problem(self) -> str | None:
         """What is not as it should be."""
+        if self.tampered:
+            return (
+                f"of {self.tampered} of {self.asked} pseudonyms records were altered in the vault's database"
+            )
         if self.wrong:
             return f"{self.wrong} of {self.asked} pseudonyms have originals that do not become them again"
         if self.missing > self.spared:
@@ -96,7 +102,8 @@ def resolve_sample(installation: Installation, stream: Stream, hour: str) -> Res
         again = pseudonyms_again(keyring, plan, item.field, originals, [item.salt] * len(originals))
         right = item.pseudonym in [pseudonym.hex() for pseudonym in again]
         told, wrong, missing = told + right, wrong + bool(again and not right), missing + (not again)
-    return Resolved(len(chosen), told, wrong, missing, len(chosen) - len(readable), spared)
+    tampered = sum(answer.withheld is Withheld.TAMPERED for answer in answers)
+    return Resolved(len(chosen), told, wrong, missing, len(chosen) - len(readable), spared, tampered)
 
 
 def _loaded_files(

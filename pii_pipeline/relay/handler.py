@@ -18,8 +18,10 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
+from pii_pipeline.relay.aggregates import user_records
 from pii_pipeline.relay.piinguin import Piinguin, Sent
 from pii_pipeline.relay.quarantine import Quarantine, open_quarantine
 from pii_pipeline.relay.settings import read_relay_settings
@@ -45,14 +47,16 @@ class NotKinesis(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record of the batch. `place`: stream, shard and sequence number as a path. `replaced`: what it says
-    was replaced, None if it is another event; `reason`: why it cannot be read."""
+    """A record of the batch. `place`: stream, shard and sequence number as a path. `replaced`: what its
+    events say was replaced, None if they are other ones; `reason`: why it cannot be read, or the first of
+    them that cannot. `events`: how many are in it, 0 where nobody knows."""
 
     sequence: str
     place: str
     data: bytes = field(repr=False)
     replaced: list[Replaced] | None = field(default=None, repr=False)
     reason: str | None = None
+    events: int = 0
 
 
 class Relay:
@@ -127,24 +131,43 @@ def _record(sequence: str, data: Any, source: str, event_id: str) -> Record:
     parts = (source.rpartition("/")[2], event_id.partition(":")[0], sequence)
     place = "/".join(_UNSAFE.sub("_", part).lstrip(".") or "_" for part in parts)
     try:
-        line = base64.b64decode(data, validate=True)
+        raw = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError, TypeError):
         return Record(sequence, place, str(data).encode(errors="replace"), reason="not_base64")
     try:
-        return Record(sequence, place, line, read_line(line))
+        lines = user_records(raw)
     except Unreadable as unreadable:
-        return Record(sequence, place, line, reason=unreadable.reason)
+        return Record(sequence, place, raw, reason=unreadable.reason)
+    replaced, reason = _read(lines)
+    return Record(sequence, place, raw, replaced, reason, len(lines))
+
+
+def _read(lines: Sequence[bytes]) -> tuple[list[Replaced] | None, str | None]:
+    """What events say was replaced, None if none that can be read does; why the first one that cannot be
+    read cannot."""
+    found: list[list[Replaced]] = []
+    reasons: list[str] = []
+    for line in lines:
+        try:
+            replaced = read_line(line)
+        except Unreadable as unreadable:
+            reasons.append(unreadable.reason)
+        else:
+            if replaced is not None:
+                found.append(replaced)
+    return list(chain.from_iterable(found)) if found else None, next(iter(reasons), None)
 
 
 def _counts(records: Sequence[Record], done: Sequence[bool], sent: Sent) -> dict[str, Any]:
-    """Each record has one fate: relayed, other, quarantined or failed. `unreadable` are those that are in
-    quarantine or should be; `originals` those that are kept."""
+    """Each record has one fate: relayed, other, quarantined or failed. `events` are in them; `unreadable` are
+    records that are in quarantine or should be; `originals` those that are kept."""
     reasons = Counter(
         record.reason for record, one in zip(records, done, strict=True) if one and record.reason is not None
     )
     read = [(record, one) for record, one in zip(records, done, strict=True) if record.reason is None]
     return {
         "records": len(records),
+        "events": sum(record.events for record in records),
         "relayed": sum(one and record.replaced is not None for record, one in read),
         "other": sum(record.replaced is None for record, _ in read),
         "quarantined": dict(sorted(reasons.items())),

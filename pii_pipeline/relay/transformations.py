@@ -24,7 +24,7 @@ UNSTRUCT_EVENT = 58
 
 NAME = "pii_transformation"
 
-Reason = Literal["not_utf8", "not_enriched", "not_json", "schema_violation", "unfit"]
+Reason = Literal["bad_aggregate", "not_utf8", "not_enriched", "not_json", "schema_violation", "unfit"]
 
 _SCHEMA = re.compile(rf"iglu:com\.snowplowanalytics\.snowplow/{NAME}/jsonschema/(.*)", re.DOTALL)
 _VERSION = re.compile(r"1-[0-9]+-[0-9]+")

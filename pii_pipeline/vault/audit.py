@@ -23,10 +23,12 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from pii_pipeline.vault.anchors import Anchor, Anchors
-from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash
-from pii_pipeline.vault.errors import AuditBroken, VaultError, VaultUnavailable
+from pii_pipeline.vault.chain import NOTHING, AuditKey, canonical, export_lines, next_hash, number_of
+from pii_pipeline.vault.errors import AuditBroken, TamperedRow, VaultError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_STREAM, PSEUDONYM, Reason, RecordKey
+from pii_pipeline.vault.refusals import Refusals
 from pii_pipeline.vault.stores import MOST_ENTRIES, Entry, VaultStore
+from pii_pipeline.vault.together import Together
 from pii_pipeline.vault.verify import Verification, verify
 
 UNKNOWN = "unknown"
@@ -69,7 +71,8 @@ class Action(StrEnum):
 class Event:
     """What is to be recorded. `keys` become pseudonyms or a digest of them, by `AuditLog`.
 
-    refused: the action that was not done, and why. counts: by words such as asked, found, new, deleted.
+    refused: the action that was not done, and why. counts: by words such as asked, found, new, deleted; where
+    refusals were counted, by both of these.
     """
 
     action: Action
@@ -79,7 +82,7 @@ class Event:
     counts: Mapping[str, int] = field(default_factory=dict)
     refused: tuple[Action, str] | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
-    """Words of ours only: the digest of a policy, the batch of a load."""
+    """Words of ours only: the digest of a policy, the batch of a load, the minute of a count."""
 
 
 class Vocabulary(Protocol):
@@ -103,19 +106,6 @@ class Vocabulary(Protocol):
         ...
 
 
-class _Waiting:
-    """An entry that a thread waits for: its content without a number, then its number or what went wrong."""
-
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.content = content
-        self.number = 0
-        self.error: VaultError | None = None
-
-    @property
-    def done(self) -> bool:
-        return bool(self.number) or self.error is not None
-
-
 class AuditLog:
     """Over a store; safe across threads and processes."""
 
@@ -132,14 +122,14 @@ class AuditLog:
         self._words = words
         self._anchors = anchors
         self._clock = clock
-        self._queue: list[_Waiting] = []
-        self._queueing = threading.Lock()
-        self._leading = threading.Lock()
-        # The rest is whose turn it is to lead.
+        self._refusals = Refusals()
+        self._appending = Together(self._append, _AT_ONCE)
+        # The next two are of who appends.
         self._head: Entry | None = None
         self._policy_noted = False
         self._anchoring = threading.Lock()
         self._anchored: tuple[int, datetime] | None = None
+        self._starting = threading.Lock()
         self._next_try = 0.0
         self._thread: threading.Thread | None = None
 
@@ -150,30 +140,33 @@ class AuditLog:
         ends with what this installation did not make: then the entry is missing, and what it was to record
         must not be done, or told.
         """
-        mine = _Waiting(self._content(event))
-        with self._queueing:
-            self._queue.append(mine)
-        while not mine.done:
-            with self._leading:  # whoever comes in first appends for all; the others find it done
-                if not mine.done:
-                    self._lead()
-        if mine.error is not None:
-            raise mine.error
+        number = self._appending.do(self._content(event))
         self._anchor_in_background()
-        return mine.number
+        return number
+
+    def refuse(self, event: Event) -> None:
+        """Records that something was `refused`. Of many refusals of a principal within a minute the first are
+        entries, and the others are counted (`refusals`): one entry says how many more there were, written by
+        `tick` when the minute is over, or by `close`. Raises as `record` does."""
+        assert event.refused is not None
+        principal = self._words.known_principal(event.principal)
+        if self._refusals.is_entry(principal, " ".join(event.refused), self._clock()):
+            self.record(event)
 
     def tick(self) -> None:
-        """Writes an anchor if one is due; to be called now and then while nothing is recorded.
+        """Records refusals that were counted, and writes an anchor if one is due; to be called now and then
+        while nothing is recorded.
 
         Raises `VaultUnavailable` or `VaultSettingError` where it cannot be written, and `AuditBroken` if the
         end of the log is not as this process, or one with its key, left it.
         """
+        self._record_counted(self._clock())
         with self._anchoring:
             self._look_for_ours()
             last = self._store.last_entry()
             if last is None:
                 return
-            self._anchored = self._store.anchored()
+            self._anchored = self._claimed(last.sequence) or self._anchored
             if self._due(last.sequence):
                 self._key.check_seal(last)
                 at = self._clock()
@@ -195,9 +188,24 @@ class AuditLog:
         return export_lines(self._store.entries(first, last), before.hash if before else NOTHING)
 
     def close(self) -> None:
-        """Waits for an anchor that is being written."""
+        """Records refusals that were counted, and waits for an anchor that is being written."""
+        self._refusals.close()
+        try:
+            self._record_counted(None)
+        except VaultError as error:
+            _log.error("refusals that were counted are not in the audit log: %s", error)
         if self._thread is not None:
             self._thread.join()
+
+    def _record_counted(self, at: datetime | None) -> None:
+        """Of the minutes that are over at that time, or of all."""
+        while (more := self._refusals.take(at)) is not None:
+            detail = {"minute": more.minute}
+            try:
+                self.record(Event(Action.REFUSED, more.principal, counts=more.counts, detail=detail))
+            except VaultError:
+                self._refusals.put_back(more)
+                raise
 
     def _content(self, event: Event) -> dict[str, Any]:
         """What its entry says, but for the number; what is not known of it is left out.
@@ -246,22 +254,6 @@ class AuditLog:
             return f"mark:{self._key.mark(key.pseudonym)}"
         return key.pseudonym
 
-    def _lead(self) -> None:
-        """Appends what waits, up to a transaction of it."""
-        with self._queueing:
-            batch, self._queue = self._queue[:_AT_ONCE], self._queue[_AT_ONCE:]
-        try:
-            numbers = self._append([waiting.content for waiting in batch])
-        except BaseException as error:
-            ours = error if isinstance(error, VaultError) else VaultUnavailable("the audit log took no entry")
-            for waiting in batch:
-                waiting.error = ours
-            if not isinstance(error, VaultError):
-                raise
-        else:
-            for waiting, number in zip(batch, numbers, strict=True):
-                waiting.number = number
-
     def _append(self, contents: Sequence[dict[str, Any]]) -> range:
         """Behind what is there now, whoever appended it; their numbers."""
         head = self._head or self._ours(self._store.last_entry())
@@ -273,7 +265,7 @@ class AuditLog:
                 self._head, self._policy_noted = entries[-1], True
                 return range(entries[-1].sequence - len(contents) + 1, entries[-1].sequence + 1)
             self._look_for_ours()
-            head = self._store.last_entry()
+            head = self._ours(self._store.last_entry())
             if time.monotonic() > give_up:
                 raise VaultUnavailable("the audit log is too busy: others append all the time")
             time.sleep(random.uniform(0, pause))
@@ -295,9 +287,9 @@ class AuditLog:
         return entries
 
     def _ours(self, last: Entry | None) -> Entry | None:
-        """The end of a log that this process has not appended to yet. What does not have this installation's
-        seal is not gone on with: nobody could verify such a log ever after; nor is one begun beside anchors
-        of another. Raises `AuditBroken`."""
+        """The end of a log that this process did not make. What does not have this installation's seal, or
+        another number than it was made with, is not gone on with: nobody could verify such a log ever after;
+        nor is one begun beside anchors of another. Raises `AuditBroken`."""
         if last is None and self._was_anchored():
             problem = (
                 "it is not there, and anchors of this installation's log are: PII_VAULT_URL is another "
@@ -305,7 +297,7 @@ class AuditLog:
                 "another PII_VAULT_ANCHORS"
             )
             raise AuditBroken(1, problem)
-        if last is not None and not self._key.sealed(last):
+        if last is not None and not (self._key.sealed(last) and number_of(last.text) == last.sequence):
             problem = (
                 "it was altered, or another installation made it — give each installation a PII_VAULT_URL of "
                 "its own, or put PII_DATABASE_URL and PII_VAULT_URL back together"
@@ -328,13 +320,19 @@ class AuditLog:
             problem = "it was appended, and is gone or another now: the log was cut or replaced"
             raise AuditBroken(head.sequence, problem)
 
+    def _claimed(self, last: int) -> tuple[int, datetime] | None:
+        """What the database says was anchored last, where `last` is the last entry's number. What is no such
+        thing, or not possible yet, is not believed."""
+        with suppress(TamperedRow):
+            claimed = self._store.anchored()
+            if claimed is not None and claimed[0] <= last and claimed[1] <= self._clock():
+                return claimed
+        return None
+
     def _due(self, last: int) -> bool:
-        """Whether an anchor is, where `last` is the last entry's number. What the database says of anchors
-        that are not possible yet is not believed."""
+        """Whether an anchor is, where `last` is the last entry's number."""
         number, at = self._anchored or (0, datetime.min.replace(tzinfo=UTC))
         age = (self._clock() - at).total_seconds()
-        if number > last or age < 0:
-            return True
         return last > number and (last - number >= ANCHOR_ENTRIES or age >= ANCHOR_SECONDS)
 
     def _anchor_in_background(self) -> None:
@@ -342,7 +340,7 @@ class AuditLog:
         head = self._head
         if head is None or not self._due(head.sequence):
             return
-        with self._queueing:
+        with self._starting:
             at_work = self._thread is not None and self._thread.is_alive()
             if at_work or time.monotonic() < self._next_try:
                 return
@@ -362,6 +360,6 @@ class AuditLog:
 def _policy_of(entry: Entry | None) -> str | None:
     """The beginning of the digest of the policy that an entry was made under."""
     if entry is not None:
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             return json.loads(entry.text)["policy"]
     return None

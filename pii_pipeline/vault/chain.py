@@ -77,7 +77,7 @@ def check(entry: Entry, previous: Entry | None, key: AuditKey | None) -> None:
     number = previous.sequence + 1 if previous else 1
     if entry.sequence != number:
         raise AuditBroken(number, "missing: it was deleted, or has another number now")
-    if _number(entry.text) != number:
+    if number_of(entry.text) != number:
         raise AuditBroken(
             number, "another entry stands in its place: they were put in another order, or edited"
         )
@@ -110,7 +110,7 @@ def verify_export(lines: Iterable[str]) -> int:
     count, before = 0, None
     for line in lines:
         entry, previous = _read(line, before)
-        if before is None and (number := _number(entry.text)) > 1:
+        if before is None and (number := number_of(entry.text)) > 1:
             before = Entry(number - 1, "", previous, b"")
         if before is not None and before.hash != previous:
             raise AuditBroken(before.sequence + 1, "does not follow from the entry before")
@@ -123,14 +123,14 @@ def _read(line: str, before: Entry | None) -> tuple[Entry, bytes]:
     """A line's entry and the hash before it."""
     try:
         parts = json.loads(line)
-        number = _number(parts["text"])
+        number = number_of(parts["text"])
         hash_, seal, previous = (bytes.fromhex(parts[name]) for name in ("hash", "seal", "previous"))
         return Entry(number, parts["text"], hash_, seal), previous
     except (ValueError, KeyError, TypeError, RecursionError):
         raise AuditBroken(before.sequence + 1 if before else 1, "its line is none of an export") from None
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
     """That a text says it has; 0 if it is no entry's."""
     try:
         number = json.loads(text)["number"]

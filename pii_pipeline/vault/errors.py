@@ -34,8 +34,8 @@ class VaultRefused(VaultError):
         return self.args[1]
 
 
-class TamperedRecord(VaultError):
-    """A stored record does not open under its own key: it was altered, or moved to another row."""
+class TamperedRow(VaultError):
+    """A row of the vault's database is none that the vault writes."""
 
 
 class AuditBroken(VaultError):

@@ -18,6 +18,14 @@ VERIFICATION = "verification"
 
 MAX_ORIGINAL_BYTES = 65_536
 """Of an original as UTF-8."""
+MAX_SEALED_BYTES = 1 + 16 + MAX_ORIGINAL_BYTES
+"""Of a sealed one: a version, the SIV, and as many bytes. What is longer, no vault wrote."""
+MAX_ORIGINALS = 256
+"""Of one pseudonym, of what callers create: as a rule there is one, and a few where values come out alike.
+Two who create at once may exceed it a little. What the main job loads is all kept, whatever there is."""
+MAX_READ_BYTES = 2 * MAX_ORIGINALS * MAX_ORIGINAL_BYTES
+"""Of sealed originals that one read loads (32 MiB): twice what callers may create of a pseudonym, so that
+they cannot fill one until nobody can read it."""
 MAX_PSEUDONYM_BYTES = 1_024
 """Of what comes over Piinguin's wire; it is part of a key in every store."""
 
@@ -108,7 +116,8 @@ class SealedRecord:
 class Consent:
     """What a data subject consented to last in a stream: levels, at the time of the event that said so.
 
-    `cumulative`: a level covers those below it; otherwise each is a purpose of its own.
+    `cumulative`: a level covers those below it; otherwise each is a purpose of its own. `seal`: 32 bytes over
+    all the rest, without which a stored consent counts as none; empty before it is stored.
     """
 
     subject: bytes = attribute(repr=False)
@@ -116,6 +125,7 @@ class Consent:
     levels: frozenset[int]
     cumulative: bool
     at: datetime
+    seal: bytes = attribute(default=b"", repr=False)
 
     def covers(self, wanted: frozenset[int]) -> bool:
         """Whether it covers all `wanted` levels. No consent covers nothing, and nothing wanted is no wish."""
@@ -127,15 +137,20 @@ class Consent:
 
 
 class Withheld(StrEnum):
-    """Why the originals of a pseudonym that is in the vault are not told."""
+    """Why an original of a pseudonym that is in the vault is not told."""
 
     NO_CONSENT = "no consent"
     FORGOTTEN = "forgotten"
+    TAMPERED = "tampered"  # its record was altered in the store, or moved to another row
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All originals of a pseudonym, oldest first; none and not `withheld`: the vault does not know it."""
+    """All originals of a pseudonym, oldest first; none and not `withheld`: the vault does not know it.
+
+    `withheld`: why none is told, but for TAMPERED, which is said as soon as one of its records was, beside
+    the originals of the others.
+    """
 
     key: RecordKey
     originals: tuple[str, ...] = attribute(default=(), repr=False)

@@ -5,17 +5,22 @@ The functional core of the service: no network, no Dagster, no key store. What s
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hmac
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Literal, NoReturn, Protocol
 
 from pii_pipeline.vault.audit import Action, AuditLog, Event
-from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, Why
+from pii_pipeline.vault.errors import VaultRefused, Why
 from pii_pipeline.vault.model import (
     FIELD,
     MAX_ORIGINAL_BYTES,
+    MAX_ORIGINALS,
     MAX_PSEUDONYM_BYTES,
     PIINGUIN_FIELD,
     PIINGUIN_STREAM,
@@ -32,10 +37,15 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault.policy import Policy
-from pii_pipeline.vault.stores import VaultStore
+from pii_pipeline.vault.stores import Allowance, Room, VaultStore
+from pii_pipeline.vault.together import Together
 
 MAX_BATCH = 10_000
 """Records in one call. Who has more makes more calls: each is one entry in the audit log."""
+_CALLS_AT_ONCE = 1_000
+"""Of a principal, that spend together: all that wait."""
+
+_log = logging.getLogger(__name__)
 
 
 class Seals(Protocol):
@@ -45,8 +55,12 @@ class Seals(Protocol):
         """Raises `VaultRefused` ("invalid") where the data subject of one was forgotten."""
         ...
 
-    def open(self, records: Sequence[SealedRecord]) -> list[str | None]:
-        """The original of each; None where the data subject was forgotten. Raises `TamperedRecord`."""
+    def open(self, records: Sequence[SealedRecord]) -> list[str | Withheld]:
+        """The original of each; FORGOTTEN where the data subject was, TAMPERED where it does not open."""
+        ...
+
+    def consent_seals(self, consents: Sequence[Consent]) -> list[bytes]:
+        """What seals each (32 bytes): whom it is of, the stream, and what was said when."""
         ...
 
     def marks(self, originals: Sequence[str]) -> list[bytes]:
@@ -75,6 +89,11 @@ class Vault:
         self._policy = policy
         self._audit = audit
         self._clock = clock
+        self._spending = {
+            (name, action): Together(partial(self._spend, name, action), _CALLS_AT_ONCE)
+            for name in policy.principals
+            for action in Action
+        }
 
     def create(
         self,
@@ -90,32 +109,39 @@ class Vault:
             self.refuse(principal, action, "invalid", problem, keys)
         try:
             sealed = self._seals.seal(records)
+            self._look_for_room(sealed)
         except VaultRefused as refused:
             self.refuse(principal, action, refused.why, str(refused), keys)
         self._audit.record(Event(action, principal, keys=keys, counts={"asked": len(keys)}))
         return self._store.put(sealed)
 
     def read(self, principal: str, reason: Reason, keys: Sequence[RecordKey]) -> list[Found]:
-        """What the vault has of each key, in order. Raises `TamperedRecord` too, which is recorded."""
+        """What the vault has of each key, in order. What was tampered with is told as such, and by the log;
+        it keeps nobody from the rest."""
         self._check(principal, Action.READ, keys, reason)
-        stored = self._store.find(keys)
-        withheld = self._without_consent(reason, stored)
-        told = [record for records in stored for record in records if record not in withheld]
         try:
-            opened = iter(self._seals.open(told))
-        except TamperedRecord:
-            self._audit.record(_refused(principal, Action.READ, "tampered", keys, reason))
-            raise
+            stored = self._find(keys)
+        except VaultRefused as refused:
+            self.refuse(principal, Action.READ, refused.why, str(refused), keys, reason)
+        withheld, forged = self._without_consent(reason, stored)
+        told = [record for records in stored for record in records if record not in withheld]
+        opened = iter(self._seals.open(told))
         found = [
-            _found(key, [None if record in withheld else (next(opened),) for record in records])
+            _found(key, [Withheld.NO_CONSENT if record in withheld else next(opened) for record in records])
             for key, records in zip(keys, stored, strict=True)
         ]
+        tampered = Counter(answer.key for answer in found if answer.withheld is Withheld.TAMPERED)
         counts = {
             "asked": len(keys),
             "found": sum(bool(answer.originals) for answer in found),
-            "withheld": sum(answer.withheld is not None for answer in found),
+            "withheld": sum(answer.withheld not in (None, Withheld.TAMPERED) for answer in found),
         }
+        if tampered:
+            counts["tampered"] = tampered.total()
+        if forged:
+            counts["tampered_consents"] = forged
         self._audit.record(Event(Action.READ, principal, reason, keys, counts))
+        self._say_tampered(tampered)
         return found
 
     def delete(self, principal: str, keys: Sequence[RecordKey]) -> int:
@@ -159,7 +185,8 @@ class Vault:
         for said in consents:
             counts = {"consents": len(said)}
             self._audit.record(Event(Action.LOAD, principal, counts=counts, detail=detail))
-            self._store.put_consents(said)
+            sealed = zip(said, self._seals.consent_seals(said), strict=True)
+            self._store.put_consents([replace(consent, seal=seal) for consent, seal in sealed])
         return Stored(new, known)
 
     def export_audit(self, principal: str, first: int = 1, last: int | None = None) -> Iterator[str]:
@@ -179,9 +206,13 @@ class Vault:
         keys: Sequence[RecordKey] = (),
         reason: Reason | None = None,
     ) -> NoReturn:
-        """Records a refusal and raises it; also what was refused before the vault was asked."""
-        self._audit.record(_refused(principal, action, why, keys, reason))
+        """Records a refusal and raises it."""
+        self._audit.refuse(_refused(principal, action, why, keys, reason))
         raise VaultRefused(why, problem)
+
+    def note_refused(self, principal: str, action: Action, why: Why, asked: int) -> None:
+        """Records that so many requests of a caller's were refused before the vault was asked."""
+        self._audit.refuse(Event(Action.REFUSED, principal, counts={"asked": asked}, refused=(action, why)))
 
     def _check(
         self,
@@ -205,30 +236,95 @@ class Vault:
         problem = self._policy.refusal(principal, action, keys or (), reason)
         if problem is not None:
             refuse("denied", problem)
-        allowances = self._policy.allowances(principal, action, self._clock())
-        short = self._store.spend(allowances, len(keys or ())) if allowances else None
+        if not self._policy.allowances(principal, action, self._clock()):
+            return
+        short = self._spending[principal, action].do(len(keys or ()))
         if short is not None:
             refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
 
-    def _without_consent(self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]) -> set[SealedRecord]:
+    def _spend(self, principal: str, action: Action, amounts: Sequence[int]) -> list[Allowance | None]:
+        """Takes what several calls of a principal ask for from what is left to him now: for all at once; or,
+        if that is too much, for one after the other, as far as there is enough. Of each call, which allowance
+        has not enough; None where all have."""
+        allowances = self._policy.allowances(principal, action, self._clock())
+        short = self._store.spend(allowances, sum(amounts))
+        if short is None or len(amounts) == 1:
+            return [short] * len(amounts)
+        return [self._store.spend(allowances, amount) for amount in amounts]
+
+    def _find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
+        """As the store does. A key that is there more than once has its originals as often in the answer."""
+        stored = self._store.find(keys)
+        if len(set(keys)) < len(keys):
+            room = Room()
+            for record in chain.from_iterable(stored):
+                room.take(record.sealed)
+        return stored
+
+    def _look_for_room(self, sealed: Sequence[SealedRecord]) -> None:
+        """Raises `VaultRefused` where a pseudonym would get more originals than `MAX_ORIGINALS`."""
+        given: dict[RecordKey, set[tuple[bytes, bytes]]] = defaultdict(set)
+        for record in sealed:
+            given[record.key].add((record.subject, record.sealed))
+        for (key, some), count in zip(given.items(), self._store.count(list(given)), strict=True):
+            if count + len(some) > MAX_ORIGINALS:
+                known = {(record.subject, record.sealed) for record in self._store.find([key])[0]}
+                if not some <= known and len(some | known) > MAX_ORIGINALS:
+                    raise VaultRefused("invalid", f"a pseudonym has no more than {MAX_ORIGINALS} originals")
+
+    def _say_tampered(self, keys: Iterable[RecordKey]) -> None:
+        places = Counter(self._policy.known_place(key.stream, key.field) for key in keys)
+        for (stream, field), number in places.items():
+            _log.error(
+                "%s, %s: what the vault's database has of %d pseudonyms was altered, or moved to another row",
+                stream,
+                field,
+                number,
+            )
+
+    def _without_consent(
+        self, reason: Reason, stored: Iterable[Sequence[SealedRecord]]
+    ) -> tuple[set[SealedRecord], int]:
         """The records that a consent-based read must not tell: whose subject's latest consent does not cover
-        it, or who name nobody who could have consented."""
+        it, or who name nobody who could have consented. Of one that is none any more nobody knows whose it
+        was: that is told. And how many consents were tampered with."""
         if reason.basis != LawfulBasis.CONSENT:
-            return set()
+            return set(), 0
         wanted = self._policy.wanted_consent(reason)
         by_stream: dict[str, list[SealedRecord]] = defaultdict(list)
         for record in chain.from_iterable(stored):
             by_stream[record.key.stream].append(record)
         refused: set[SealedRecord] = set()
+        forged = 0
         for stream, records in by_stream.items():
             subjects = {record.subject for record in records if record.subject}
-            said = self._store.consents(stream, list(subjects))
+            said, others = self._genuine_consents(stream, list(subjects))
+            forged += others
             refused.update(
                 record
                 for record in records
-                if record.subject not in said or not said[record.subject].covers(wanted)
+                if record.sealed and not (record.subject in said and said[record.subject].covers(wanted))
             )
-        return refused
+        return refused, forged
+
+    def _genuine_consents(
+        self, stream: str, subjects: Sequence[bytes]
+    ) -> tuple[Mapping[bytes, Consent], int]:
+        """Those that have their seal, by subject; and how many others there are, which count as none."""
+        said = self._store.consents(stream, subjects)
+        seals = self._seals.consent_seals(list(said.values()))
+        genuine = {
+            consent.subject: consent
+            for consent, seal in zip(said.values(), seals, strict=True)
+            if hmac.compare_digest(consent.seal, seal)
+        }
+        forged = len(said) - len(genuine)
+        if forged:
+            (named, _) = self._policy.known_place(stream, "")
+            _log.error(
+                "%s: %d consents in the vault's database were made or altered by others", named, forged
+            )
+        return genuine, forged
 
 
 def well_formed(key: RecordKey) -> bool:
@@ -251,12 +347,15 @@ def _refused(
     return Event(Action.REFUSED, principal, reason, keys, counts, refused=(action, why))
 
 
-def _found(key: RecordKey, opened: Sequence[tuple[str | None] | None]) -> Found:
-    """`opened`: of each record its original, (None,) of somebody who was forgotten; None: it is withheld."""
-    told = dict.fromkeys(record[0] for record in opened if record is not None and record[0] is not None)
+def _found(key: RecordKey, outcomes: Sequence[str | Withheld]) -> Found:
+    """`outcomes`: of each record its original, or why it is not told. One may be the other's name."""
+    told = dict.fromkeys(outcome for outcome in outcomes if not isinstance(outcome, Withheld))
+    why = {outcome for outcome in outcomes if isinstance(outcome, Withheld)}
     withheld = None
-    if opened and not told:
-        withheld = Withheld.NO_CONSENT if None in opened else Withheld.FORGOTTEN
+    if Withheld.TAMPERED in why:
+        withheld = Withheld.TAMPERED
+    elif outcomes and not told:
+        withheld = Withheld.NO_CONSENT if Withheld.NO_CONSENT in why else Withheld.FORGOTTEN
     return Found(key, tuple(told), withheld)
 
 

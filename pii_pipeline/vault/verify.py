@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pii_pipeline.vault.anchors import SETTING, Anchor, Anchors
 from pii_pipeline.vault.chain import AuditKey, check
-from pii_pipeline.vault.errors import AuditBroken
+from pii_pipeline.vault.errors import AuditBroken, TamperedRow
 from pii_pipeline.vault.stores import Entry, VaultStore
 
 
@@ -37,12 +37,15 @@ def verify(store: VaultStore, key: AuditKey, anchors: Anchors) -> Verification:
 
     Entries may be appended meanwhile. Raises `VaultUnavailable`.
     """
-    claimed = store.anchored()  # before they are listed: there may be more by then, not fewer
+    try:
+        claimed = store.anchored()  # before they are listed: there may be more by then, not fewer
+    except TamperedRow as error:
+        claimed = error
     following = _Following(key, anchors)
     try:
         while following.go_on(store.entries(following.count + 1)):
             pass
-        following.finish(claimed[0] if claimed else 0)
+        following.finish(claimed)
     except AuditBroken as error:
         return following.result(error)
     return following.result(None)
@@ -72,17 +75,20 @@ class _Following:
             self._compare(entry)
         return self._next is not None and self.count > before
 
-    def finish(self, claimed: int) -> None:
-        """`claimed`: the entry that the database says was anchored last."""
+    def finish(self, claimed: tuple[int, datetime] | TamperedRow | None) -> None:
+        """`claimed`: the entry that the database says was anchored last, and when."""
         if self._next is not None:
             at = f"{self._next.at:%Y-%m-%d %H:%M:%S} UTC"
             problem = (
                 f"gone: entry {self._next.sequence} was there when it was anchored at {at}, the log was cut"
             )
             raise AuditBroken(self.count + 1, problem)
-        if claimed > (held := self._held.sequence if self._held else 0):
+        held = self._held.sequence if self._held else 0
+        if isinstance(claimed, TamperedRow):
+            raise AuditBroken(held + 1, str(claimed))
+        if claimed is not None and claimed[0] > held:
             why = f"its anchor is not there: it was deleted, or {SETTING} was another"
-            raise AuditBroken(held + 1, f"entry {claimed} was anchored, and {why}")
+            raise AuditBroken(held + 1, f"entry {claimed[0]} was anchored, and {why}")
 
     def result(self, broken: AuditBroken | None) -> Verification:
         held = (self._held.sequence, self._held.at) if self._held else None

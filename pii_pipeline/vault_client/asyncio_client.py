@@ -14,6 +14,7 @@ from grpc.aio import EOF  # pyright: ignore[reportAttributeAccessIssue] its stub
 from pii_pipeline.vault.errors import VaultError
 from pii_pipeline.vault.model import DataSubject, Found, Reason, Record, RecordKey, Stored
 from pii_pipeline.vault_client import messages
+from pii_pipeline.vault_client.attempts import Attempts
 from pii_pipeline.vault_client.connection import Connection
 from pii_pipeline.vault_client.errors import ended_early, error_of, error_of_call
 from pii_pipeline.vault_client.flight import Flight
@@ -44,6 +45,7 @@ class AsyncVaultClient:
         else:
             self._channel = grpc.aio.secure_channel(address, credentials, options)
         self._stub = VaultStub(self._channel)
+        self._known = self._closed = False
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -60,6 +62,7 @@ class AsyncVaultClient:
 
     async def close(self) -> None:
         """Ends all calls that are at work."""
+        self._closed = True
         await self._channel.close()
 
     async def create(self, record: Record) -> Stored:
@@ -105,13 +108,20 @@ class AsyncVaultClient:
         return await self._ask(messages.erase(subject, originals))
 
     async def _ask(self, call: Call[Result]) -> Result:
-        try:
-            reply = await self._method(call)(call.request, timeout=self._seconds, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raised = error_of_call(error)
-        else:
-            return call.result(reply)
-        raise raised
+        attempts = Attempts(self._seconds, call.again, self._known)
+        while True:
+            method = self._method(call)
+            try:
+                reply = await method(call.request, timeout=attempts.left, metadata=self._metadata)
+            except grpc.RpcError as error:
+                raised = error_of_call(error)
+            else:
+                self._known = True
+                return call.result(reply)
+            if (pause := attempts.pause(raised)) is not None:
+                await asyncio.sleep(pause)
+            if pause is None or self._closed:
+                raise raised
 
     async def _each(
         self, stream: Stream[Item, Result], items: AsyncIterable[Item]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -13,6 +14,7 @@ from google.protobuf.message import Message
 from pii_pipeline.vault.errors import VaultError
 from pii_pipeline.vault.model import DataSubject, Found, Reason, Record, RecordKey, Stored
 from pii_pipeline.vault_client import messages
+from pii_pipeline.vault_client.attempts import Attempts
 from pii_pipeline.vault_client.connection import Connection
 from pii_pipeline.vault_client.errors import ended_early, error_of_call
 from pii_pipeline.vault_client.flight import Flight
@@ -27,9 +29,10 @@ class VaultClient:
     """Asks the vault's service at `connection`; safe across threads. It connects when it is first used.
 
     All methods raise `VaultRefused` (`why` says what for), `VaultUnavailable`, `VaultDeadlineExceeded` and
-    `VaultCallFailed`; making it raises `VaultSettingError`. Creates, reads and deletes are tried again, for
-    about three seconds, while the service is not available: they may be done twice. Then a read is two
-    entries of the audit log, and a delete may say that there was nothing to delete.
+    `VaultCallFailed`; making it raises `VaultSettingError`. Creates, reads and deletes are tried again while
+    the service is not available, until the call's time is over, or for three seconds where it has never
+    answered this client: they may be done twice. Then a read is two entries of the audit log, and a delete
+    may say that there was nothing to delete.
 
     The methods `…_stream` take any iterable, in a thread of their own, and give one result for each item, in
     order. No more than 2,000 items, or 4 MiB, are on their way: who takes no results holds up who makes
@@ -49,6 +52,7 @@ class VaultClient:
         else:
             self._channel = grpc.secure_channel(address, credentials, options)
         self._stub = VaultStub(self._channel)
+        self._known = self._closed = False
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -65,6 +69,7 @@ class VaultClient:
 
     def close(self) -> None:
         """Ends all calls that are at work."""
+        self._closed = True
         self._channel.close()
 
     def create(self, record: Record) -> Stored:
@@ -109,13 +114,19 @@ class VaultClient:
         return self._ask(messages.erase(subject, originals))
 
     def _ask(self, call: Call[Result]) -> Result:
-        try:
-            reply = self._method(call)(call.request, timeout=self._seconds, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raised = error_of_call(error)
-        else:
-            return call.result(reply)
-        raise raised
+        attempts = Attempts(self._seconds, call.again, self._known)
+        while True:
+            try:
+                reply = self._method(call)(call.request, timeout=attempts.left, metadata=self._metadata)
+            except grpc.RpcError as error:
+                raised = error_of_call(error)
+            else:
+                self._known = True
+                return call.result(reply)
+            if (pause := attempts.pause(raised)) is not None:
+                time.sleep(pause)
+            if pause is None or self._closed:
+                raise raised
 
     def _each(self, stream: Stream[Item, Result], items: Iterable[Item]) -> Iterator[Result | VaultError]:
         flight = _ThreadFlight(stream)

@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 | --- | --- | --- |
-| ``PII_VAULT_ADDRESS`` | ``HOST:PORT`` of the service | – |
+| ``PII_VAULT_ADDRESS`` | ``HOST:PORT`` of the service, or ``unix:///PATH`` of its socket | – |
 | ``PII_VAULT_TOKEN`` | the bearer token | that in ``PII_VAULT_TOKEN_FILE`` |
 | ``PII_VAULT_TOKEN_FILE`` | a file that holds it | none: a certificate says who asks |
 | ``PII_VAULT_TLS_CA`` | PEM file of who signs the service's certificate | the roots that gRPC comes with |
@@ -14,7 +14,6 @@ Without TLS it speaks to this machine alone: everybody on the way could read tok
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -25,31 +24,11 @@ from typing import Any
 import grpc
 
 from pii_pipeline.vault.errors import VaultSettingError
-from pii_pipeline.vault_wire import vault_pb2 as wire
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Of a request and of a reply."""
 
-_SERVICE = wire.DESCRIPTOR.services_by_name["Vault"].full_name
-_RETRIED = ("CreateRecord", "ReadRecord", "DeleteRecord", "CreateRecords", "ReadRecords", "DeleteRecords")
-"""What may be done twice. Not an erasure, which tells how many records there were; nor a stream: its
-requests nobody can make again but the caller."""
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": _SERVICE, "method": method} for method in _RETRIED],
-            "retryPolicy": {
-                "maxAttempts": 5,  # within about three seconds; gRPC takes no more
-                "initialBackoff": "0.2s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
 _OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A service that starts again is found again at once.
@@ -59,12 +38,13 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_SOCKET = re.compile(r"unix:///[^%?#]+")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Address (``HOST:PORT``), token and certificates (PEM files) of a client.
+    """Address (``HOST:PORT`` or ``unix:///PATH``), token and certificates (PEM files) of a client.
 
     seconds: until a call has to be answered, all attempts at it together
     stream_seconds: until a stream has to be at its end
@@ -101,6 +81,8 @@ class Connection:
     @property
     def loopback(self) -> bool:
         """Whether the address is of this machine."""
+        if _SOCKET.fullmatch(self.address):
+            return True
         host = self._host
         try:
             return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -125,6 +107,11 @@ class Connection:
         """Of the channel; None: without TLS, to this machine. Raises `VaultSettingError`."""
         if self.loopback and not (self.authority or self.certificate or self.key):
             return None
+        if _SOCKET.fullmatch(self.address):
+            raise VaultSettingError(
+                "PII_VAULT_TLS_…: a socket of this machine has no TLS — unset them, or write HOST:PORT as "
+                "PII_VAULT_ADDRESS"
+            )
         if bool(self.certificate) != bool(self.key):
             raise VaultSettingError(
                 "PII_VAULT_TLS_CLIENT_CERTIFICATE, PII_VAULT_TLS_CLIENT_KEY: one without the other — set both"
@@ -139,7 +126,9 @@ class Connection:
     def _host(self) -> str:
         found = _ADDRESS.fullmatch(self.address)
         if found is None or int(found[2]) > 65_535:
-            raise VaultSettingError("PII_VAULT_ADDRESS: no address — write HOST:PORT, such as 127.0.0.1:8080")
+            raise VaultSettingError(
+                "PII_VAULT_ADDRESS: no address — write HOST:PORT, such as 127.0.0.1:8080, or unix:///PATH"
+            )
         return found[1]
 
 

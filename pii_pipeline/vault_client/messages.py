@@ -41,16 +41,19 @@ _BASES = {
 _WITHHELD = {
     wire.WITHHELD_NO_CONSENT: Withheld.NO_CONSENT,
     wire.WITHHELD_FORGOTTEN: Withheld.FORGOTTEN,
+    wire.WITHHELD_TAMPERED: Withheld.TAMPERED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Result]):
-    """One request: the method's name, and what the reply says."""
+    """One request: the method's name, and what the reply says. `again`: whether it may be done twice; an
+    erasure may not, for it tells how many records there were."""
 
     method: str
     request: Message = field(repr=False)
     result: Callable[[Any], Result]
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def delete_batch(keys: Sequence[RecordKey]) -> Call[int]:
 def erase(subject: DataSubject, originals: Sequence[str]) -> Call[int]:
     """A person."""
     request = wire.EraseSubjectRequest(subject=_subject(subject), originals=map(_text, originals))
-    return Call("EraseSubject", request, lambda reply: reply.deleted)
+    return Call("EraseSubject", request, lambda reply: reply.deleted, again=False)
 
 
 def reads(reason: Reason) -> Stream[RecordKey, Found]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -29,11 +30,9 @@ from pii_pipeline.vault_service.statuses import for_the_log, status_of
 
 MOST_CALLS = 128
 """At once, over all connections. Who comes then is told to try again."""
-MOST_UNNAMED_CALLS = MOST_CALLS // 2
-"""Of these, by the principal `piinguin`: whoever is on this machine needs no token for that, and must not be
-able to keep all others out."""
-_SECONDS_BETWEEN_UNKNOWN = 1.0
-"""Between entries of the audit log about callers who are nobody: anybody could fill it."""
+MOST_OF_ONE = MOST_CALLS // 2
+"""Of these, by one principal, who must not be able to keep all others out. Callers who are nobody share those
+of `piinguin`, who shows no token either."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Result = TypeVar("Result")
@@ -48,10 +47,10 @@ class Calls:
         self._backend = backend
         self._executor = executor
         self._nobody_is_piinguin = nobody_is_piinguin
-        self._at_work = self._unnamed = 0
+        self._at_work: set[asyncio.Task[Any]] = set()
+        self._places: Counter[str] = Counter()
         self._ending = False
         self._streams: set[Arrivals] = set()
-        self._last_unknown = -_SECONDS_BETWEEN_UNKNOWN
 
     def handler(self, method: Method, is_piinguin: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
         """What gRPC calls for a method."""
@@ -68,11 +67,16 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(stream)  # pyright: ignore[reportArgumentType]
 
-    def end(self) -> None:
-        """Takes no more calls, and reads no more of streams."""
+    async def end(self, seconds: float) -> None:
+        """Takes no more calls, reads no more of streams, and waits for those at work. After so long they are
+        told that the service ends."""
         self._ending = True
         for arrivals in self._streams:
             arrivals.stop()
+        if at_work := tuple(self._at_work):
+            _, late = await asyncio.wait(at_work, timeout=seconds)
+            for task in late:
+                task.cancel()
 
     async def _one(self, method: Unary, request: bytes, context: Context, caller: Caller) -> bytes:
         return await self._asked(context, partial(method.answer, self._backend, caller, request))
@@ -102,52 +106,52 @@ class Calls:
         work: Callable[[Context, Caller], Awaitable[Result]],
     ) -> Result:
         """`work`, if it may be done; whatever is raised becomes a status."""
-        self._at_work += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._at_work.add(task)
         try:
             if self._ending:
                 raise Ending
-            if self._at_work > MOST_CALLS:
+            if len(self._at_work) > MOST_CALLS:
                 raise Busy
             caller = await identified(context)
-            with self._place_of(caller):
+            with self._place(caller.principal):
                 return await work(context, caller)
         except grpc.aio.AbortError:
             raise
+        except asyncio.CancelledError:  # by its caller, or by `end`
+            if not self._ending:
+                raise
+            status = status_of(Ending())
         except Exception as error:  # noqa: BLE001 the last line of defence against texts that quote data
             status = status_of(error)
             if status[0] == grpc.StatusCode.INTERNAL or isinstance(error, VaultUnavailable):
                 _log.error("a call failed: %s", for_the_log(error))
         finally:
-            self._at_work -= 1
+            self._at_work.discard(task)
         await context.abort(*status)
 
     @contextmanager
-    def _place_of(self, caller: Caller) -> Iterator[None]:
-        """One of the calls that `piinguin` may have at once; others need none. Raises `Busy`."""
-        if caller.principal != PIINGUIN:
-            yield
-            return
-        self._unnamed += 1
+    def _place(self, principal: str) -> Iterator[None]:
+        """One of the calls that a principal may have at once. Raises `Busy`."""
+        if self._places[principal] >= MOST_OF_ONE:
+            raise Busy
+        self._places[principal] += 1
         try:
-            if self._unnamed > MOST_UNNAMED_CALLS:
-                raise Busy
             yield
         finally:
-            self._unnamed -= 1
+            self._places[principal] -= 1
 
     async def _caller(self, action: Action, nobody_is_piinguin: bool, context: Context) -> Caller:
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         try:
             return identify(self._backend, headers, context.auth_context(), nobody_is_piinguin)
         except VaultRefused as refused:
-            now = time.monotonic()
-            if now - self._last_unknown < _SECONDS_BETWEEN_UNKNOWN:
-                raise
-            self._last_unknown = now
             problem = str(refused)
-        return await self._asked(
-            context, lambda: self._backend.vault().refuse(UNKNOWN, action, "unauthenticated", problem)
-        )
+        with self._place(PIINGUIN):
+            return await self._asked(
+                context, lambda: self._backend.vault().refuse(UNKNOWN, action, "unauthenticated", problem)
+            )
 
     async def _asked(self, context: Context, job: Callable[[], Result]) -> Result:
         """`job` in a thread, unless the call's time is over when its turn comes."""

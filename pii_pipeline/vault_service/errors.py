@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pii_pipeline.vault.errors import VaultRefused
+
 
 class CannotServe(Exception):
     """The service cannot be had as it is set up; names the variable and the mend, never a secret."""
+
+
+class NotAsked(VaultRefused):
+    """A request that means nothing the vault could be asked. Nothing has recorded it yet."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("invalid", problem)
 
 
 class TooLarge(Exception):

@@ -9,6 +9,10 @@ import grpc
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
+MOST_WATCHERS = 32
+"""At once, over all connections: they stay, need no token, and hold what they sent. Who comes then can still
+`Check`."""
+
 
 class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAccessIssue]
     """Its watchers are told that the service ends, and then let go: they would stay for ever."""
@@ -19,6 +23,8 @@ class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAcces
 
     async def Watch(self, request: HealthCheckRequest, context: Any) -> None:
         """Tells each change of status."""
+        if len(self._watchers) >= MOST_WATCHERS:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the service has as many watchers as it takes")
         task = asyncio.current_task()
         assert task is not None
         self._watchers.add(task)

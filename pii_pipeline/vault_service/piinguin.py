@@ -25,6 +25,7 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault_service.backend import Backend, Caller
+from pii_pipeline.vault_service.errors import NotAsked
 from pii_pipeline.vault_service.methods import Each, Method
 from pii_pipeline.vault_service.records import Look, create_each, delete_each, read_each
 from pii_pipeline.vault_wire import piinguin_pb2 as wire
@@ -37,6 +38,7 @@ _NOT_FOUND = "Record not found"
 _WITHHELD = {
     Withheld.NO_CONSENT: "No consent covers this read",
     Withheld.FORGOTTEN: "The data subject was forgotten",
+    Withheld.TAMPERED: "The record was altered in the database",
 }
 _CONSENT = wire.ReadPiiRecordRequest.CONSENT
 _BASES = {
@@ -50,7 +52,7 @@ _BASES = {
 
 def _creation(_backend: Backend, _caller: Caller, request: wire.CreatePiiRecordRequest) -> Record:
     if not request.HasField("piiRecord"):
-        raise VaultRefused("invalid", _NO_RECORD)
+        raise NotAsked(_NO_RECORD)
     return Record(_key(request.piiRecord.modifiedValue), request.piiRecord.originalValue)
 
 
@@ -90,7 +92,7 @@ def _basis_in(caller: Caller) -> LawfulBasis | None:
         return LawfulBasis(said) if said is not None else None
     except ValueError:
         bases = ", ".join(LawfulBasis)
-        raise VaultRefused("invalid", f"the metadata `x-lawful-basis` is none of: {bases}") from None
+        raise NotAsked(f"the metadata `x-lawful-basis` is none of: {bases}") from None
 
 
 def _done() -> wire.Status:

@@ -17,17 +17,23 @@ from grpc_reflection.v1alpha import reflection
 
 from pii_pipeline.vault_service import piinguin, vault_v1
 from pii_pipeline.vault_service.backend import Backend
-from pii_pipeline.vault_service.calls import MOST_CALLS, Calls
+from pii_pipeline.vault_service.calls import MOST_OF_ONE, Calls
 from pii_pipeline.vault_service.health import Health
 from pii_pipeline.vault_service.listening import Listen, bind
 from pii_pipeline.vault_service.methods import MAX_MESSAGE_BYTES
 from pii_pipeline.vault_service.statuses import for_the_log
 
-THREADS = 8
-"""That ask the vault. Most of the time they wait for its database."""
+THREADS = 32
+"""That ask the vault. Most of the time they wait for its database, together: what waits there at once is one
+transaction, so that more threads are fewer of these. Each may hold a call of 10,000 records."""
 GRACE_SECONDS = 20.0
 """For calls that were accepted before the service was told to end."""
 TICK_SECONDS = 10.0
+MOST_CONNECTIONS = 512
+"""Each is an open file, of which a process has 1,024 as a rule. Who comes then is not let in, so that those
+who are there can go on, and the database can be asked."""
+_LAST_SECONDS = 1.0
+"""After these, to tell those who are still there that the service ends, which gRPC would not."""
 
 SERVICES = {piinguin.SERVICE: piinguin.METHODS, vault_v1.SERVICE: vault_v1.METHODS}
 
@@ -35,7 +41,9 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Of one connection. Who has more waits at its own end.
-    ("grpc.max_concurrent_streams", MOST_CALLS),
+    ("grpc.max_concurrent_streams", MOST_OF_ONE),
+    ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+    ("grpc.max_connection_idle_ms", 300_000),  # whoever holds one and asks nothing
     ("grpc.so_reuseport", 0),  # a second server would share the port and half of the calls
     # The streams of a client whose host is gone end after that long.
     ("grpc.keepalive_time_ms", 60_000),
@@ -75,8 +83,10 @@ async def _serve(
         await told.wait()
         _log.info("ending: no more calls, and those that were accepted have %.0f s", GRACE_SECONDS)
         await health.end()
-        calls.end()
-        await server.stop(GRACE_SECONDS)
+        # Clients are to go elsewhere at once: what gRPC has received and not handed over by then, it cancels.
+        stopping = asyncio.create_task(server.stop(GRACE_SECONDS + _LAST_SECONDS))
+        await calls.end(GRACE_SECONDS)
+        await stopping
         ticker.cancel()
 
 

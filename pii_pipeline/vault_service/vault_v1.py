@@ -15,6 +15,7 @@ from pii_pipeline.vault.model import (
     Withheld,
 )
 from pii_pipeline.vault_service.backend import Backend, Caller
+from pii_pipeline.vault_service.errors import NotAsked
 from pii_pipeline.vault_service.methods import Each, Method, Unary
 from pii_pipeline.vault_service.records import Look, create, create_each, delete_each, erase, read_each
 from pii_pipeline.vault_service.statuses import code_number, status_of
@@ -33,6 +34,7 @@ _BASES = {
 _WITHHELD = {
     Withheld.NO_CONSENT: wire.WITHHELD_NO_CONSENT,
     Withheld.FORGOTTEN: wire.WITHHELD_FORGOTTEN,
+    Withheld.TAMPERED: wire.WITHHELD_TAMPERED,
 }
 _OK = wire.RecordStatus()
 
@@ -84,7 +86,7 @@ def _erase_subject(
     backend: Backend, caller: Caller, request: wire.EraseSubjectRequest
 ) -> wire.EraseSubjectResponse:
     if not request.HasField("subject"):
-        raise VaultRefused("invalid", "no data subject in the request")
+        raise NotAsked("no data subject in the request")
     subject = DataSubject(request.subject.namespace, request.subject.id)
     deleted = erase(backend, caller.principal, subject, list(request.originals))
     return wire.EraseSubjectResponse(deleted=deleted)
@@ -92,7 +94,7 @@ def _erase_subject(
 
 def _creation(_backend: Backend, _caller: Caller, request: wire.CreateRecordRequest) -> Record:
     if not request.HasField("record"):
-        raise VaultRefused("invalid", "no record in the request")
+        raise NotAsked("no record in the request")
     return _creation_of(request.record)
 
 

@@ -22,6 +22,7 @@ class Withheld(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WITHHELD_UNSPECIFIED: _ClassVar[Withheld]
     WITHHELD_NO_CONSENT: _ClassVar[Withheld]
     WITHHELD_FORGOTTEN: _ClassVar[Withheld]
+    WITHHELD_TAMPERED: _ClassVar[Withheld]
 LAWFUL_BASIS_UNSPECIFIED: LawfulBasis
 LAWFUL_BASIS_CONSENT: LawfulBasis
 LAWFUL_BASIS_CONTRACT: LawfulBasis
@@ -32,6 +33,7 @@ LAWFUL_BASIS_LEGITIMATE_INTERESTS: LawfulBasis
 WITHHELD_UNSPECIFIED: Withheld
 WITHHELD_NO_CONSENT: Withheld
 WITHHELD_FORGOTTEN: Withheld
+WITHHELD_TAMPERED: Withheld
 
 class RecordKey(_message.Message):
     __slots__ = ("stream", "field", "pseudonym")

@@ -9,8 +9,10 @@ Status codes, of a call or (in streams) of one record:
   UNAUTHENTICATED      no principal: no token and no certificate, or one that nobody is known by
   PERMISSION_DENIED    the policy does not allow it
   FAILED_PRECONDITION  a read without a lawful basis
-  INVALID_ARGUMENT     not written as it has to be, too long, or of a data subject who was forgotten
-  RESOURCE_EXHAUSTED   a limit of the policy, or a message larger than the service takes or sends
+  INVALID_ARGUMENT     not written as it has to be, too long, of a data subject who was forgotten, or one
+                       original more than a pseudonym may have
+  RESOURCE_EXHAUSTED   a limit of the policy, a message larger than the service takes or sends, or more than
+                       one read may load
   UNAVAILABLE          the service is busy or ends, or its database does not answer: try again
   DEADLINE_EXCEEDED    the call's time is over. What it was to change may have been changed
   INTERNAL             a mistake of the service

@@ -1,8 +1,12 @@
-"""deploy/helm/values.yaml: the same instance as deploy/dagster.yaml, in pods that can do little."""
+"""deploy/helm and deploy/kubernetes: the instance of deploy/dagster.yaml, and the vault, in pods that can do
+little."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -10,8 +14,11 @@ import pytest
 import yaml
 
 from pii_pipeline.settings import ZONES, read_settings
+from pii_pipeline.vault_service.server import GRACE_SECONDS
+from pii_pipeline_tests.certificates import Authority
 from pii_pipeline_tests.deploy.compose import DEPLOY, dockerfile, image_command, image_environment
 from pii_pipeline_tests.deploy.terraform import ACCOUNT, module
+from pii_pipeline_tests.vault_server import vault_server
 
 KUBERNETES = "1.34"
 
@@ -136,3 +143,115 @@ def test_only_dagster_reaches_the_code_location() -> None:
         kubernetes_validate.validate({**policy, "spec": {"podSelektor": {}}}, KUBERNETES, strict=True)
     (rule,) = policy["spec"]["ingress"]
     assert [port["port"] for port in rule["ports"]] == [code()["port"]]
+
+
+VAULT = DEPLOY / "kubernetes" / "vault.yaml"
+CLIENT = DEPLOY / "kubernetes" / "examples" / "piinguin-client.yaml"
+
+
+def manifests(path: Path) -> dict[str, dict[str, Any]]:
+    """What a file has, by kind."""
+    found = list(yaml.safe_load_all(path.read_text()))
+    assert len({each["kind"] for each in found}) == len(found)
+    return {each["kind"]: each for each in found}
+
+
+@pytest.mark.parametrize("path", [VAULT, CLIENT], ids=lambda path: path.stem)
+def test_kubernetes_knows_every_key_of_the_vaults(path: Path) -> None:
+    for manifest in manifests(path).values():
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+def vault_pod() -> dict[str, Any]:
+    return manifests(VAULT)["Deployment"]["spec"]["template"]
+
+
+@pytest.mark.parametrize(
+    "pod", [vault_pod()["spec"], manifests(CLIENT)["Pod"]["spec"]], ids=["vault", "client"]
+)
+def test_pods_of_the_vaults_can_do_little(pod: dict[str, Any]) -> None:
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] is True and context["runAsUser"] == context["fsGroup"] == 10001
+    assert pod["automountServiceAccountToken"] is False
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"] and container["resources"]["requests"]
+        assert all(
+            mount.get("readOnly") for mount in container.get("volumeMounts", []) if mount["name"] != "tmp"
+        )
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["tmp"]["emptyDir"]["medium"] == "Memory"
+    assert volumes["tls"]["secret"]["defaultMode"] == 0o440
+
+
+def test_the_vault_has_the_settings_that_it_reads_and_the_image() -> None:
+    (container,) = vault_pod()["spec"]["containers"]
+    said = {each["name"]: each.get("value") for each in container["env"]}
+    secret = {
+        each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each
+    }
+    assert {name: ref["key"] for name, ref in secret.items()} == {name: name for name in secret}
+    assert {ref["name"] for ref in secret.values()} == {each["name"] for each in code()["envSecrets"]}
+    plain = {name: value.replace("ACCOUNT", ACCOUNT) for name, value in said.items() if value}
+    urls = dict.fromkeys(secret, "postgresql://host/pii")
+    settings = read_settings({**plain, **urls, "PII_VAULT_POLICY": ""})
+    given = module().outputs["environment"]
+    assert settings.vault_anchors == given["PII_VAULT_ANCHORS"]
+    assert settings.key_encryption_key == given["PII_KEY_ENCRYPTION_KEY"]
+    assert container["image"].endswith(f":{version('pii_pipeline')}")
+    assert container["args"] == ["pii", "vault", "serve"]
+    mounted = tuple(mount["mountPath"] + "/" for mount in container["volumeMounts"])
+    for name in ("CERTIFICATE", "KEY", "CLIENT_CA"):
+        assert said[f"PII_VAULT_TLS_{name}"].startswith("/tls/")
+    assert all(value.startswith(mounted) for value in plain.values() if value.startswith("/"))
+
+
+def test_the_vault_has_the_time_that_it_takes_to_end() -> None:
+    pod = vault_pod()["spec"]
+    before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] >= before + GRACE_SECONDS + 10
+
+
+def test_only_those_with_the_label_reach_the_vault() -> None:
+    found = manifests(VAULT)
+    policy, service = found["NetworkPolicy"]["spec"], found["Service"]["spec"]
+    labels = vault_pod()["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == service["selector"] == labels
+    assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    (rule,) = policy["ingress"]
+    (port,) = vault_pod()["spec"]["containers"][0]["ports"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port["containerPort"]}]
+    assert rule["from"] == [{"podSelector": {"matchLabels": manifests(CLIENT)["Pod"]["metadata"]["labels"]}}]
+    assert service["ports"] == [{"name": port["name"], "port": 8080, "targetPort": port["name"]}]
+
+
+def test_the_probe_tells_a_vault_that_serves_over_mutual_tls_from_one_that_does_not(tmp_path: Path) -> None:
+    (container,) = vault_pod()["spec"]["containers"]
+    probes = [container[f"{name}Probe"]["exec"]["command"] for name in ("startup", "readiness", "liveness")]
+    assert probes[0] == probes[1] == probes[2]
+    python, *command, port, name, folder = probes[0]
+    assert (python, port, folder) == ("python", "8080", "/tls") and name == "vault.pii.svc"
+    authority = Authority()
+    own = authority.signed(name, name)
+    files = {"tls.crt": own.certificate, "tls.key": own.key, "ca.crt": authority.certificate}
+    for file, data in files.items():
+        (tmp_path / file).write_bytes(data)
+    variables = {
+        each["name"]: each["value"].replace("/tls/", f"{tmp_path}/")
+        for each in container["env"]
+        if each["name"].startswith("PII_VAULT_TLS_") or each["name"] == "PII_VAULT_HOST"
+    }
+
+    def serves(port: str) -> bool:
+        asked = [sys.executable, *command, port, name, str(tmp_path)]
+        return subprocess.run(asked, capture_output=True, timeout=60).returncode == 0
+
+    with vault_server(tmp_path, "principals: {}", variables) as server:
+        port = server.address.rpartition(":")[2]
+        assert serves(port)
+        assert server.end() == 0
+    assert not serves(port)

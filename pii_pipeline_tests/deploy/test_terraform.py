@@ -157,7 +157,15 @@ def test_a_table_of_the_vault_is_as_the_vault_makes_it(suffix: str) -> None:
 
 def test_the_vault_finds_its_table_as_terraform_makes_it(aws: boto3.Session) -> None:
     """The vault refuses one whose keys and indexes are not its own."""
-    client = aws.client("dynamodb")
+    make_tables(aws)
+    store = open_store("dynamodb://pii-vault")
+    assert store.records() == 0
+    store.close()
+
+
+def make_tables(session: boto3.Session) -> None:
+    """Those of the vault."""
+    client = session.client("dynamodb")
     for found in module().of("aws_dynamodb_table").values():
         indexes = [
             {
@@ -179,9 +187,6 @@ def test_the_vault_finds_its_table_as_terraform_makes_it(aws: boto3.Session) -> 
             ],
             **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
         )
-    store = open_store("dynamodb://pii-vault")
-    assert store.records() == 0
-    store.close()
 
 
 def test_anchors_are_under_object_lock() -> None:

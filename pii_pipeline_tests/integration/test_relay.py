@@ -18,6 +18,7 @@ from pii_pipeline.relay.handler import NotKinesis, handler
 from pii_pipeline.relay.settings import RelaySettingError
 from pii_pipeline_tests.aws import make_bucket
 from pii_pipeline_tests.deploy.compose import free_port
+from pii_pipeline_tests.kpl import aggregate
 from pii_pipeline_tests.old_piinguin import OldPiinguin, old_piinguin
 from pii_pipeline_tests.pii_events import CANARY, in_json, line, other_event, pii_event, transformation
 from pii_pipeline_tests.vault_client import entries
@@ -141,6 +142,7 @@ def test_a_batch_is_in_the_vault(server: VaultServer, point: Any, invoke: Invoke
     assert failed == []
     assert counts == {
         "records": 3,
+        "events": 3,
         "relayed": 2,
         "other": 1,
         "quarantined": {},
@@ -165,6 +167,54 @@ def test_the_same_batch_may_come_again_and_the_connection_stays(
     assert invoke(event)[0] == []
     assert module._relay is relay and relay._piinguin._channel is channel
     assert told(server, "again") == CANARY
+
+
+def test_records_of_the_kpl_are_those_in_them(server: VaultServer, point: Any, invoke: Invoke):
+    point(server.address)
+    events = [pii_event((f"kpl-{number}", f"{CANARY} {number}")) for number in range(30)]
+    mixed = aggregate([events[0], other_event(), *events[1:20]], ["a", "b"])
+    event = batch(mixed, events[20], aggregate([other_event()] * 3), aggregate(events[21:], tagged=True))
+    failed, counts = invoke(event)
+    assert (failed, counts["relayed"], counts["other"]) == ([], 3, 1)
+    assert (counts["events"], counts["originals"]) == (34, 30)
+    assert [told(server, f"kpl-{number}") for number in (0, 19, 20, 29)] == [
+        f"{CANARY} {number}" for number in (0, 19, 20, 29)
+    ]
+
+
+def test_a_record_of_the_kpl_comes_again_as_a_whole(old: OldPiinguin, point: Any, invoke: Invoke):
+    """Of what is in it, Kinesis knows nothing."""
+    point(old.address)
+    events = [pii_event((f"m-{number}", CANARY)) for number in range(9)]
+    old.refuses = {"m-5"}
+    event = batch(
+        aggregate(events[:3]), aggregate([*events[3:6], other_event()]), aggregate(events[6:]), first=7
+    )
+    failed, counts = invoke(event)
+    assert (failed, counts["problem"]) == (["8"], "refused")
+    assert (counts["relayed"], counts["failed"], counts["originals"]) == (1, 2, 5)
+    old.refuses = set()
+    assert invoke({"Records": event["Records"][1:]})[0] == []
+    assert old.records == {f"m-{number}": CANARY for number in range(9)}
+
+
+def test_of_a_record_of_the_kpl_with_bad_events_the_good_are_relayed_and_all_is_in_quarantine(
+    server: VaultServer, point: Any, invoke: Invoke, tmp_path: Path
+):
+    broken = aggregate([pii_event(("in-broken", CANARY))])[:-1]
+    half = aggregate([pii_event(("beside", CANARY)), line("{"), b"no event", pii_event(("behind", CANARY))])
+    event = batch(broken, half, aggregate([pii_event(("whole", CANARY))]))
+    point(server.address)
+    failed, counts = invoke(event)  # there is no quarantine
+    assert (failed, counts["failed"], counts["relayed"], counts["unreadable"]) == (["1"], 2, 1, 2)
+    point(server.address, PII_RELAY_QUARANTINE=tmp_path.as_uri())
+    failed, counts = invoke(event)
+    assert (failed, counts["quarantined"]) == ([], {"bad_aggregate": 1, "not_json": 1})
+    assert (counts["events"], counts["originals"]) == (5, 3)
+    kept = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("[0-9]")}
+    place = f"pii-events/{SHARD}"
+    assert kept == {f"bad_aggregate/{place}/1": broken, f"not_json/{place}/2": half}
+    assert [told(server, modified) for modified in ("beside", "behind", "in-broken")] == [CANARY, CANARY, ""]
 
 
 def test_many_originals_are_streams_and_one_entry_of_the_log_each_at_most(

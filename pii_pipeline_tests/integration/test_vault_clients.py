@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable
@@ -29,7 +30,7 @@ from pii_pipeline_tests.certificates import Authority, Pem
 from pii_pipeline_tests.integration.test_vault_tls import tls_variables
 from pii_pipeline_tests.unit.vault_client.clients import BOTH, WHY, Client, key, record
 from pii_pipeline_tests.vault_client import entries
-from pii_pipeline_tests.vault_server import VaultServer, vault_server
+from pii_pipeline_tests.vault_server import Piinguin, VaultServer, vault_server
 
 LIMITED = "a-token-with-a-limit"
 POLICY = f"""
@@ -189,6 +190,28 @@ def test_it_speaks_tls_and_shows_a_certificate(tmp_path: Path, mutual: bool):
             client = kind(certified(tmp_path, server.address, None, server.token))
             with pytest.raises(VaultUnavailable, match=r"(?i)handshake|certificate"):
                 client.ask("create", record(1))
+
+
+def test_they_meet_at_a_socket_of_this_machine_which_outlives_no_service(tmp_path: Path):
+    path = tmp_path / "run" / "vault.sock"
+    for number in range(2):
+        with vault_server(tmp_path, POLICY, {"PII_VAULT_HOST": f"unix://{path}"}) as server:
+            assert server.address == f"unix://{path}"
+            for kind in BOTH:
+                client = kind(Connection(server.address, server.token))
+                client.ask("create", record(number))
+                assert client.ask("read", WHY, key(number)).originals == ("192.0.2.1",)
+                with pytest.raises(VaultRefused, match="no principal"):
+                    kind(Connection(server.address)).ask("read", WHY, key(number))
+            with grpc.insecure_channel(server.address) as channel:
+                piinguin = Piinguin(channel)
+                assert piinguin.create(piinguin.creation("m", "o")).status.isSuccess
+            assert entries(server)[-1]["principal"] == "piinguin"
+            if number == 0:
+                server.process.kill()
+                server.process.wait()
+                assert path.is_socket(), "what it leaves is no obstacle"
+    assert not path.exists()
 
 
 def test_killed_amid_a_stream_it_keeps_what_it_acknowledged_and_the_rest_is_sent_again(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import socket
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import grpc
@@ -20,16 +21,23 @@ from grpc_health.v1 import health_pb2
 from pii_pipeline_tests.vault_client import Client, code_of, entries
 from pii_pipeline_tests.vault_server import Piinguin, VaultServer, health_of, vault_server
 
-POLICY = """
-ticket: "[A-Z]{2,10}-[0-9]{1,9}"
+OTHER, THIRD = "a token of another", "a token of a third"
+POLICY = f"""
+ticket: "[A-Z]{{2,10}}-[0-9]{{1,9}}"
 purposes:
-  fraud: {description: Who is behind it., ticket: optional}
+  fraud: {{description: Who is behind it., ticket: optional}}
 principals:
   operator:
-    read: [{streams: [logins], fields: [ip], bases: [legal_obligation], purposes: [fraud]}]
-    create: [{streams: [logins], fields: [ip]}]
-    delete: [{streams: [logins], fields: [ip]}]
+    read: [{{streams: [logins], fields: [ip], bases: [legal_obligation], purposes: [fraud]}}]
+    create: [{{streams: [logins], fields: [ip]}}]
+    delete: [{{streams: [logins], fields: [ip]}}]
     erase: true
+  other:
+    token_sha256: {hashlib.sha256(OTHER.encode()).hexdigest()}
+    create: [{{streams: [logins], fields: [ip]}}]
+  third:
+    token_sha256: {hashlib.sha256(THIRD.encode()).hexdigest()}
+    create: [{{streams: [logins], fields: [ip]}}]
 """
 REQUESTS = {
     "CreateRecord": "CreateRecordRequest",
@@ -42,6 +50,9 @@ REQUESTS = {
 }
 EXPECTED = {"OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED"}
 MOST_CALLS = 128
+MOST_OF_ONE = 64
+MOST_WATCHERS = 32
+MOST_CONNECTIONS = 512
 
 
 @pytest.fixture(scope="module")
@@ -212,28 +223,91 @@ def test_two_hundred_callers_on_one_connection_are_all_served(server: VaultServe
         assert list(read) == [[f"{number}"] for number in range(200)]
 
 
-def test_callers_beyond_the_bound_are_told_to_try_again_and_nothing_accepted_is_lost(server: VaultServer):
-    with ExitStack() as stack, ThreadPoolExecutor(200) as callers:
+def test_callers_beyond_their_share_are_told_to_try_again_and_nothing_accepted_is_lost(server: VaultServer):
+    """Two principals have all that there is, and none of them more than half."""
+    many = 100
+    with ExitStack() as stack, ThreadPoolExecutor(2 * many + 1) as callers:
         options = [("grpc.use_local_subchannel_pool", 1)]
         channels = [
-            stack.enter_context(grpc.insecure_channel(server.address, options=options)) for _ in range(4)
+            stack.enter_context(grpc.insecure_channel(server.address, options=options)) for _ in range(6)
         ]
-        clients = [Client(channel, server.token) for channel in channels]
+        clients = [Client(channel, token) for channel in channels for token in (server.token, OTHER, THIRD)]
 
-        def create(number: int) -> str:
-            return outcome(lambda: clients[number % 4].create(("crowd", number), f"{number}"))
+        def create(who: int, number: int) -> str:
+            client = clients[3 * (number % len(channels)) + who]
+            return outcome(lambda: client.create(("crowd", who, number), f"{number}"))
 
         with busy_database(server):
-            answers = [callers.submit(create, number) for number in range(200)]
-            end = time.monotonic() + 30
-            while sum(answer.done() for answer in answers) < 200 - MOST_CALLS and time.monotonic() < end:
-                time.sleep(0.05)
+            answers: list[list[Future[str]]] = []
+            for who in (0, 1):
+                answers.append([callers.submit(create, who, number) for number in range(many)])
+                end = time.monotonic() + 30
+                while sum(map(Future.done, answers[who])) < many - MOST_OF_ONE and time.monotonic() < end:
+                    time.sleep(0.05)
+            assert create(2, 0) == "UNAVAILABLE"
             health = health_of(channels[0]).Check(health_pb2.HealthCheckRequest(), timeout=10)
             assert health.status == health_pb2.HealthCheckResponse.SERVING
-        outcomes = [answer.result() for answer in answers]
-        assert Counter(outcomes) == {"OK": MOST_CALLS, "UNAVAILABLE": 200 - MOST_CALLS}
-        for number, answer in enumerate(outcomes):
-            assert clients[0].read(("crowd", number)) == ([f"{number}"] if answer == "OK" else [])
+        for who, some in enumerate(answers):
+            outcomes = [answer.result() for answer in some]
+            assert Counter(outcomes) == {"OK": MOST_OF_ONE, "UNAVAILABLE": many - MOST_OF_ONE}
+            for number, answer in enumerate(outcomes):
+                assert clients[0].read(("crowd", who, number)) == ([f"{number}"] if answer == "OK" else [])
+        assert create(2, 0) == "OK"
+
+
+def test_who_watches_health_is_one_of_a_number_and_takes_nobodys_place(
+    server: VaultServer, channel: grpc.Channel, client: Client
+):
+    with ExitStack() as opened:
+        watches = []
+        for _ in range(MOST_WATCHERS + 8):
+            own = [("grpc.use_local_subchannel_pool", 1)]
+            one = opened.enter_context(grpc.insecure_channel(server.address, own))
+            watches.append(health_of(one).Watch(health_pb2.HealthCheckRequest()))
+        first = Counter(outcome(lambda watch=watch: next(watch)) for watch in watches)
+        assert first == {"OK": MOST_WATCHERS, "UNAVAILABLE": 8}
+        client.create("watched", "o")
+        assert health_of(channel).Check(health_pb2.HealthCheckRequest()).status
+        for watch in watches:
+            watch.cancel()
+        end = time.monotonic() + 10
+        while outcome(lambda: next(health_of(channel).Watch(health_pb2.HealthCheckRequest()))) != "OK":
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def test_more_connections_than_there_may_be_are_not_let_in_and_the_others_go_on(
+    server: VaultServer, client: Client
+):
+    client.create("connected", "o")
+    host, port = server.address.split(":")
+    with ExitStack() as opened:
+        sockets = []
+        for _ in range(MOST_CONNECTIONS + 20):
+            sockets.append(opened.enter_context(socket.create_connection((host, int(port)), 10)))
+        let_in = sum(map(_is_let_in, sockets))
+        assert MOST_CONNECTIONS - 20 <= let_in <= MOST_CONNECTIONS
+        assert client.read("connected") == ["o"]
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(server.address, own) as channel:
+            another = Client(channel, server.token)
+            assert outcome(lambda: another.read("connected", timeout=5)) == "UNAVAILABLE"
+    end = time.monotonic() + 20
+    while True:
+        with grpc.insecure_channel(server.address, own) as channel:
+            if outcome(lambda: Client(channel, server.token).read("connected")) == "OK":
+                return
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _is_let_in(connection: socket.socket) -> bool:
+    """Who is, is sent settings; who is not, nothing."""
+    connection.settimeout(10)
+    try:
+        return bool(connection.recv(1))
+    except ConnectionResetError:
+        return False
 
 
 def test_a_call_whose_time_is_over_does_nothing_more(server: VaultServer, client: Client):
@@ -286,7 +360,9 @@ def test_a_client_that_leaves_amid_a_stream_leaves_nothing_behind(server: VaultS
     assert client.read("x") == []
 
 
-def test_who_shows_no_token_cannot_keep_the_others_out(server: VaultServer, client: Client):
+def test_who_shows_no_token_cannot_keep_the_others_out(
+    server: VaultServer, channel: grpc.Channel, client: Client
+):
     done = threading.Event()
 
     def idle(piinguin: Piinguin) -> Iterator[object]:
@@ -298,10 +374,12 @@ def test_who_shows_no_token_cannot_keep_the_others_out(server: VaultServer, clie
         streams = []
         for _ in range(2):  # a connection has as many calls as there may be at once
             own = [("grpc.use_local_subchannel_pool", 1)]
-            channel = opened.enter_context(grpc.insecure_channel(server.address, own))
-            piinguin = Piinguin(channel)
+            one = opened.enter_context(grpc.insecure_channel(server.address, own))
+            piinguin = Piinguin(one)
             streams += [piinguin.calls.ReadPiiRecords(idle(piinguin)) for _ in range(MOST_CALLS // 2)]
         first = Counter(outcome(lambda stream=stream: next(stream)) for stream in streams)
         assert first == {"OK": MOST_CALLS // 2, "UNAVAILABLE": MOST_CALLS // 2}
         assert client.read("kept") == ["203.0.113.1"]
+        stranger = Client(channel, "nobody's")
+        assert outcome(lambda: stranger.read("kept")) == "UNAVAILABLE", "they have piinguin's places"
         done.set()

@@ -65,6 +65,19 @@ def test_another_original_of_a_key_is_kept_beside_the_first_and_none_is_echoed(
     assert client.read(client.look("twice")).status.message == "Record not found"
 
 
+def test_a_record_that_was_altered_is_a_status_without_a_value_and_keeps_nobody_from_others(
+    client: Piinguin, server: VaultServer
+):
+    for name in ("whole", "altered"):
+        client.create(client.creation(name, f"{name}@planted.example"))
+    with sqlite3.connect(server.folder / "vault.db", timeout=60) as database:
+        database.execute("UPDATE vault_records SET sealed = x'01' WHERE pseudonym = ?", (b"altered",))
+    altered = client.read(client.look("altered"))
+    assert str(altered.status) == _status("The record was altered in the database", False)
+    assert not altered.HasField("piiRecord")
+    assert client.read(client.look("whole")).piiRecord.originalValue == "whole@planted.example"
+
+
 @pytest.mark.parametrize("basis", [1, 2, 3, 4, 5])
 def test_every_explicit_basis_is_allowed(client: Piinguin, basis: int):
     client.create(client.creation("any basis", "o@planted.example"))

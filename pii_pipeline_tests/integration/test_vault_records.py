@@ -366,6 +366,27 @@ def test_what_rests_on_consent_follows_what_was_said_last(installation: Installa
     assert [answer.withheld for answer in found] == [Withheld.NO_CONSENT] * 2
 
 
+def test_a_consent_that_somebody_wrote_into_the_database_is_none_and_loading_again_mends_it(
+    installation: Installation, stream: Stream, tmp_path: Path
+) -> None:
+    reason = Reason(LawfulBasis.CONSENT, "support")
+    land(installation, [event(0), event(1, consent=[1])])
+    into_lake(installation, stream)
+    load(installation, stream)
+    keys = [RecordKey("alpha", "user", row["user"]) for row in lake(installation)]
+    with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
+        database.execute("UPDATE vault_consents SET levels = CASE levels WHEN '1' THEN '1,2' ELSE '1' END")
+    found = installation.vault.read("desk", reason, keys)
+    assert [answer.withheld for answer in found] == [Withheld.NO_CONSENT] * 2
+    *_, last = installation.vault_audit.entries()
+    assert json.loads(last.text)["counts"]["tampered_consents"] == 2
+    load(installation, stream, force=True)
+    with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
+        assert {row[2] for row in database.execute("SELECT * FROM vault_consents")} == {"1", "1,2"}
+    found = installation.vault.read("desk", reason, keys)
+    assert [answer.originals for answer in found] == [("user-0",), ()]
+
+
 def test_a_record_that_is_not_what_it_says_is_not_loaded(
     installation: Installation, stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,6 +521,13 @@ def test_a_sample_of_an_hour_is_read_back_on_record(
     with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
         database.execute("DELETE FROM vault_records WHERE field = 'plain'")
     assert "5 of" in (resolve_sample(installation, stream, HOUR).problem or "")
+    with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
+        database.execute("UPDATE vault_records SET sealed = x'01' WHERE field = 'hashed'")
+    found = resolve_sample(installation, stream, HOUR)
+    assert (found.tampered, found.problem) == (
+        5,
+        f"of 5 of {RECORDS} pseudonyms records were altered in the vault's database",
+    )
 
 
 def test_whom_nobody_names_has_no_consent_in_the_vault_where_he_has_no_original(

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from pii_pipeline_tests import hasty
 from pii_pipeline_tests.vault_client import Client, code_of
 from pii_pipeline_tests.vault_server import Piinguin, health_of, vault_server
 
@@ -110,6 +111,28 @@ def test_calls_that_were_accepted_are_answered_and_no_others(tmp_path: Path):
         assert time.monotonic() - released < 15  # before the grace is over: nothing waits for those who watch
         with pytest.raises(grpc.RpcError):
             next(states)
+
+
+def test_who_is_not_answered_in_the_time_there_is_is_told_that_the_service_ends(tmp_path: Path):
+    with (
+        vault_server(tmp_path, POLICY, module=hasty.__name__) as server,
+        grpc.insecure_channel(server.address) as channel,
+        ThreadPoolExecutor(16) as callers,
+    ):
+        client = Client(channel, server.token)
+        client.create("first", "o")
+        with sqlite3.connect(tmp_path / "vault.db", timeout=60, isolation_level=None) as database:
+            database.execute("BEGIN IMMEDIATE")
+            late = [callers.submit(code_of, lambda n=n: client.create(("late", n), "o")) for n in range(12)]
+            given_up = client("StreamCreates", iter([client.creation("given up", "o")]))
+            time.sleep(1.0)
+            server.process.terminate()
+            time.sleep(0.5)
+            given_up.cancel()
+            assert {one.result() for one in late} == {("UNAVAILABLE", "the service ends; try again")}
+            database.execute("ROLLBACK")
+        assert server.process.wait(60) == 0
+        assert "unexpected" not in server.log and "Traceback" not in server.log, server.log
 
 
 def test_idle_streams_do_not_hold_up_the_end(tmp_path: Path):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pii_pipeline.vault.errors import VaultSettingError
 from pii_pipeline.vault.stores.interface import MOST_ENTRIES, SETTING, Allowance, Entry, VaultStore
+from pii_pipeline.vault.stores.rows import Room
 
-__all__ = ["DYNAMODB", "MOST_ENTRIES", "SETTING", "Allowance", "Entry", "VaultStore", "open_store"]
+__all__ = ["DYNAMODB", "MOST_ENTRIES", "SETTING", "Allowance", "Entry", "Room", "VaultStore", "open_store"]
 
 DYNAMODB = "dynamodb://"
 _SQL = ("sqlite:", "postgresql:", "postgresql+psycopg2:")

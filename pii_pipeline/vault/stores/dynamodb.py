@@ -13,22 +13,27 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from pii_pipeline.vault.errors import VaultSettingError
-from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+from pii_pipeline.vault.model import MAX_ORIGINALS, Consent, RecordKey, SealedRecord, Stored
 from pii_pipeline.vault.stores.dynamodb_calls import CONDITION_FAILED, DynamoDb, Item
 from pii_pipeline.vault.stores.dynamodb_tables import AUDIT, BY_MARK, BY_SUBJECT, RECORDS, STATE, have_table
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    Room,
+    anchored_of,
+    consent_of,
     encoded,
+    entry_of,
     latest,
-    levels_of,
     levels_text,
     merged,
     oldest_first,
     rank,
+    record_of,
 )
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{3,249}")  # 255, with what the others are called after it
@@ -75,9 +80,10 @@ class DynamoDbStore:
         if "Error" not in answer:
             return True
         there = answer["Item"]
-        if record.first_seen.isoformat() < there["first_seen"]["S"]:
+        first, last = _value(there, "first_seen", "S"), _value(there, "last_seen", "S")
+        if first and record.first_seen.isoformat() < first:
             self._widen(identity, "first_seen", ">", record.first_seen)
-        if record.last_seen.isoformat() > there["last_seen"]["S"]:
+        if last and record.last_seen.isoformat() > last:
             self._widen(identity, "last_seen", "<", record.last_seen)
         return False
 
@@ -95,17 +101,30 @@ class DynamoDbStore:
         )
 
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
-        distinct = dict.fromkeys(keys)
-        found = dict(zip(distinct, self._dynamodb.each(self._find, distinct), strict=True))
+        distinct, room = dict.fromkeys(keys), Room()
+
+        def find_one(key: RecordKey) -> list[SealedRecord]:
+            records = []
+            for item in self._of_key(key):
+                records.append(_record(key, item))
+                room.take(records[-1].sealed)
+            return oldest_first(records)
+
+        found = dict(zip(distinct, self._dynamodb.each(find_one, distinct), strict=True))
         return [list(found[key]) for key in keys]
 
-    def _find(self, key: RecordKey) -> list[SealedRecord]:
-        return oldest_first([_record(key, item) for item in self._of_key(key)])
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        distinct = dict.fromkeys(keys)
+        counts = dict(zip(distinct, self._dynamodb.each(self._count, distinct), strict=True))
+        return [counts[key] for key in keys]
 
-    def _of_key(self, key: RecordKey) -> Iterator[Item]:
-        return self._dynamodb.query(
-            self._records, ConsistentRead=True, **_equal("record", {"B": _partition(key)})
-        )
+    def _count(self, key: RecordKey) -> int:
+        """Not all of more than there should be: a page has few where they are long."""
+        return sum(1 for _ in islice(self._of_key(key, ProjectionExpression="#name"), MAX_ORIGINALS))
+
+    def _of_key(self, key: RecordKey, **named: Any) -> Iterator[Item]:
+        of = _equal("record", {"B": _partition(key)})
+        return self._dynamodb.query(self._records, ConsistentRead=True, **of, **named)
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
         return self._delete(self._dynamodb.each(lambda key: list(self._of_key(key)), dict.fromkeys(keys)))
@@ -140,9 +159,10 @@ class DynamoDbStore:
             "of": {"B": _consents_of(consent.subject)},
             "name": {"S": consent.stream},
             "levels": {"S": levels_text(consent.levels)},
-            "cumulative": {"BOOL": consent.cumulative},
+            "cumulative": {"S": "1" if consent.cumulative else "0"},
             "at": {"S": consent.at.astimezone(UTC).isoformat()},
             "rank": {"B": rank(consent)},
+            "seal": {"B": consent.seal},
         }
         self._put_higher(item, "rank")
 
@@ -168,13 +188,9 @@ class DynamoDbStore:
         said: dict[bytes, Consent] = {}
         for item in self._dynamodb.get(self._state, keys):
             subject = by_partition[item["of"]["B"]]
-            said[subject] = Consent(
-                subject,
-                stream,
-                levels_of(item["levels"]["S"]),
-                item["cumulative"]["BOOL"],
-                datetime.fromisoformat(item["at"]["S"]),
-            )
+            columns = *((name, "S") for name in ("levels", "cumulative", "at")), ("rank", "B"), ("seal", "B")
+            said_so = (_value(item, name, kind) for name, kind in columns)
+            said[subject] = consent_of(subject, stream, *said_so)
         return said
 
     def records(self) -> int:
@@ -225,7 +241,7 @@ class DynamoDbStore:
         # Written by an earlier try, whose answer was lost?
         key = self._entry_key(entries[0].sequence)["Key"]
         there = self._dynamodb.ask("get_item", self._audit, Key=key, ConsistentRead=True).get("Item")
-        return there is not None and there["writer"]["B"] == writer
+        return there is not None and _value(there, "writer", "B") == writer
 
     def _new_entry(self, entry: Entry, writer: bytes) -> dict[str, Any]:
         key = self._entry_key(entry.sequence)
@@ -270,7 +286,7 @@ class DynamoDbStore:
 
     def anchored(self) -> tuple[int, datetime] | None:
         item = self._dynamodb.ask("get_item", self._state, Key=_ANCHOR, ConsistentRead=True).get("Item")
-        return item and (int(item["sequence"]["N"]), datetime.fromisoformat(item["at"]["S"]))
+        return item and anchored_of(_value(item, "sequence", "N"), _value(item, "at", "S"))
 
     def remember_anchor(self, sequence: int, at: datetime) -> None:
         said = {"sequence": {"N": str(sequence)}, "at": {"S": at.astimezone(UTC).isoformat()}}
@@ -307,18 +323,24 @@ def _item(identity: Identity, record: SealedRecord) -> Item:
 
 
 def _record(key: RecordKey, item: Item) -> SealedRecord:
-    return SealedRecord(
+    return record_of(
         key,
-        item.get("subject", {"B": b""})["B"],
-        item["sealed"]["B"],
-        item.get("mark", {"B": b""})["B"],
-        date.fromisoformat(item["first_seen"]["S"]),
-        date.fromisoformat(item["last_seen"]["S"]),
+        _value(item, "subject", "B") if "subject" in item else b"",
+        _value(item, "sealed", "B"),
+        _value(item, "mark", "B") if "mark" in item else b"",
+        _value(item, "first_seen", "S"),
+        _value(item, "last_seen", "S"),
     )
 
 
 def _entry(item: Item) -> Entry:
-    return Entry(int(item["sequence"]["N"]), item["text"]["S"], item["hash"]["B"], item["seal"]["B"])
+    columns = ("sequence", "N"), ("text", "S"), ("hash", "B"), ("seal", "B")
+    return entry_of(*(_value(item, name, kind) for name, kind in columns))
+
+
+def _value(item: Item, name: str, kind: str) -> Any:
+    """An attribute of an item, None where it is not there or of another type."""
+    return item.get(name, {}).get(kind)
 
 
 def _consents_of(subject: bytes) -> bytes:

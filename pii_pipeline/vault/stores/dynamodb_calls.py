@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
 from pii_pipeline.aws import AwsError, client, session, typed_errors
@@ -21,6 +22,8 @@ PATIENCE = 60.0
 """Seconds in which a call that was throttled, or met another one, is begun again, after boto3's own tries."""
 THREADS = 16
 """Calls at once: most of a call is waiting."""
+_QUEUED = 2 * THREADS
+"""Of a caller: enough that no thread is idle while he waits for the first of them."""
 CONDITION_FAILED = "ConditionalCheckFailedException"
 MISSING = "ResourceNotFoundException"
 
@@ -126,8 +129,27 @@ class DynamoDb:
         return [reason.get("Code") == _MISSED for reason in reasons]
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """What `work` makes of each, in their order; many at once."""
-        return list(self._threads.map(work, items))
+        """What `work` makes of each, in their order; many at once.
+
+        Who asks for thousands keeps nobody waiting who asks for few: of each caller no more than `_QUEUED`
+        are in the queue, and one alone stands in none.
+        """
+        given = list(items)
+        if len(given) == 1:
+            return [work(given[0])]
+        asked: deque[Future[R]] = deque()
+        done: list[R] = []
+        try:
+            for item in given:
+                if len(asked) == _QUEUED:
+                    done.append(asked.popleft().result())
+                asked.append(self._threads.submit(work, item))
+            while asked:
+                done.append(asked.popleft().result())
+        finally:  # after an error nobody wants the others
+            for left in asked:
+                left.cancel()
+        return done
 
     def close(self) -> None:
         """Ends threads and connections."""

@@ -39,6 +39,8 @@ class Allowance(NamedTuple):
 class VaultStore(Protocol):
     """Records, consents, the audit log and what was spent of limits. One test suite holds for all of them.
 
+    A row that no vault wrote fails no call that reads others as well: what comes of it, the methods say.
+
     Deletions may be made twice: of one whose answer was lost on the way, what it deleted is not counted. On
     DynamoDB two who delete the same at once may both count it, and what is found by data subject or mark is
     found moments after it was put.
@@ -51,7 +53,13 @@ class VaultStore(Protocol):
         ...
 
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
-        """The records of each key, in the order of the keys; of a key by first day, then sealed original."""
+        """The records of each key, in the order of the keys; of a key by first day, then sealed original. One
+        whose row was altered so that it is none has nothing sealed (`b""`). Raises `VaultRefused` ("limit")
+        where they are more than `MAX_READ_BYTES`, before they are all in memory."""
+        ...
+
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        """How many records each key has; from `MAX_ORIGINALS` on it may be more."""
         ...
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
@@ -68,11 +76,13 @@ class VaultStore(Protocol):
 
     def put_consents(self, consents: Sequence[Consent]) -> None:
         """Remembers the latest consent of each subject and stream: a later `at` wins; of equal ones that of
-        fewer levels, then of lower ones, then one that is not cumulative, whatever the order they come in."""
+        fewer levels, then of lower ones, then one that is not cumulative, whatever the order they come in.
+        One that is there is written anew, which mends what was altered of it."""
         ...
 
     def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
-        """The latest known consent of these subjects; whoever never said anything is missing."""
+        """The latest known consent of these subjects; whoever never said anything is missing. One whose row
+        was altered so that it is none has no seal."""
         ...
 
     def records(self) -> int:
@@ -80,7 +90,8 @@ class VaultStore(Protocol):
         ...
 
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
-        """Takes `amount` from all allowances, or from none: then one that does not have it is returned.
+        """Takes `amount` from all allowances, or from none: then one that does not have it is returned. It is
+        durable once a later `append` is, without which nothing is told.
 
         If the answer to it was lost on the way it may have been taken twice: a limit that ends too early,
         never one that ends too late. Windows that began more than two days ago are forgotten.
@@ -103,11 +114,12 @@ class VaultStore(Protocol):
         ...
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
-        """Entries by number, in flat memory. What is missing is missing: who verifies, notices."""
+        """Entries by number, in flat memory. What is missing is missing, and what was altered so that it is
+        no number, text, hash or seal is 0 or empty: who verifies, notices."""
         ...
 
     def anchored(self) -> tuple[int, datetime] | None:
-        """Number of the last entry that was anchored, and when."""
+        """Number of the last entry that was anchored, and when. Raises `TamperedRow`."""
         ...
 
     def remember_anchor(self, sequence: int, at: datetime) -> None:

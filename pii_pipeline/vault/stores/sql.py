@@ -8,9 +8,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, case, delete, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
@@ -20,31 +35,52 @@ from pii_pipeline.database import (
     DatabaseUnavailable,
     again_if_lost,
     connect,
+    durable_later,
     insert_new,
     reading,
     scrub,
     upgrade,
 )
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
-from pii_pipeline.vault.model import Consent, RecordKey, SealedRecord, Stored
+from pii_pipeline.vault.model import MAX_SEALED_BYTES, Consent, RecordKey, SealedRecord, Stored
 from pii_pipeline.vault.stores import tables
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
+    Room,
+    anchored_of,
+    consent_of,
+    entry_of,
     latest,
-    levels_of,
     levels_text,
     merged,
     oldest_first,
     rank,
+    record_of,
 )
+from pii_pipeline.vault.together import Together
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _AT_ONCE = 1_000
 """Keys in one query: SQLite takes 32,766 parameters."""
+_INSERTED_AT_ONCE = 128
+"""Records in one statement."""
+_RECORDS_AT_ONCE = 1_024
+"""Rows in one answer of PostgreSQL's, which its driver has in memory as a whole: as many as the keys of a
+query, and a few more. Of the longest originals they are 64 MiB."""
 _ENTRIES_AT_ONCE = 500
+_FEW = 100
+"""Records of a put that is done with others which wait: more of them are worth a transaction of their own."""
+_PUTS_AT_ONCE = 100
+_CONNECTIONS = 16
+"""To PostgreSQL, which makes a process for each."""
+_READERS = 4
+"""Connections to SQLite that read, beside the one that writes: two of one process that want to write wait for
+each other in SQLite, which sleeps up to a tenth of a second until it looks again."""
+_READERS_CACHE_BYTES = 2 * 1024 * 1024
+"""Of each: whatever anybody writes empties it."""
 _WINDOWS_KEPT = timedelta(days=2)
 _DEADLOCK = "40P01"
 _TRIES = 20
@@ -53,13 +89,16 @@ _TRIES = 20
 def open_sql(url: str) -> SqlStore:
     """As `open_store`."""
     try:
-        engine = connect(url, SETTING)
-        upgrade(engine, tables.VAULT_SCHEMA)
+        if url.startswith("sqlite:"):
+            writer, reader = connect(url, SETTING, 1), connect(url, SETTING, _READERS, _READERS_CACHE_BYTES)
+        else:
+            writer = reader = connect(url, SETTING, _CONNECTIONS)
+        upgrade(writer, tables.VAULT_SCHEMA)
     except DatabaseUnavailable as error:
         raise VaultUnavailable(str(error)) from None
     except DatabaseError as error:
         raise VaultSettingError(str(error)) from None
-    return SqlStore(engine)
+    return SqlStore(writer, reader)
 
 
 def _answered(method: Callable[P, R]) -> Callable[P, R]:
@@ -88,32 +127,64 @@ def _answered(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class SqlStore:
-    """A `VaultStore` over an engine whose tables are there."""
+    """A `VaultStore` over engines whose tables are there: one to write, and one to read, with."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+    def __init__(self, writer: Engine, reader: Engine) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._insert = postgresql.insert if writer.dialect.name == "postgresql" else sqlite.insert
+        self._puts = Together(self._put, _PUTS_AT_ONCE)
+        # Statements are made once: to make one takes several times as long as to execute it.
+        self._put_new_ones = insert_new(writer, tables.records).returning(*tables.records.primary_key.columns)
+        self._take = self._taking()
+        self._add_entries = insert_new(writer, tables.audit).returning(tables.audit.c.sequence)
+        records, said, audit = tables.records.c, tables.consents.c, tables.audit.c
+        named = [*_ORDER, records.mark, records.first_seen, records.last_seen]
+        of_a_length = case((func.length(records.sealed) <= MAX_SEALED_BYTES, self._as_it_is(records.sealed)))
+        columns = select(*map(self._as_it_is, named), of_a_length.label("sealed"))
+        self._records = columns.where(_OF_FIELD).order_by(*_ORDER).limit(_RECORDS_AT_ONCE)
+        self._consents = select(
+            *map(self._as_it_is, [said.subject, said.levels, said.cumulative, said.at, said.rank, said.seal])
+        )
+        self._entries = select(*map(self._as_it_is, [audit.sequence, audit.text, audit.hash, audit.seal]))
+        self._writer_of = select(self._as_it_is(audit.writer)).where(audit.sequence == bindparam("number"))
+
+    def put(self, records: Sequence[SealedRecord]) -> Stored:
+        return self._puts.do(records) if len(records) <= _FEW else self._put([records])[0]
+
+    def _as_it_is(self, column: Column[Any]) -> ColumnElement[Any]:
+        """A column as bytes or text, whatever is in it: a value that the driver cannot turn into what it
+        should be fails the query, and with it all other rows."""
+        plain = LargeBinary if self._writer.dialect.name == "sqlite" else Text
+        kind = column.type if isinstance(column.type, LargeBinary) else plain
+        return cast(column, kind).label(column.name)
 
     @_answered
-    def put(self, records: Sequence[SealedRecord]) -> Stored:
-        rows = {identity: _row(identity, record) for identity, record in merged(records).items()}
-        if not rows:
-            return Stored(0, 0)
-        with self._engine.begin() as connection:
-            new = self._put_new(connection, rows)
-            known = [row for identity, row in rows.items() if identity not in new]
-            if known:
-                self._widen(connection, known)
-        return Stored(len(new), len(records) - len(new))
+    def _put(self, puts: Sequence[Sequence[SealedRecord]]) -> list[Stored]:
+        """In one transaction. A record of several of them is new to the first."""
+        every = merged(chain.from_iterable(puts))
+        rows = {identity: _row(identity, record) for identity, record in every.items()}
+        new: set[Identity] = set()
+        if rows:
+            with self._writer.begin() as connection:
+                new = self._put_new(connection, rows)
+                known = [row for identity, row in rows.items() if identity not in new]
+                if known:
+                    self._widen(connection, known)
+        stored = []
+        for records in puts:
+            own = new.intersection(merged(records) if len(puts) > 1 else every)
+            stored.append(Stored(len(own), len(records) - len(own)))
+            new -= own
+        return stored
 
     def _put_new(self, connection: Connection, rows: Mapping[Identity, dict[str, Any]]) -> set[Identity]:
-        columns = tables.records.primary_key.columns
-        insert = insert_new(self._engine, tables.records).returning(*columns)
-        added: Any = connection.execute(insert, list(rows.values()))
-        return {
-            (stream, field, bytes(pseudonym), bytes(subject), bytes(digest))
-            for stream, field, pseudonym, subject, digest in added
-        }
+        new: set[Identity] = set()
+        for some in _in_few_sizes(list(rows.values())):
+            added: Any = connection.execute(self._put_new_ones, some)
+            for stream, field, pseudonym, subject, digest in added:
+                new.add((stream, field, bytes(pseudonym), bytes(subject), bytes(digest)))
+        return new
 
     def _widen(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         insert, there = self._insert(tables.records), tables.records.c
@@ -131,15 +202,36 @@ class SqlStore:
     @_answered
     def find(self, keys: Sequence[RecordKey]) -> list[list[SealedRecord]]:
         found: dict[RecordKey, list[SealedRecord]] = defaultdict(list)
-        with reading(self._engine) as connection:
-            for pseudonyms, condition in _by_field(keys):
-                for row in connection.execute(select(tables.records).where(condition)):
-                    record = _record(pseudonyms[bytes(row.pseudonym)], row)
-                    found[record.key].append(record)
+        room = Room()
+        with reading(self._reader) as connection:
+            for pseudonyms, of_field in _by_field(keys):
+                for row in self._rows(connection, of_field):
+                    key = pseudonyms[row.pseudonym]
+                    record = record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
+                    room.take(record.sealed)
+                    found[key].append(record)
         return [oldest_first(found.get(key, ())) for key in keys]
 
+    def _rows(self, connection: Connection, of_field: dict[str, Any]) -> Iterator[Any]:
+        """The records for which `_OF_FIELD` holds, some at a time."""
+        rows = connection.execute(self._records, of_field).all()
+        yield from rows
+        while len(rows) == _RECORDS_AT_ONCE:
+            last = rows[-1].pseudonym, rows[-1].subject, rows[-1].digest
+            rows = connection.execute(self._records.where(tuple_(*_ORDER) > tuple_(*last)), of_field).all()
+            yield from rows
+
+    @_answered
+    def count(self, keys: Sequence[RecordKey]) -> list[int]:
+        counts: dict[RecordKey, int] = {}
+        with reading(self._reader) as connection:
+            for pseudonyms, of_field in _by_field(keys):
+                for name, number in connection.execute(_COUNTS, of_field):
+                    counts[pseudonyms[bytes(name)]] = number
+        return [counts.get(key, 0) for key in keys]
+
     def delete(self, keys: Sequence[RecordKey]) -> int:
-        return self._delete([condition for _, condition in _by_field(keys)])
+        return self._delete([_of_field(**of_field) for _, of_field in _by_field(keys)])
 
     def delete_subjects(self, subjects: Sequence[bytes]) -> int:
         named = list(filter(None, subjects))  # the others name nobody
@@ -153,11 +245,11 @@ class SqlStore:
     def _delete(
         self, records: Sequence[ColumnElement[bool]], consents: Sequence[ColumnElement[bool]] = ()
     ) -> int:
-        with self._engine.begin() as connection:
+        with self._writer.begin() as connection:
             gone = sum(connection.execute(delete(tables.records).where(which)).rowcount for which in records)
             for which in consents:
                 connection.execute(delete(tables.consents).where(which))
-        scrub(self._engine)
+        scrub(self._writer)
         return gone
 
     @_answered
@@ -170,6 +262,7 @@ class SqlStore:
                 "cumulative": consent.cumulative,
                 "at": consent.at,
                 "rank": rank(consent),
+                "seal": consent.seal,
             }
             for consent in latest(consents)
         ]
@@ -177,10 +270,10 @@ class SqlStore:
             return
         insert, key = self._insert(tables.consents), tables.consents.primary_key.columns
         given = {column.name: column for column in insert.excluded if column.name not in key}
-        with self._engine.begin() as connection:
+        with self._writer.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=key, set_=given, where=given["rank"] > tables.consents.c.rank
+                    index_elements=key, set_=given, where=given["rank"] >= tables.consents.c.rank
                 ),
                 rows,
             )
@@ -188,27 +281,25 @@ class SqlStore:
     @_answered
     def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
         said: dict[bytes, Consent] = {}
-        with reading(self._engine) as connection:
+        with reading(self._reader) as connection:
             for those in _chunked(tables.consents.c.subject, subjects):
-                query = select(tables.consents).where(tables.consents.c.stream == stream, those)
-                for row in connection.execute(query):
-                    subject = bytes(row.subject)
-                    levels = levels_of(row.levels)
-                    said[subject] = Consent(subject, stream, levels, row.cumulative, row.at)
+                query = self._consents.where(tables.consents.c.stream == stream, those)
+                for subject, *said_so in connection.execute(query):
+                    said[subject] = consent_of(subject, stream, *said_so)
         return said
 
     @_answered
     def records(self) -> int:
-        with reading(self._engine) as connection:
+        with reading(self._reader) as connection:
             return connection.execute(select(func.count()).select_from(tables.records)).scalar_one()
 
     @_answered
     def spend(self, allowances: Sequence[Allowance], amount: int) -> Allowance | None:
-        with self._engine.connect() as connection, connection.begin() as transaction:
+        with durable_later(self._writer) as connection:
             for allowance in sorted(allowances):  # of two at once, one waits for the other
                 spent = self._spend(connection, allowance, amount)
                 if spent is None:
-                    transaction.rollback()
+                    connection.rollback()
                     return allowance
                 if spent == amount:  # a new window
                     old = tables.spent.c.began_at < datetime.now(UTC) - _WINDOWS_KEPT
@@ -219,72 +310,75 @@ class SqlStore:
         """What was spent of it by now; None where there is not so much left."""
         if amount > allowance.most:
             return None
+        given = {
+            "principal": allowance.principal,
+            "window": allowance.window,
+            "spent": amount,
+            "began_at": datetime.now(UTC),
+            "left": allowance.most - amount,
+        }
+        return connection.scalar(self._take, given)
+
+    def _taking(self) -> Any:
+        """Adds to what was spent of an allowance, where there is so much left; the sum."""
         insert, there = self._insert(tables.spent), tables.spent.c
-        total = there.spent + amount
-        return connection.scalar(
-            insert.values(
-                principal=allowance.principal,
-                window=allowance.window,
-                spent=amount,
-                began_at=datetime.now(UTC),
-            )
-            .on_conflict_do_update(
-                index_elements=[there.principal, there.window],
-                set_={"spent": total},
-                where=total <= allowance.most,
-            )
-            .returning(there.spent)
-        )
+        left = bindparam("left", type_=there.spent.type)  # not the sum, which the database may not hold
+        return insert.on_conflict_do_update(
+            index_elements=[there.principal, there.window],
+            set_={"spent": there.spent + insert.excluded.spent},
+            where=there.spent <= left,
+        ).returning(there.spent)
 
     def append(self, entries: Sequence[Entry]) -> bool:
         return not entries or self._append(entries, secrets.token_bytes(16))
 
     @_answered
     def _append(self, entries: Sequence[Entry], writer: bytes) -> bool:
-        first, columns = entries[0].sequence, tables.audit.c
+        first = entries[0].sequence
         rows = [{**entry._asdict(), "writer": writer} for entry in entries]
-        with self._engine.connect() as connection, connection.begin() as transaction:
-            before = select(columns.sequence).where(columns.sequence == first - 1)
-            if first == 1 or connection.scalar(before) is not None:
-                added = insert_new(self._engine, tables.audit).returning(columns.sequence)
-                if len(connection.execute(added, rows).all()) == len(rows):
-                    transaction.commit()
-                    return True
+        with self._writer.connect() as connection, connection.begin() as transaction:
+            there = first == 1 or connection.scalar(_IS_THERE, {"number": first - 1}) is not None
+            if there and len(connection.execute(self._add_entries, rows).all()) == len(rows):
+                transaction.commit()
+                return True
             transaction.rollback()
-        with reading(self._engine) as connection:  # written by an earlier try, whose answer was lost?
-            return connection.scalar(select(columns.writer).where(columns.sequence == first)) == writer
+        with reading(self._reader) as connection:  # written by an earlier try, whose answer was lost?
+            return connection.scalar(self._writer_of, {"number": first}) == writer
 
     @_answered
     def last_entry(self) -> Entry | None:
-        with reading(self._engine) as connection:
-            row = connection.execute(_ENTRIES.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
-        return _entry(row) if row else None
+        with reading(self._reader) as connection:
+            row = connection.execute(self._entries.order_by(tables.audit.c.sequence.desc()).limit(1)).first()
+        return entry_of(*row) if row else None
 
     def entries(self, first: int = 1, last: int | None = None) -> Iterator[Entry]:
         while some := self._some_entries(first, last):
             yield from some
+            if some[-1].sequence < first:
+                return  # no numbers: they come after all that are
             first = some[-1].sequence + 1
 
     @_answered
     def _some_entries(self, first: int, last: int | None) -> list[Entry]:
         sequence = tables.audit.c.sequence
-        query = _ENTRIES.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
+        query = self._entries.where(sequence >= first).order_by(sequence).limit(_ENTRIES_AT_ONCE)
         if last is not None:
             query = query.where(sequence <= last)
-        with reading(self._engine) as connection:
-            return [_entry(row) for row in connection.execute(query)]
+        with reading(self._reader) as connection:
+            return [entry_of(*row) for row in connection.execute(query)]
 
     @_answered
     def anchored(self) -> tuple[int, datetime] | None:
-        with reading(self._engine) as connection:
-            row = connection.execute(select(tables.anchor.c.sequence, tables.anchor.c.at)).first()
-        return (row.sequence, row.at) if row else None
+        with reading(self._reader) as connection:
+            said = map(self._as_it_is, [tables.anchor.c.sequence, tables.anchor.c.at])
+            row = connection.execute(select(*said)).first()
+        return anchored_of(*row) if row else None
 
     @_answered
     def remember_anchor(self, sequence: int, at: datetime) -> None:
         insert, there = self._insert(tables.anchor), tables.anchor.c
         later = insert.excluded.sequence >= there.sequence
-        with self._engine.begin() as connection:
+        with self._writer.begin() as connection:
             connection.execute(
                 insert.values(id=1, sequence=sequence, at=at).on_conflict_do_update(
                     index_elements=[there.id], set_={"sequence": sequence, "at": at}, where=later
@@ -292,14 +386,23 @@ class SqlStore:
             )
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._writer.dispose()
+        self._reader.dispose()
 
 
-_ENTRIES = select(tables.audit.c.sequence, tables.audit.c.text, tables.audit.c.hash, tables.audit.c.seal)
+_ORDER = tables.records.c.pseudonym, tables.records.c.subject, tables.records.c.digest
 
 
-def _entry(row: Any) -> Entry:
-    return Entry(row.sequence, row.text, bytes(row.hash), bytes(row.seal))
+def _of_field(stream: Any, field: Any, pseudonyms: Any) -> ColumnElement[bool]:
+    columns = tables.records.c
+    return (columns.stream == stream) & (columns.field == field) & columns.pseudonym.in_(pseudonyms)
+
+
+_OF_FIELD = _of_field(bindparam("stream"), bindparam("field"), bindparam("pseudonyms", expanding=True))
+_COUNTS = (
+    select(tables.records.c.pseudonym, func.count()).where(_OF_FIELD).group_by(tables.records.c.pseudonym)
+)
+_IS_THERE = select(tables.audit.c.sequence).where(tables.audit.c.sequence == bindparam("number"))
 
 
 def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
@@ -317,24 +420,34 @@ def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
     }
 
 
-def _record(key: RecordKey, row: Any) -> SealedRecord:
-    return SealedRecord(
-        key, bytes(row.subject), bytes(row.sealed), bytes(row.mark), row.first_seen, row.last_seen
-    )
-
-
-def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], ColumnElement[bool]]]:
-    """The keys of one field, some at once, by pseudonym; and the condition that finds their records."""
+def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], dict[str, Any]]]:
+    """The keys of one field, some at once, by pseudonym; and what `_of_field` wants to find their records."""
     fields: dict[tuple[str, str], dict[bytes, RecordKey]] = defaultdict(dict)
     for key in keys:
         fields[key.stream, key.field][key.pseudonym.encode()] = key
-    columns = tables.records.c
     for (stream, field), pseudonyms in sorted(fields.items()):
-        of_field = (columns.stream == stream) & (columns.field == field)
-        for those in _chunked(columns.pseudonym, sorted(pseudonyms)):
-            yield pseudonyms, of_field & those
+        for those in _some(sorted(pseudonyms)):
+            yield pseudonyms, {"stream": stream, "field": field, "pseudonyms": those}
 
 
 def _chunked(column: Column[bytes], values: Sequence[bytes]) -> list[ColumnElement[bool]]:
     """Conditions that hold for these values, some at once."""
-    return [column.in_(values[start : start + _AT_ONCE]) for start in range(0, len(values), _AT_ONCE)]
+    return [column.in_(those) for those in _some(values)]
+
+
+def _some(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Some at once, the last of them several times: so many that statements have few sizes."""
+    for start in range(0, len(values), _AT_ONCE):
+        those = values[start : start + _AT_ONCE]
+        size = 1 << (len(those) - 1).bit_length()
+        yield [*those, *[those[-1]] * (size - len(those))]
+
+
+def _in_few_sizes(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The rows, some at once. Python's sqlite3 keeps 128 statements of each connection with what they were
+    given last: if they were of any size, that would be more than 100 MiB."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(_INSERTED_AT_ONCE, 1 << (left.bit_length() - 1))
+        yield rows[start : start + size]
+        start += size

@@ -47,7 +47,7 @@ records = Table(
 Index("vault_records_subject", records.c.subject)
 Index("vault_records_mark", records.c.mark)
 
-# `rank`: of two consents of one subject and stream the higher one holds.
+# `rank`: of two consents of one subject and stream the higher one holds. `seal`: by the installation's key.
 consents = Table(
     "vault_consents",
     metadata,
@@ -57,6 +57,7 @@ consents = Table(
     Column("cumulative", Boolean, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("rank", LargeBinary, nullable=False),
+    Column("seal", LargeBinary(32), nullable=False),
     comment="The latest consent of each data subject, by stream",
 )
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
+import sqlite3
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +86,8 @@ def test_what_is_kept_is_read_back_and_on_record(pii: Pii, storage: Path):
 
     answer = json.loads(pii("vault", "read", "logins", "ip", ONE, NONE, *WHY, "--json").stdout)
     assert answer == [
-        {"pseudonym": ONE, "originals": [PLANTED], "withheld": None},
-        {"pseudonym": NONE, "originals": [], "withheld": None},
+        {"pseudonym": ONE, "originals": [PLANTED], "withheld": None, "error": None},
+        {"pseudonym": NONE, "originals": [], "withheld": None, "error": None},
     ]
     assert json.loads(
         pii("vault", "create", "logins", "ip", ONE, "--json", stdin=PLANTED.encode()).stdout
@@ -107,6 +111,24 @@ def test_many_pseudonyms_come_from_a_file_or_standard_input(pii: Pii, tmp_path: 
         assert pii("vault", "read", "logins", "ip", *arguments, *WHY).exit_code == 2
 
 
+def test_what_was_tampered_with_is_said_after_the_rest(pii: Pii, storage: Path):
+    create(pii, ONE, PLANTED)
+    create(pii, OTHER, "198.51.100.7")
+    opened = Installation(read_settings())
+    url = opened.settings.vault_url
+    opened.close()
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
+        database.execute("UPDATE vault_records SET sealed = x'00' WHERE pseudonym = ?", (ONE.encode(),))
+    result = pii("vault", "read", "logins", "ip", ONE, OTHER, *WHY)
+    assert (result.exit_code, result.stdout) == (1, f"{OTHER}\t198.51.100.7\n")
+    assert result.stderr.splitlines()[-1] == (
+        "pii: what the vault has of 1 pseudonym was altered in its database, or moved to another row"
+    )
+    result = pii("vault", "read", "logins", "ip", ONE, *WHY, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == [{"pseudonym": ONE, "originals": [], "withheld": "tampered"}]
+
+
 @pytest.mark.parametrize(
     ("reason", "told"),
     [
@@ -125,6 +147,50 @@ def test_a_read_that_is_refused_says_why_in_one_line_and_is_on_record(
     assert told in result.stderr and len(result.stderr.splitlines()) == 1
     assert (entries()[-1]["action"], entries()[-1]["refused"]) == ("refused", "read")
     assert "jane" not in json.dumps(entries()) and "curiosity" not in json.dumps(entries())
+
+
+def test_a_refusal_is_told_to_programs_too(pii: Pii, tmp_path: Path, policy: Path):
+    """Of each pseudonym that it is about, beside those that were answered before; else by exit code, and
+    nothing is printed that could be taken for an answer."""
+    create(pii, ONE, PLANTED)
+    result = pii("vault", "read", "logins", "ip", ONE, OTHER, "--json", *WHY[:-2])
+    problem = "a read for this purpose names a ticket"
+    assert (result.exit_code, result.stderr) == (1, f"pii: {problem}\n")
+    assert json.loads(result.stdout) == [
+        {"pseudonym": name, "originals": [], "withheld": None, "error": problem} for name in (ONE, OTHER)
+    ]
+    policy.write_text(POLICY.replace("    erase: true", "    limits: {records_per_day: 60}"))
+    file = tmp_path / "pseudonyms"
+    file.write_text("\n".join([ONE, *(f"{number:064x}" for number in range(69))]))
+    result = pii("vault", "read", "logins", "ip", "--from", file, "--json", *WHY)
+    told = json.loads(result.stdout)
+    assert result.exit_code == 1 and "no more than 60 records" in result.stderr
+    assert told[0]["originals"] == [PLANTED]
+    assert [entry["error"] is None for entry in told] == [True] * 50 + [False] * 20
+
+    for arguments in (("read", "logins", "ip"), ("delete", "logins", "ip", "--yes")):
+        result = pii("vault", *arguments, "--json", *(WHY if arguments[0] == "read" else ()))
+        assert (result.exit_code, result.stdout) == (2, "")
+    refused = {
+        ("create", "logins", "device_id", ONE): b"planted",
+        ("delete", "logins", "device_id", ONE, "--yes"): None,
+        ("erase", "--yes"): b"customer:u-1",
+        ("import", "dynamodb://"): None,
+    }
+    for arguments, stdin in refused.items():
+        result = pii("vault", *arguments, "--json", stdin=stdin)
+        assert result.exit_code in (1, 2) and result.stdout == "", arguments
+        assert result.stderr.startswith("pii: ") and "planted" not in result.output
+    file.write_text("\n".join([*(f"{number:064x}" for number in range(48)), ONE, ONE, "no pseudonym"]))
+    result = pii("vault", "delete", "logins", "ip", "--from", file, "--yes", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "deleted": 1,
+        "error": "a stream, field or pseudonym is not written as one",
+    }
+    policy.write_text(POLICY.replace("audit: true", "audit: false"))
+    result = pii("vault", "audit", "list", "--json")
+    assert (result.exit_code, result.stdout) == (1, "") and "`audit`" in result.stderr
 
 
 def test_without_a_terminal_it_says_what_is_missing(pii: Pii):
@@ -168,7 +234,10 @@ def test_records_are_deleted_and_people_erased(pii: Pii):
     create(pii, ONE, f"customer:u-1\n{PLANTED}", "--of-person")
     create(pii, OTHER, "ann@planted.example")
     person = b"customer:u-1\nann@planted.example\n"
-    assert json.loads(pii("vault", "erase", "--yes", "--json", stdin=person).stdout) == {"deleted": 2}
+    assert json.loads(pii("vault", "erase", "--yes", "--json", stdin=person).stdout) == {
+        "deleted": 2,
+        "error": None,
+    }
     result = pii("vault", "read", "logins", "ip", ONE, OTHER, *WHY)
     assert result.stdout == "" and "2 pseudonyms not in the vault" in result.stderr
     assert "planted" not in json.dumps(entries()) and "u-1" not in json.dumps(entries())
@@ -212,8 +281,71 @@ def test_it_asks_on_a_terminal_with_the_choices_that_there_are(pii: Pii):
     assert "1 record deleted" in shown
 
 
+@pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_whoever_leaves_a_question_is_told_nothing_and_nothing_is_on_record(pii: Pii, key: str):
+    create(pii, ONE, PLANTED)
+    before = entries()
+    basis, purpose = "Lawful basis (legal_obligation, consent):", "Purpose (fraud, support):"
+    for dialogue in (
+        [(basis, key)],
+        [(basis, "legal_obligation\n"), (purpose, "fraud\n"), ("Ticket:", key)],
+    ):
+        shown, exit_code = session(["read", "logins", "ip", ONE], dialogue)
+        assert exit_code == 1 and shown.rstrip().endswith("Aborted!"), shown
+        assert PLANTED not in shown and "Traceback" not in shown
+    assert entries() == before
+    shown, exit_code = session(["delete", "logins", "ip", ONE], [("cannot be had back? [y/N]:", key)])
+    assert exit_code == 1 and "Aborted!" in shown
+    assert entries() == before
+
+
+def test_wrong_answers_are_asked_for_again_and_what_is_refused_says_why(pii: Pii):
+    create(pii, ONE, PLANTED)
+    basis, purpose = "Lawful basis (legal_obligation, consent):", "Purpose (fraud, support):"
+    shown, exit_code = session(
+        ["read", "logins", "ip", ONE],
+        [
+            (basis, "curiosity\n"),
+            (basis, "\n"),
+            (basis, "legal_obligation\n"),
+            (purpose, "jane\n"),
+            (purpose, "fraud\n"),
+            ("Ticket:", "jane\n"),
+        ],
+    )
+    assert exit_code == 1 and "the ticket is not written as the policy says" in shown
+    assert PLANTED not in shown
+    last = entries()[-1]
+    assert (last["refused"], last["why"]) == ("read", "denied")
+    assert "jane" not in json.dumps(entries()) and "curiosity" not in json.dumps(entries())
+
+
+def test_a_service_has_the_policy_so_a_ticket_is_asked_for_as_well(
+    pii: Pii, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with vault_server(folder, POLICY) as server:
+        monkeypatch.setenv("PII_VAULT_TOKEN_FILE", str(folder / "token"))
+        monkeypatch.setenv("PII_VAULT_ADDRESS", server.address)
+        create(pii, ONE, PLANTED)
+        read = ["read", "logins", "ip", ONE, "--basis", "legal_obligation"]
+        ticket = "Ticket (none: Enter):"
+        shown, exit_code = session(read, [("Purpose:", "fraud\n"), (ticket, "FR-1\n")])
+        assert exit_code == 0 and f"{ONE}\t{PLANTED}" in shown
+        shown, exit_code = session(read, [("Purpose:", "fraud\n"), (ticket, "\n")])
+        assert exit_code == 1 and "names a ticket" in shown
+        shown, exit_code = session([*read, "--purpose", "fraud"], [])
+        assert exit_code == 1 and "names a ticket" in shown, "it asks where something has to be asked"
+
+
 def on_a_terminal(arguments: list[str], dialogue: list[tuple[str, str]]) -> str:
     """What `pii vault …` shows on a terminal where each question gets its answer."""
+    return session(arguments, [(question, f"{answer}\n") for question, answer in dialogue])[0]
+
+
+def session(arguments: list[str], dialogue: list[tuple[str, str]]) -> tuple[str, int]:
+    """The same, and the exit code; answers are the keys that are pressed."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "pii_pipeline.cli", "vault", *arguments],
@@ -221,6 +353,8 @@ def on_a_terminal(arguments: list[str], dialogue: list[tuple[str, str]]) -> str:
         stdout=theirs,
         stderr=theirs,
         env=os.environ | {"PYTHONPATH": str(PROJECT), "TERM": "dumb"},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
     )
     os.close(theirs)
     shown = ""
@@ -243,14 +377,16 @@ def on_a_terminal(arguments: list[str], dialogue: list[tuple[str, str]]) -> str:
         for question, answer in dialogue:
             read_until(question)
             shown = shown.partition(question)[2]
-            os.write(ours, f"{answer}\n".encode())
+            if answer < " ":  # Python misses an interrupt at the moment in which it begins to wait for keys
+                time.sleep(0.5)
+            os.write(ours, answer.encode())
         read_until(None)
-        process.wait(60)
+        exit_code = process.wait(60)
     finally:
         process.kill()
         process.wait()
         os.close(ours)
-    return shown
+    return shown, exit_code
 
 
 def test_no_original_is_in_the_list_of_processes():
@@ -286,6 +422,8 @@ def test_the_audit_log_is_listed_verified_and_exported(pii: Pii, tmp_path: Path)
     file.write_text(exported.stdout.replace("operator", "somebody", 1))
     result = pii("vault", "audit", "verify", file)
     assert result.exit_code == 1 and "audit entry 2" in result.stderr
+    result = pii("vault", "audit", "verify", file, "--json")
+    assert result.exit_code == 1 and json.loads(result.stdout)["broken"]["entry"] == 2
 
 
 def test_an_edited_log_is_found(pii: Pii, tmp_path: Path):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from pii_pipeline.database import (
@@ -17,6 +17,7 @@ from pii_pipeline.database import (
     DatabaseUnavailable,
     connect,
     connect_existing,
+    durable_later,
     reading,
     scrub,
     unknown_option,
@@ -217,3 +218,56 @@ def test_deleted_content_is_in_no_file_after_scrub(tmp_path: Path) -> None:
     scrub(engine)
     assert b"canary-to-forget" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
     engine.dispose()
+
+
+def waits_for_the_disk(connection: Connection) -> bool:
+    """Whether the commit of the transaction that it is in does."""
+    if connection.engine.dialect.name == "sqlite":
+        return connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    return connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
+def test_who_says_so_leaves_it_to_a_later_transaction_to_wait_for_the_disk(database_url: str) -> None:
+    engine = connect(database_url, connections=1)  # one and the same
+    create(engine)
+    for number in range(2):
+        with durable_later(engine) as connection:
+            assert not waits_for_the_disk(connection)
+            connection.execute(insert(COUNTER).values(id=number, value=0))
+        with engine.begin() as connection:
+            assert waits_for_the_disk(connection)
+    with reading(engine) as connection:
+        assert connection.scalars(select(COUNTER.c.id)).all() == [0, 1]
+    with pytest.raises(ZeroDivisionError), durable_later(engine) as connection:
+        connection.execute(insert(COUNTER).values(id=2, value=0))
+        _ = 1 / 0
+    with reading(engine) as connection:
+        assert connection.scalars(select(COUNTER.c.id)).all() == [0, 1], "it is a transaction"
+    engine.dispose()
+
+
+def test_no_more_connections_than_are_said(database_url: str) -> None:
+    engine = connect(database_url, connections=2)
+    create(engine)
+    got = threading.Event()
+
+    def third() -> None:
+        with reading(engine):
+            got.set()
+
+    with reading(engine):
+        with reading(engine):
+            waiting = threading.Thread(target=third)
+            waiting.start()
+            assert not got.wait(0.3)
+        waiting.join(30)
+    assert got.is_set()
+    engine.dispose()
+
+
+def test_each_connection_to_sqlite_has_so_much_cache(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/pii.db"
+    for engine, kibibytes in (connect(url), 32_768), (connect(url, cache_bytes=1024 * 1024), 1_024):
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA cache_size").scalar() == -kibibytes
+        engine.dispose()

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from pii_pipeline.vault.anchors import Anchors, open_anchors
 from pii_pipeline.vault.audit import AuditLog
-from pii_pipeline.vault.errors import TamperedRecord, VaultRefused
-from pii_pipeline.vault.model import NewRecord, Reason, RecordKey, SealedRecord
+from pii_pipeline.vault.errors import VaultRefused
+from pii_pipeline.vault.model import Consent, NewRecord, Reason, RecordKey, SealedRecord, Withheld
 from pii_pipeline.vault.policy import Policy, load_policy
 from pii_pipeline.vault.stores import VaultStore, open_store
 from pii_pipeline.vault.vault import Vault
@@ -87,15 +87,19 @@ class SmallSeals:
             sealed.append(SealedRecord(record.key, subject, data, mark, record.seen, record.seen))
         return sealed
 
-    def open(self, records: Sequence[SealedRecord]) -> list[str | None]:
+    def open(self, records: Sequence[SealedRecord]) -> list[str | Withheld]:
         return [self._open(record) for record in records]
+
+    def consent_seals(self, consents: Sequence[Consent]) -> list[bytes]:
+        said = [(one.subject, one.stream, sorted(one.levels), one.cumulative, one.at) for one in consents]
+        return [hmac.digest(b"consent key", repr(one).encode(), "sha256") for one in said]
 
     def marks(self, originals: Sequence[str]) -> list[bytes]:
         return [hmac.digest(b"index key", original.encode(), "sha256") for original in originals]
 
-    def _open(self, record: SealedRecord) -> str | None:
+    def _open(self, record: SealedRecord) -> str | Withheld:
         if record.subject and record.subject not in self.salts:
-            return None
+            return Withheld.FORGOTTEN
         self.opened += 1
         try:
             return (
@@ -103,8 +107,8 @@ class SmallSeals:
                 .decrypt(record.sealed, _bound(record.key, record.subject))
                 .decode()
             )
-        except InvalidTag:
-            raise TamperedRecord("a record does not open") from None
+        except (InvalidTag, ValueError):
+            return Withheld.TAMPERED
 
     def _cipher(self, subject: bytes) -> AESSIV:
         return AESSIV(hashlib.sha512(b"vault key" + self.salts.get(subject, b"")).digest())

@@ -143,7 +143,7 @@ def record_at_once(audit: AuditLog, store: SlowStore, count: int) -> list[int | 
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 30
-    while len(audit._queue) < count - 1 and time.monotonic() < deadline:  # all but the leader's
+    while audit._appending.waiting < count - 1 and time.monotonic() < deadline:  # all but the leader's
         time.sleep(0.005)
     store.may.set()
     for thread in threads:

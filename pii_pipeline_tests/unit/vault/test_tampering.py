@@ -246,9 +246,13 @@ def test_no_anchor_is_written_of_an_entry_that_nobody_with_the_key_made(log):
 
 
 def test_what_the_database_says_of_anchors_does_not_keep_them_from_being_written(log):
-    change(log, "UPDATE vault_anchor SET sequence = 1000000")
-    log.audit.tick()
-    assert [found.sequence for found in log.anchors.all()] == [2, 10, 12]
+    for said in "sequence = 1000000", "at = '9999-12-31'":
+        change(log, f"UPDATE vault_anchor SET {said}")
+        log.clock.goes_on(301)
+        fill(log, 1)
+        for _ in range(3):
+            log.audit.tick()
+    assert [found.sequence for found in log.anchors.all()] == [2, 10, 13, 14], "and not at every tick"
 
 
 def test_a_last_anchor_that_was_deleted_is_missed(log):

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.chain import verify_export
-from pii_pipeline.vault.errors import TamperedRecord, VaultRefused, VaultUnavailable
+from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable
 from pii_pipeline.vault.model import (
     MAX_ORIGINAL_BYTES,
     Consent,
@@ -24,7 +25,7 @@ from pii_pipeline.vault.model import (
     Stored,
     Withheld,
 )
-from pii_pipeline.vault.stores import open_store
+from pii_pipeline.vault.stores import open_store, rows
 from pii_pipeline.vault.vault import MAX_BATCH, Vault
 from pii_pipeline_tests.unit.vault.examples import ANN, BOB, MONDAY, Parts, ip, of_ann, pseudonym
 
@@ -32,6 +33,7 @@ FRAUD = Reason(LawfulBasis.LEGAL_OBLIGATION, "fraud", "ABC-1")
 SUPPORT = Reason(LawfulBasis.CONTRACT, "support")
 CONSENTED = Reason(LawfulBasis.CONSENT, "support")
 WIRE = Reason(LawfulBasis.CONTRACT, "piinguin")
+LATER = MONDAY + timedelta(hours=1)
 
 
 def consent(subject: bytes, *levels: int, cumulative: bool = False, stream: str = "logins") -> Consent:
@@ -148,6 +150,86 @@ def test_of_an_original_that_several_share_those_who_consented_count(parts: Part
     assert parts.vault.read("operator", CONSENTED, [shared]) == [Found(shared, ("b",))]
     del parts.seals.salts[BOB]
     assert parts.vault.read("operator", CONSENTED, [shared])[0].withheld == Withheld.NO_CONSENT
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "levels = '1,2,3'",
+        "cumulative = true",
+        "at = '2026-11-22 09:30:15.000000'",
+        "seal = (SELECT seal FROM vault_consents WHERE stream = 'webshop')",
+    ],
+)
+def test_a_consent_that_somebody_made_up_is_none_and_on_record(
+    either: Parts, altered: str, caplog: pytest.LogCaptureFixture
+):
+    dora = b"d" * 16
+    either.seals.salts[dora] = b"d"
+    either.vault.create("operator", [of_ann("ann"), of_ann("bob", BOB), of_ann("dora", dora)])
+    said = [consent(ANN, 2), consent(dora, 2), consent(BOB, 2, stream="webshop"), consent(BOB, 1)]
+    either.vault.load("pipeline", "batch", [], [said])
+    if "cumulative" in altered:  # one that covers 2 only if it is
+        either.vault.load("pipeline", "batch", [], [[replace(consent(BOB, 3), at=LATER)]])
+    engine = create_engine(either.url)
+    with engine.begin() as connection:
+        statement = f"UPDATE vault_consents SET {altered} WHERE subject = :bob AND stream = 'logins'"
+        connection.execute(text(statement.replace(":", "\\:").replace("\\:bob", ":bob")), {"bob": BOB})
+    engine.dispose()
+    keys = [ip("ann"), ip("bob"), ip("dora")]
+    found = either.vault.read("operator", CONSENTED, keys)
+    assert [answer.originals for answer in found] == [("ann",), (), ("dora",)]
+    assert found[1].withheld is Withheld.NO_CONSENT
+    counts = {"asked": 3, "found": 2, "withheld": 1, "tampered_consents": 1}
+    assert either.last()["counts"] == counts
+    assert caplog.messages == ["logins: 1 consents in the vault's database were made or altered by others"]
+    either.vault.load("pipeline", "next", [], [[replace(consent(BOB, 2), at=LATER + timedelta(days=1))]])
+    assert either.vault.read("operator", CONSENTED, keys)[1].originals == ("bob",)
+
+
+def test_a_consent_of_another_is_none(parts: Parts):
+    parts.vault.create("operator", [of_ann("ann"), of_ann("bob", BOB)])
+    parts.vault.load("pipeline", "batch", [], [[consent(ANN, 2)]])
+    with create_engine(parts.url).begin() as connection:
+        connection.execute(text("UPDATE vault_consents SET subject = :bob"), {"bob": BOB})
+    found = parts.vault.read("operator", CONSENTED, [ip("ann"), ip("bob")])
+    assert [answer.withheld for answer in found] == [Withheld.NO_CONSENT] * 2
+    assert parts.last()["counts"]["tampered_consents"] == 1
+
+
+def test_callers_add_no_more_originals_than_so_many_to_a_pseudonym(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pii_pipeline.vault.vault.MAX_ORIGINALS", 3)
+
+    def of_one(*originals: str) -> list[NewRecord]:
+        return [NewRecord(ip("1"), original, MONDAY.date(), ANN) for original in originals]
+
+    parts.vault.create("operator", [*of_one("a", "b"), of_ann("other")])
+    refused(lambda: parts.vault.create("operator", [of_ann("new"), *of_one("b", "c", "d")]), "invalid")
+    assert (parts.last()["refused"], parts.last()["counts"]) == ("create", {"asked": 4})
+    assert parts.vault.create("operator", of_one("c")) == Stored(1, 0)
+    assert parts.vault.create("operator", of_one("a", "b", "c", "c")) == Stored(0, 4), "as often as they like"
+    refused(lambda: parts.vault.create("operator", of_one("d")), "invalid")
+    loaded = parts.seals.seal(of_one("d", "e"))
+    assert parts.vault.load("pipeline", "b", [loaded], []) == Stored(2, 0), "what events say is all kept"
+    assert parts.vault.create("operator", of_one("e")) == Stored(0, 1)
+    refused(lambda: parts.vault.create("operator", of_one("f")), "invalid")
+    assert len(parts.vault.read("operator", SUPPORT, [ip("1")])[0].originals) == 5
+    assert parts.store.records() == 6
+
+
+def test_more_than_a_read_may_load_is_refused_and_on_record(parts: Parts, monkeypatch: pytest.MonkeyPatch):
+    parts.vault.create("operator", [of_ann("1"), of_ann("2")])
+    room = sum(len(records[0].sealed) + rows._BESIDE for records in parts.store.find([ip("1"), ip("2")]))
+    monkeypatch.setattr(rows, "MAX_READ_BYTES", room)
+    assert len(parts.vault.read("operator", SUPPORT, [ip("1"), ip("2"), ip("3")])) == 3
+    refused(lambda: parts.vault.read("operator", SUPPORT, [ip("1"), ip("1"), ip("1")]), "limit")
+    entry = parts.last()
+    assert (entry["refused"], entry["why"], entry["counts"]) == ("read", "limit", {"asked": 3})
+    parts.vault.create("operator", [of_ann("3")])
+    refused(lambda: parts.vault.read("operator", SUPPORT, [ip("1"), ip("2"), ip("3")]), "limit")
+    assert parts.vault.read("operator", SUPPORT, [ip("3")])[0].originals == ("3",)
 
 
 def test_each_part_of_a_load_is_on_record_and_a_second_load_finds_all_known(parts: Parts):
@@ -347,7 +429,9 @@ def test_two_who_spend_at_once_do_not_get_more_than_there_is(either: Parts):
 
 
 @pytest.mark.parametrize("change", ["pseudonym", "subject", "field", "sealed"])
-def test_a_record_that_was_moved_or_changed_is_told_to_nobody_and_on_record(parts: Parts, change: str):
+def test_a_record_that_was_moved_or_changed_is_told_as_such_and_keeps_nobody_from_the_others(
+    parts: Parts, change: str, caplog: pytest.LogCaptureFixture
+):
     parts.vault.create("operator", [of_ann("1"), of_ann("2", BOB)])
     key = ip("1")
     value: object = {
@@ -364,9 +448,45 @@ def test_a_record_that_was_moved_or_changed_is_told_to_nobody_and_on_record(part
     asked = {"pseudonym": ip("moved"), "field": RecordKey("logins", "device_id", key.pseudonym)}.get(
         change, key
     )
-    with pytest.raises(TamperedRecord):
-        parts.vault.read("operator", SUPPORT, [asked])
-    assert (parts.last()["refused"], parts.last()["why"]) == ("read", "tampered")
+    assert parts.vault.read("operator", SUPPORT, [ip("2"), asked, ip("3"), asked]) == [
+        Found(ip("2"), ("2",)),
+        Found(asked, withheld=Withheld.TAMPERED),
+        Found(ip("3")),
+        Found(asked, withheld=Withheld.TAMPERED),
+    ]
+    assert parts.last()["action"] == "read"
+    assert parts.last()["counts"] == {"asked": 4, "found": 1, "tampered": 2, "withheld": 0}
+    (line,) = caplog.records
+    assert line.levelname == "ERROR"
+    assert line.getMessage() == (
+        f"logins, {asked.field}: what the vault's database has of 1 pseudonyms was altered, or moved to "
+        "another row"
+    )
+
+
+def test_what_is_whole_of_a_pseudonym_is_told_beside_what_was_tampered_with(parts: Parts):
+    """Originals that read as the reasons do are originals."""
+    shared, said = ip("shared"), ["tampered", "forgotten", "no consent", "altered"]
+    parts.vault.create("operator", [NewRecord(shared, text, MONDAY.date(), ANN) for text in said])
+    sealed = parts.store.find([shared])[0]
+    altered = next(record.sealed for record in sealed if parts.seals.open([record]) == ["altered"])
+    with create_engine(parts.url).begin() as connection:
+        statement = "UPDATE vault_records SET sealed = :other WHERE sealed = :altered"
+        connection.execute(text(statement), {"other": altered[:-1] + b"?", "altered": altered})
+    (found,) = parts.vault.read("operator", SUPPORT, [shared])
+    assert (sorted(found.originals), found.withheld) == (sorted(said[:3]), Withheld.TAMPERED)
+    assert parts.last()["counts"] == {"asked": 1, "found": 1, "tampered": 1, "withheld": 0}
+
+
+def test_a_field_that_the_policy_does_not_name_is_not_in_the_log(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+):
+    jane = RecordKey("logins", "jane@example.com", pseudonym("1"))
+    parts.vault.create("everywhere", [NewRecord(jane, "1", MONDAY.date())])
+    with create_engine(parts.url).begin() as connection:
+        connection.execute(text("UPDATE vault_records SET sealed = x'00'"))
+    assert parts.vault.read("everywhere", SUPPORT, [jane])[0].withheld is Withheld.TAMPERED
+    assert caplog.messages[0].startswith("logins, unknown: ")
 
 
 def test_what_is_shown_of_records_is_nothing_of_a_person():

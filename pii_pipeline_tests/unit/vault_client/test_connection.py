@@ -41,6 +41,9 @@ def test_it_comes_from_the_environment(tmp_path: Path):
         ({"PII_VAULT_ADDRESS": "vault.example.com"}, "PII_VAULT_ADDRESS: no address"),
         ({"PII_VAULT_ADDRESS": "vault.example.com:99999"}, "PII_VAULT_ADDRESS: no address"),
         ({"PII_VAULT_ADDRESS": "https://vault:443"}, "PII_VAULT_ADDRESS: no address"),
+        ({"PII_VAULT_ADDRESS": "unix:vault.sock"}, "PII_VAULT_ADDRESS: no address"),
+        ({"PII_VAULT_ADDRESS": "unix:///a%20b"}, "PII_VAULT_ADDRESS: no address"),
+        ({"PII_VAULT_ADDRESS": "unix:///a", "PII_VAULT_TLS_CA": "{}/text"}, "a socket .* has no TLS"),
         ({"PII_VAULT_ADDRESS": "127.0.0.1:1", "PII_VAULT_TOKEN": "two words"}, "PII_VAULT_TOKEN: no token"),
         (
             {"PII_VAULT_ADDRESS": "127.0.0.1:1", "PII_VAULT_TOKEN_FILE": "{}/none"},

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import stat
 from pathlib import Path
 
 import grpc
@@ -100,6 +101,50 @@ def test_files_that_are_no_certificates_are_said_to_be(tls: VaultTls, tmp_path: 
     }.items():
         message = problem(Listen("127.0.0.1", 0, VaultTls(*files)))
         assert said in message and "planted" not in message
+
+
+def test_a_socket_is_for_its_user_alone_and_for_one_service(tmp_path: Path):
+    path = tmp_path / "run" / "vault.sock"
+    listen = Listen(f"unix://{path}", 8080)
+
+    async def run() -> None:
+        server, other = grpc.aio.server(), grpc.aio.server()
+        bind(server, listen)
+        await server.start()
+        assert path.is_socket() and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        with pytest.raises(CannotServe, match="another service listens"):
+            bind(other, listen)
+        assert path.is_socket()
+        await other.stop(None)
+        await server.stop(None)
+
+    assert listen.loopback and listen.at(8080) == f"unix://{path}"
+    asyncio.run(run())
+
+
+def test_what_a_killed_service_left_is_no_obstacle_and_nothing_else_is_replaced(tmp_path: Path):
+    tmp_path.chmod(0o700)
+    path = tmp_path / "vault.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    assert path.is_socket()
+    bound(Listen(f"unix://{path}", 0))
+    path.unlink(missing_ok=True)
+    path.write_text("kept")
+    assert f"{path} is there and is no socket" in problem(Listen(f"unix://{path}", 0))
+    assert path.read_text() == "kept"
+
+
+def test_a_socket_that_others_could_get_at_is_refused(tmp_path: Path, tls: VaultTls):
+    tmp_path.chmod(0o755)
+    others = problem(Listen(f"unix://{tmp_path}/vault.sock", 0))
+    assert others == f"PII_VAULT_HOST: others can use {tmp_path} — name a socket in a folder of mode 0700"
+    tmp_path.chmod(0o700)
+    assert "has no TLS — unset PII_VAULT_TLS_" in problem(Listen(f"unix://{tmp_path}/vault.sock", 0, tls))
+    (tmp_path / "file").touch()
+    assert "File exists" in problem(Listen(f"unix://{tmp_path}/file/vault.sock", 0))
+    for host in ("unix:vault.sock", "unix://", f"unix://{tmp_path}/%41", f"unix:///{'x' * 107}", "unix:///"):
+        assert "PII_VAULT_HOST" in problem(Listen(host, 0))
 
 
 def test_addresses_are_written_as_they_are():

@@ -1,7 +1,7 @@
 import grpc
 import pytest
 
-from pii_pipeline.vault.errors import AuditBroken, TamperedRecord, VaultRefused, VaultUnavailable
+from pii_pipeline.vault.errors import AuditBroken, TamperedRow, VaultRefused, VaultUnavailable
 from pii_pipeline.vault_service.errors import Busy, Ending, TimeIsOver, TooLarge
 from pii_pipeline.vault_service.statuses import code_number, for_the_log, status_of
 
@@ -19,7 +19,7 @@ from pii_pipeline.vault_service.statuses import code_number, for_the_log, status
         (Ending(), "UNAVAILABLE"),
         (TimeIsOver(), "DEADLINE_EXCEEDED"),
         (TooLarge(), "RESOURCE_EXHAUSTED"),
-        (TamperedRecord("jane"), "INTERNAL"),
+        (TamperedRow("jane"), "INTERNAL"),
         (AuditBroken(7, "jane"), "INTERNAL"),
         (ValueError("jane"), "INTERNAL"),
     ],

@@ -1,12 +1,12 @@
-from pii_pipeline_tests.protos import PROJECT, WIRE, generate
-
-SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+from pii_pipeline_tests.protos import PROJECT, generate, stubs
 
 
 def test_the_committed_stubs_are_what_the_protos_make(tmp_path):
     generate(tmp_path)
-    made = {path.name: path.read_text() for path in (tmp_path / WIRE).iterdir()}
-    protos = [path.stem for path in (PROJECT / WIRE).glob("*.proto")]
-    assert sorted(made) == sorted(f"{name}{suffix}" for name in protos for suffix in SUFFIXES)
+    made = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*.py*")}
+    wanted = [f"{proto.with_suffix('')}{ending}" for proto, endings in stubs().items() for ending in endings]
+    assert sorted(made) == sorted(wanted)
     for name, text in made.items():
-        assert (PROJECT / WIRE / name).read_text() == text, f"{name} is not current: run `make protos`"
+        assert (PROJECT / name).read_text() == text, f"{name} is not current: run `make protos`"
+    committed = {path.name for path in PROJECT.glob("pii_pipeline/**/*_pb2*")}
+    assert committed == {path.rpartition("/")[2] for path in made}

@@ -60,7 +60,8 @@ def consent(
     number: int, *levels: int, after: float = 0, stream: str = "logins", cumulative: bool = False
 ) -> Consent:
     """What somebody consented to, `after` seconds."""
-    return Consent(subject(number), stream, frozenset(levels), cumulative, NOW + timedelta(seconds=after))
+    at = NOW + timedelta(seconds=after)
+    return Consent(subject(number), stream, frozenset(levels), cumulative, at, mark(number))
 
 
 def entry(sequence: int, said: str = "") -> Entry:

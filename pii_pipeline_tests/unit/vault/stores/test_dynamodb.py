@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +14,12 @@ import boto3
 import pytest
 
 from pii_pipeline import aws as aws_module
-from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
+from pii_pipeline.vault.errors import TamperedRow, VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, RecordKey, Stored
 from pii_pipeline.vault.stores import Allowance, VaultStore, dynamodb_calls, dynamodb_tables, open_store
 from pii_pipeline_tests.faulty_proxy import NOT_TO_BE_QUOTED, FaultyProxy
 from pii_pipeline_tests.unit.vault.stores.examples import (
+    NOW,
     consent,
     entries,
     entry,
@@ -288,6 +293,47 @@ def test_answers_that_break_off_are_asked_for_again(opened: VaultStore, faulty_a
     assert opened.last_entry() == entry(2)
 
 
+def test_who_asks_for_few_does_not_wait_for_the_thousands_of_another(opened: VaultStore) -> None:
+    dynamodb = opened._dynamodb  # pyright: ignore[reportAttributeAccessIssue]
+    done: list[str] = []
+    gate = threading.Event()
+
+    def work(who: str) -> None:
+        gate.wait(60)
+        done.append(who)
+
+    with ThreadPoolExecutor(3) as callers:
+        asked = [callers.submit(dynamodb.each, work, ["many"] * 3_000)]
+        time.sleep(0.5)  # all that it queues
+        asked.append(callers.submit(dynamodb.each, work, ["few"] * 5))
+        time.sleep(0.5)
+        try:
+            callers.submit(dynamodb.each, done.append, ["one"]).result(10)  # though every thread waits
+        finally:
+            gate.set()
+        for call in asked:
+            call.result()
+    assert done[0] == "one"
+    assert max(number for number, who in enumerate(done) if who == "few") < 500
+    assert Counter(done) == {"many": 3_000, "few": 5, "one": 1}
+
+
+def test_after_an_error_the_others_are_not_asked_for(opened: VaultStore) -> None:
+    dynamodb = opened._dynamodb  # pyright: ignore[reportAttributeAccessIssue]
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        time.sleep(0.001)
+        if number == 20:
+            raise VaultUnavailable("no more")
+        done.append(number)
+
+    with pytest.raises(VaultUnavailable, match="no more"):
+        dynamodb.each(work, range(3_000))
+    dynamodb.each(work, [1, 2])
+    assert len(done) < 500
+
+
 def test_pages_are_read_to_their_end(opened: VaultStore, faulty_aws: FaultyProxy) -> None:
     """DynamoDB's pages end after a megabyte."""
     of, long = key(1), b"\x01" + b"x" * 60_000
@@ -313,3 +359,66 @@ def test_what_is_missing_from_the_log_is_missing(aws: boto3.Session, opened: Vau
     assert list(opened.entries()) == [entry(2), entry(4)]
     assert opened.last_entry() == entry(4)
     assert not opened.append([entry(6)]), "the log was cut"
+
+
+ODD: list[Any] = [None, {"S": "odd"}, {"N": "1.5"}, {"B": b"odd"}, {"NULL": True}, {"L": []}, {"BOOL": True}]
+"""What an attribute may be: absent, or of any type."""
+
+
+def attributes(aws: boto3.Session, table: str, odd: Any, *names: str) -> None:
+    """Gives these attributes of the table's first item another value."""
+    dynamodb = aws.client("dynamodb")
+    item = min(dynamodb.scan(TableName=table)["Items"], key=lambda item: str(sorted(item.items())))
+    item = {name: odd if name in names else value for name, value in item.items()}
+    dynamodb.put_item(
+        TableName=table, Item={name: value for name, value in item.items() if value is not None}
+    )
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[str(odd and next(iter(odd))) for odd in ODD])
+def test_an_item_that_no_vault_wrote_is_tampered_with_and_keeps_nobody_from_another(
+    aws: boto3.Session, opened: VaultStore, odd: Any
+) -> None:
+    def write() -> None:
+        opened.put([record(1), unbound(1)])
+        opened.put_consents([consent(1, 1)])
+
+    for name, kind in ("sealed", "B"), ("first_seen", "S"), ("last_seen", "S"):
+        if odd is None or kind not in odd or name != "sealed":
+            write()
+            attributes(aws, "vault", odd, name)
+            sealed = [that.sealed for that in opened.find([key(1)])[0]]
+            assert len(sealed) == 2 and sealed.count(b"") == 1, name
+            opened.put([record(1), unbound(1), seen(record(1), -1, 1), seen(unbound(1), -1, 1)])
+            opened.delete([key(1)])
+    for name in "levels", "cumulative", "at", "rank", "seal":
+        opened.delete_subjects([subject(1)])
+        write()
+        attributes(aws, "vault-state", odd, name)
+        said = opened.consents("logins", [subject(1)])[subject(1)]
+        assert said.seal != consent(1, 1).seal, name
+    opened.delete_subjects([subject(1)])
+    opened.remember_anchor(1, NOW)
+    attributes(aws, "vault-state", odd, "at")
+    with pytest.raises(TamperedRow):
+        opened.anchored()
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[str(odd and next(iter(odd))) for odd in ODD])
+def test_an_entry_that_no_vault_wrote_is_empty_where_it_is_odd(
+    aws: boto3.Session, opened: VaultStore, odd: Any
+) -> None:
+    assert opened.append([entry(1)])
+    attributes(aws, "vault-audit", odd, "text", "hash", "seal", "writer")
+    (found,) = opened.entries()
+    assert found == opened.last_entry()
+    assert found.sequence == 1 and b"" in (found.hash, found.text.encode())
+    assert not opened.append([entry(1)])
+
+
+def test_a_number_that_is_none_is_zero(aws: boto3.Session, opened: VaultStore) -> None:
+    assert opened.append(entries(1, 2))
+    dynamodb = aws.client("dynamodb")
+    (item, _) = dynamodb.scan(TableName="vault-audit")["Items"]
+    dynamodb.put_item(TableName="vault-audit", Item=item | {"sequence": {"N": "1.5"}})
+    assert [found.sequence for found in opened.entries()] == [1, 0, 2]

@@ -7,8 +7,16 @@ from itertools import permutations
 
 import pytest
 
-from pii_pipeline.vault.model import PIINGUIN_FIELD, PIINGUIN_STREAM, RecordKey, SealedRecord, Stored
-from pii_pipeline.vault.stores import VaultStore, open_store
+from pii_pipeline.vault.errors import VaultRefused
+from pii_pipeline.vault.model import (
+    MAX_ORIGINALS,
+    PIINGUIN_FIELD,
+    PIINGUIN_STREAM,
+    RecordKey,
+    SealedRecord,
+    Stored,
+)
+from pii_pipeline.vault.stores import VaultStore, open_store, rows
 from pii_pipeline_tests.unit.vault.stores.examples import (
     consent,
     days_after,
@@ -35,6 +43,38 @@ def test_nothing_is_nothing(store: VaultStore) -> None:
     assert (store.delete([]), store.delete_subjects([]), store.delete_marked([])) == (0, 0, 0)
     assert store.consents("logins", []) == {}
     store.put_consents([])
+
+
+def test_records_are_counted_by_key(store: VaultStore) -> None:
+    store.put([record(number, key(1)) for number in range(3)] + [record(9), unbound(9)])
+    assert store.count([key(9), key(2), key(1), key(9)]) == [2, 0, 3, 2]
+    assert store.count([]) == []
+
+
+def test_more_records_of_a_key_than_there_should_be_are_all_found(store: VaultStore, many: int) -> None:
+    some = [record(number, key(1)) for number in range(min(many, 3_000))] + [record(2)]
+    store.put(some)
+    found = store.find([key(1), key(2)])
+    assert sorted(that.sealed for that in found[0]) == sorted(that.sealed for that in some[:-1])
+    assert found[1] == some[-1:]
+    assert store.count([key(1)])[0] >= min(MAX_ORIGINALS, len(some) - 1)
+
+
+def test_more_than_a_read_may_load_is_refused_before_it_is_loaded(
+    store: VaultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put([record(number, sealed=b"\x01" + bytes(999)) for number in range(9)])
+    monkeypatch.setattr(rows, "MAX_READ_BYTES", 9 * (1_000 + rows._BESIDE))
+    assert len(store.find([key(number) for number in range(9)])) == 9
+    store.put([record(9)])
+    loaded: list[object] = []
+    made = rows.record_of
+    count = lambda *columns: loaded.append(columns) or made(*columns)  # noqa: E731
+    monkeypatch.setattr(f"{type(store).__module__}.record_of", count)
+    with pytest.raises(VaultRefused, match="ask for fewer at once") as refused:
+        store.find([key(number) for number in range(10)])
+    assert refused.value.why == "limit"
+    assert len(loaded) <= 10
 
 
 def test_what_is_written_is_there_for_another(store: VaultStore, store_url: str) -> None:
@@ -77,7 +117,7 @@ def test_records_are_one_only_if_key_subject_and_sealed_original_are(
 
 
 def test_a_long_original_differs_from_another_by_its_last_byte(store: VaultStore) -> None:
-    one, other = (record(1, sealed=b"\x01" + b"x" * 65_552 + end) for end in (b"a", b"b"))
+    one, other = (record(1, sealed=b"\x01" + b"x" * 65_551 + end) for end in (b"a", b"b"))
     assert store.put([one, other]) == Stored(2, 0)
     assert store.find([key(1)]) == [[one, other]]
 

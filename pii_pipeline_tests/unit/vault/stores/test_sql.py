@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
-from pii_pipeline.database import connect, transactions
-from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
+from pii_pipeline.database import connect, transactions, upgrade
+from pii_pipeline.vault.errors import TamperedRow, VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import Stored
 from pii_pipeline.vault.stores import Allowance, VaultStore, open_store, tables
+from pii_pipeline.vault.stores.sql import SqlStore
 from pii_pipeline_tests.postgres import Line, OwnServer, own_server
 from pii_pipeline_tests.unit.vault.stores.examples import (
     NOW,
@@ -89,6 +94,62 @@ def test_a_database_of_a_later_release_is_a_wrong_setting(database_url: str) -> 
         open_store(database_url)
 
 
+def test_consents_from_before_they_were_sealed_are_gone_and_loaded_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    before = replace(tables.VAULT_SCHEMA, migrations=tmp_path / "before")
+    before.migrations.mkdir()
+    shutil.copy(tables.VAULT_SCHEMA.migrations / "0001_first_schema.py", before.migrations)
+    engine = connect(database_url)
+    upgrade(engine, before)
+    engine.dispose()
+    said = "(subject, stream, levels, cumulative, at, rank)"
+    values = "('abc', 'logins', '1,2', false, '2026-11-26 10:00:00', 'abc')"
+    if database_url.startswith("sqlite"):
+        values = values.replace("'abc'", "x'616263'")
+    sql(database_url, sa.text(f"INSERT INTO vault_consents {said} VALUES {values}".replace(":00", "\\:00")))
+    store = open_store(database_url)
+    assert store.consents("logins", [b"abc"]) == {}
+    store.put_consents([consent(1, 1)])
+    assert store.consents("logins", [subject(1)]) == {subject(1): consent(1, 1)}
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "day", ["'infinity'", "'4713-01-01 BC'", "'294276-01-01'"], ids=["infinity", "before", "after"]
+)
+def test_a_day_that_python_does_not_have_keeps_nobody_from_another(
+    postgres_database_url: str, day: str
+) -> None:
+    store = open_store(postgres_database_url)
+    store.put([record(1), record(2)])
+    store.put_consents([consent(1, 1), consent(2, 1)])
+    store.remember_anchor(1, NOW)
+    of_one = f"WHERE subject = '\\x{subject(1).hex()}'"
+    for statement in (
+        f"UPDATE vault_records SET first_seen = {day} {of_one}",
+        f"UPDATE vault_consents SET at = {day} {of_one}",
+        f"UPDATE vault_anchor SET at = {day}",
+    ):
+        sql(postgres_database_url, sa.text(statement))
+    (altered,), (whole,) = store.find([key(1), key(2)])
+    assert (altered.sealed, whole) == (b"", record(2))
+    said = store.consents("logins", [subject(1), subject(2)])
+    assert (said[subject(1)].seal, said[subject(2)]) == (b"", consent(2, 1))
+    with pytest.raises(TamperedRow):
+        store.anchored()
+    store.close()
+
+
+def test_a_counter_that_is_as_high_as_can_be_is_a_limit(database_url: str) -> None:
+    store = open_store(database_url)
+    limit = Allowance("ann", "2026-11-26", 5)
+    assert store.spend([limit], 1) is None
+    sql(database_url, tables.spent.update().values(spent=2**63 - 1))
+    assert store.spend([limit], 1) == limit
+    store.close()
+
+
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(VaultUnavailable) as told:
         open_store("postgresql://ann:s3cret@127.0.0.1:1/pii")
@@ -110,6 +171,23 @@ def test_a_damaged_file_is_unavailable(sqlite_url: str, tmp_path: Path) -> None:
         open_store(sqlite_url).find([key(1)])
     assert "canary" not in str(told.value)
     assert told.value.__cause__ is None and told.value.__suppress_context__
+
+
+def test_statements_have_few_sizes_whatever_is_asked(sqlite_url: str) -> None:
+    """Python keeps 128 of them, with what they were given: of any size, that would be much memory."""
+    store = cast(SqlStore, open_store(sqlite_url))
+    texts: set[str] = set()
+    for engine in store._writer, store._reader:
+        event.listen(engine, "before_cursor_execute", lambda *given: texts.add(given[2]))
+    first = 0
+    for size in (*range(1, 140), 500, 1_100):
+        some = [record(first + number) for number in range(size)]
+        assert store.put(some) == Stored(size, 0)
+        assert store.find([one.key for one in some]) == [[one] for one in some]
+        first += size
+    store.close()
+    assert sum("IN (" in text for text in texts) <= 11, "1, 2, 4 … 1,024"
+    assert sum("INSERT" in text for text in texts) <= 9, "1, 2, 4 … 128"
 
 
 def test_windows_that_began_long_ago_are_forgotten(database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta, timezone
 from itertools import permutations
 
@@ -59,9 +60,18 @@ def test_consents_are_of_a_subject_and_a_stream(store: VaultStore) -> None:
     assert store.consents("nowhere", [subject(1)]) == {}
 
 
+def test_a_consent_that_is_put_again_is_written_anew(store: VaultStore) -> None:
+    """Which mends one that was altered."""
+    store.put_consents([replace(consent(1, 2), seal=b"another")])
+    store.put_consents([consent(1, 2)])
+    assert store.consents("logins", [subject(1)])[subject(1)].seal == mark(1)
+    store.put_consents([replace(consent(1, 2, after=-1), seal=b"another")])
+    assert store.consents("logins", [subject(1)]) == {subject(1): consent(1, 2)}
+
+
 def test_moments_are_the_same_in_every_time_zone(store: VaultStore) -> None:
     elsewhere = consent(1, 1).at.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    store.put_consents([Consent(subject(1), "logins", frozenset({1}), False, elsewhere)])
+    store.put_consents([replace(consent(1, 1), at=elsewhere)])
     store.put_consents([consent(1, 1, 2)])
     assert store.consents("logins", [subject(1)])[subject(1)] == consent(1, 1)
 
