@@ -157,10 +157,16 @@ class Calls:
         """`job` in a thread, unless the call's time is over when its turn comes."""
         left = context.time_remaining()
         over = None if left is None else time.monotonic() + left
+        waiting = [job]
 
         def in_time() -> Any:
-            if over is not None and time.monotonic() >= over:
+            if not waiting or (over is not None and time.monotonic() >= over):
                 raise TimeIsOver
-            return job()
+            return waiting.pop()()
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, in_time)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, in_time)
+        finally:
+            # The executor keeps what was cancelled until its turn comes, which may take minutes where the
+            # database is away: the request, of up to 4 MiB, does not stay with it.
+            waiting.clear()
