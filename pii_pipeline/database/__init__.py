@@ -2,7 +2,7 @@
 
 What they rely on: `engine.begin()` is a *write* transaction and may read, decide and write without another
 process changing the answer in between; `reading(engine)` is a transaction that only reads and never waits
-for a writer. `durable_later(engine)` writes, and leaves it to the next one to wait for the disk.
+for a writer. `durable_later(engine)` writes, and on SQLite leaves it to the next one to wait for the disk.
 """
 
 from pii_pipeline.database.connecting import connect, connect_existing

@@ -30,7 +30,7 @@ BUSY_SECONDS = 60
 READ_ONLY = "pii_read_only"
 """The execution option of transactions that only read."""
 DURABLE_LATER = "pii_durable_later"
-"""That of transactions which do not wait for the disk."""
+"""That of transactions which, on SQLite, do not wait for the disk."""
 
 CACHE_BYTES = 32 * 1024 * 1024
 """Of a SQLite connection, for pages: rows under random keys touch pages all over."""

@@ -339,6 +339,20 @@ def test_a_server_that_restarts_is_waited_for(server: OwnServer) -> None:
     store.close()
 
 
+def test_what_was_spent_outlasts_a_crash_of_the_server_as_the_entry_of_the_read_does(
+    server: OwnServer,
+) -> None:
+    store = open_store(server.url)
+    for day in range(1, 4):
+        all_of_it = Allowance("bob", f"2026-11-2{day}", 9)
+        assert store.spend([all_of_it], 9) is None
+        server.restart("immediate")
+        last = store.last_entry()
+        assert store.append([entry(last.sequence + 1 if last else 1)]), "the read goes on, and is told"
+        assert store.spend([all_of_it], 1) == all_of_it
+    store.close()
+
+
 def test_patience_ends(server: OwnServer, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(server.url)
     monkeypatch.setattr(transactions, "PATIENCE", 0.3)
