@@ -50,6 +50,7 @@ REQUESTS = {
 }
 EXPECTED = {"OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED"}
 MOST_CALLS = 128
+THREADS = 32
 MOST_OF_ONE = 64
 MOST_WATCHERS = 32
 MOST_CONNECTIONS = 512
@@ -311,11 +312,10 @@ def _is_let_in(connection: socket.socket) -> bool:
 
 
 def test_a_call_whose_time_is_over_does_nothing_more(server: VaultServer, client: Client):
-    threads = 8
     with ThreadPoolExecutor(64) as callers:
         before = len(entries(server))
         with busy_database(server):
-            waiting = [callers.submit(client.create, ("in time", number), "o") for number in range(threads)]
+            waiting = [callers.submit(client.create, ("in time", number), "o") for number in range(THREADS)]
             time.sleep(0.5)  # they have all the threads by now
             late = [
                 callers.submit(outcome, lambda n=number: client.create(("late", n), "o", timeout=0.5))
@@ -325,7 +325,7 @@ def test_a_call_whose_time_is_over_does_nothing_more(server: VaultServer, client
         for one in waiting:
             one.result()
         time.sleep(0.5)
-        assert len(entries(server)) - before == threads
+        assert len(entries(server)) - before == THREADS
         assert all(client.read(("late", number)) == [] for number in range(20))
 
 

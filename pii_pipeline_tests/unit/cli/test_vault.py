@@ -126,7 +126,9 @@ def test_what_was_tampered_with_is_said_after_the_rest(pii: Pii, storage: Path):
     )
     result = pii("vault", "read", "logins", "ip", ONE, *WHY, "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout) == [{"pseudonym": ONE, "originals": [], "withheld": "tampered"}]
+    assert json.loads(result.stdout) == [
+        {"pseudonym": ONE, "originals": [], "withheld": "tampered", "error": None}
+    ]
 
 
 @pytest.mark.parametrize(
