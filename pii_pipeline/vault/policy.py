@@ -158,10 +158,10 @@ class Policy:
             return "a read for this purpose names a ticket" if purpose.ticket == "required" else None
         return None if self._is_ticket(reason.ticket) else "the ticket is not written as the policy says"
 
-    def allowances(self, principal: str, action: Action, at: datetime) -> list[Allowance]:
-        """The limits that hold for this principal now, to be spent by the number of records: on reads."""
+    def allowances(self, principal: str, at: datetime) -> list[Allowance]:
+        """The limits that hold for this principal's reads now, to be spent by the number of records."""
         rights = self._principals.get(principal)
-        if rights is None or rights.limits is None or action != Action.READ:
+        if rights is None or rights.limits is None:
             return []
         now = at.astimezone(UTC).isoformat()
         windows = ((now[:16], rights.limits.records_per_minute), (now[:10], rights.limits.records_per_day))

@@ -90,9 +90,7 @@ class Vault:
         self._audit = audit
         self._clock = clock
         self._spending = {
-            (name, action): Together(partial(self._spend, name, action), _CALLS_AT_ONCE)
-            for name in policy.principals
-            for action in Action
+            name: Together(partial(self._spend, name), _CALLS_AT_ONCE) for name in policy.principals
         }
 
     def create(
@@ -236,17 +234,17 @@ class Vault:
         problem = self._policy.refusal(principal, action, keys or (), reason)
         if problem is not None:
             refuse("denied", problem)
-        if not self._policy.allowances(principal, action, self._clock()):
+        if action is not Action.READ or not self._policy.allowances(principal, self._clock()):
             return
-        short = self._spending[principal, action].do(len(keys or ()))
+        short = self._spending[principal].do(len(keys or ()))
         if short is not None:
             refuse("limit", f"no more than {short.most} records in this window of time ({short.window})")
 
-    def _spend(self, principal: str, action: Action, amounts: Sequence[int]) -> list[Allowance | None]:
-        """Takes what several calls of a principal ask for from what is left to him now: for all at once; or,
+    def _spend(self, principal: str, amounts: Sequence[int]) -> list[Allowance | None]:
+        """Takes what several reads of a principal ask for from what is left to him now: for all at once; or,
         if that is too much, for one after the other, as far as there is enough. Of each call, which allowance
         has not enough; None where all have."""
-        allowances = self._policy.allowances(principal, action, self._clock())
+        allowances = self._policy.allowances(principal, self._clock())
         short = self._store.spend(allowances, sum(amounts))
         if short is None or len(amounts) == 1:
             return [short] * len(amounts)

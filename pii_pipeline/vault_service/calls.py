@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -34,6 +34,11 @@ MOST_OF_ONE = MOST_CALLS // 2
 """Of these, by one principal, who must not be able to keep all others out. Callers who are nobody share those
 of `piinguin`, who shows no token either."""
 
+THREADS = 32
+"""That ask the vault: so many calls can be in one transaction of its database, for which most wait."""
+THREADS_OF_ONE = THREADS // 2
+"""Of these, for one principal: large batches of one do not hold up what another asks for."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Result = TypeVar("Result")
 
@@ -49,6 +54,7 @@ class Calls:
         self._nobody_is_piinguin = nobody_is_piinguin
         self._at_work: set[asyncio.Task[Any]] = set()
         self._places: Counter[str] = Counter()
+        self._turns = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(THREADS_OF_ONE))
         self._ending = False
         self._streams: set[Arrivals] = set()
 
@@ -79,7 +85,8 @@ class Calls:
                 task.cancel()
 
     async def _one(self, method: Unary, request: bytes, context: Context, caller: Caller) -> bytes:
-        return await self._asked(context, partial(method.answer, self._backend, caller, request))
+        answer = partial(method.answer, self._backend, caller, request)
+        return await self._asked(context, caller.principal, answer)
 
     async def _each(self, method: Each, context: Context, caller: Caller) -> None:
         arrivals = Arrivals(context.read)
@@ -90,7 +97,7 @@ class Calls:
             done = 0
             while requests := await arrivals.take():
                 answer = partial(method.answer, self._backend, caller, requests, done)
-                for reply in await self._asked(context, answer):
+                for reply in await self._asked(context, caller.principal, answer):
                     await context.write(reply)
                 done += len(requests)
             if arrivals.stopped:
@@ -148,13 +155,15 @@ class Calls:
             return identify(self._backend, headers, context.auth_context(), nobody_is_piinguin)
         except VaultRefused as refused:
             problem = str(refused)
-        with self._place(PIINGUIN):
-            return await self._asked(
-                context, lambda: self._backend.vault().refuse(UNKNOWN, action, "unauthenticated", problem)
-            )
 
-    async def _asked(self, context: Context, job: Callable[[], Result]) -> Result:
-        """`job` in a thread, unless the call's time is over when its turn comes."""
+        def refuse() -> Caller:
+            self._backend.vault().refuse(UNKNOWN, action, "unauthenticated", problem)
+
+        with self._place(PIINGUIN):
+            return await self._asked(context, PIINGUIN, refuse)
+
+    async def _asked(self, context: Context, principal: str, job: Callable[[], Result]) -> Result:
+        """`job` in one of the principal's threads, unless the call's time is over when its turn comes."""
         left = context.time_remaining()
         over = None if left is None else time.monotonic() + left
         waiting = [job]
@@ -164,8 +173,13 @@ class Calls:
                 raise TimeIsOver
             return waiting.pop()()
 
+        loop, turns = asyncio.get_running_loop(), self._turns[principal]
+        await turns.acquire()
+        asked = self._executor.submit(in_time)
+        # When the thread is free, which may be long after nobody waits for it any more.
+        asked.add_done_callback(lambda _: loop.call_soon_threadsafe(turns.release))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, in_time)
+            return await asyncio.wrap_future(asked)
         finally:
             # The executor keeps what was cancelled until its turn comes, which may take minutes where the
             # database is away: the request, of up to 4 MiB, does not stay with it.

@@ -17,15 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from pii_pipeline.vault_service import piinguin, vault_v1
 from pii_pipeline.vault_service.backend import Backend
-from pii_pipeline.vault_service.calls import MOST_OF_ONE, Calls
+from pii_pipeline.vault_service.calls import MOST_OF_ONE, THREADS, Calls
 from pii_pipeline.vault_service.health import Health
 from pii_pipeline.vault_service.listening import Listen, bind
 from pii_pipeline.vault_service.methods import MAX_MESSAGE_BYTES
 from pii_pipeline.vault_service.statuses import for_the_log
 
-THREADS = 32
-"""That ask the vault. Most of the time they wait for its database, together: what waits there at once is one
-transaction, so that more threads are fewer of these. Each may hold a call of 10,000 records."""
 GRACE_SECONDS = 20.0
 """For calls that were accepted before the service was told to end."""
 TICK_SECONDS = 10.0

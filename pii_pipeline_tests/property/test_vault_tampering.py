@@ -79,7 +79,9 @@ def mangle(folder: Path, table: str, column: str, where: str, literal: str) -> b
         if database.execute(f"SELECT {same} FROM {table} WHERE {where}").fetchone()[0]:
             literal = column  # nothing is changed
         # Where the key is another row's, nothing is changed either.
-        changed = database.execute(f"UPDATE OR IGNORE {table} SET {column} = {literal} WHERE {where}").rowcount
+        changed = database.execute(
+            f"UPDATE OR IGNORE {table} SET {column} = {literal} WHERE {where}"
+        ).rowcount
         database.execute("COMMIT")
         return changed > 0 and literal != column
 
@@ -89,7 +91,9 @@ def entries_before(literal: str) -> int:
     with closing(sqlite3.connect(":memory:")) as database:
         database.execute("CREATE TABLE number (sequence)")
         database.execute(f"INSERT INTO number VALUES ({literal})")
-        below = (f"SELECT count(*) FROM number WHERE sequence >= {number}" for number in range(1, ENTRIES + 1))
+        below = (
+            f"SELECT count(*) FROM number WHERE sequence >= {number}" for number in range(1, ENTRIES + 1)
+        )
         return sum(database.execute(query).fetchone()[0] for query in below)
 
 

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pii_pipeline.settings import project_root
-from pii_pipeline.vault.audit import Action
 from pii_pipeline.vault.errors import VaultRefused, VaultUnavailable
 from pii_pipeline.vault.model import LawfulBasis, Reason
 from pii_pipeline.vault.stores import Allowance
@@ -78,7 +77,7 @@ def at_once(parts: Parts, spending: Spending, sizes: Sequence[int]) -> list[str]
     """What came of reads of so many records, in that order, each "read" or why not: the first of them spends
     while the others wait for it."""
     vault = Vault(spending, parts.seals, parts.policy, parts.audit, parts.clock)  # type: ignore[arg-type]
-    behind = vault._spending["slow", Action.READ]
+    behind = vault._spending["slow"]
 
     def read(size: int) -> str:
         try:

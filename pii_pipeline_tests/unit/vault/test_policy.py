@@ -135,12 +135,11 @@ def test_consent_is_wanted_in_numbers_and_a_purpose_without_them_cannot_rest_on_
 
 def test_limits_hold_by_the_minute_and_the_day_of_utc_and_for_reads(policy):
     at = datetime(2026, 11, 23, 0, 30, tzinfo=timezone(timedelta(hours=1)))
-    assert policy.allowances("slow", Action.READ, at) == [
+    assert policy.allowances("slow", at) == [
         ("slow", "2026-11-22T23:30", 3),
         ("slow", "2026-11-22", 5),
     ]
-    assert policy.allowances("slow", Action.CREATE, at) == []
-    assert policy.allowances("operator", Action.READ, at) == policy.allowances("x", Action.READ, at) == []
+    assert policy.allowances("operator", at) == policy.allowances("x", at) == []
 
 
 def test_tokens_and_certificates_tell_principals_apart(tmp_path):
@@ -442,4 +441,4 @@ def test_the_projects_own_policy_fits_its_streams():
     assert read(policy, "operator", Reason(OBLIGATION, "fraud")) is not None
     user = RecordKey("webshop", "user_id", pseudonym("ann"))
     assert read(policy, "operator", Reason(CONSENT, "support"), user) is None
-    assert policy.allowances("operator", Action.READ, datetime.now(UTC))
+    assert policy.allowances("operator", datetime.now(UTC))
