@@ -144,7 +144,8 @@ def test_killed_between_write_and_delete_it_is_as_if_it_had_not_been(
     objects = list((deployment.storage / "landing").rglob("*.sqs.jsonl.zst"))
     assert len(objects) == 1, "it had landed, and was durable"
     left = queue.left()
-    assert left == 48, "some were deleted, some not"
+    # Two calls of ten messages, or one of them of the last eight: threads delete in whatever order.
+    assert left in (48, 50), "some were deleted, some not"
     if process_between:
         run(deployment)
     deadline = time.monotonic() + 60
