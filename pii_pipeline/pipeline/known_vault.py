@@ -17,8 +17,11 @@ from pii_pipeline.ledger import (
     RELAYED_ORIGINALS,
     VALIDATED_EVENTS,
     VAULT_RECORDS,
+    Batch,
+    Commit,
     KnownVault,
     Ledger,
+    fingerprint,
 )
 from pii_pipeline.pipeline.installation import REVERSIBLE_ORIGINALS, Installation
 from pii_pipeline.pipeline.layer import Layer, LayerResult, Progress, make_layer
@@ -63,7 +66,7 @@ def load_into_vault(
     progress: Progress,
 ) -> LayerResult:
     """Makes a layer that loads into the vault, which the first load adopts. `layer` gets what tells the vault
-    from others (`KnownVault.adopted`), for fingerprints. Raises `AnotherVault`."""
+    from others (`KnownVault.adopted`), for `loaded_fingerprint`. Raises `AnotherVault`."""
     ledger = installation.ledger
     if ledger.vault() is None:
         entry = _adoption(installation, PIPELINE)
@@ -76,6 +79,11 @@ def load_into_vault(
     if result.made and last is not None:
         ledger.see_vault(known.adopted, last.sequence, last.hash.hex())
     return result
+
+
+def loaded_fingerprint(code_version: str, vault: str, batch: Batch, upstream: Commit | None) -> str:
+    """Of a layer that loads into the vault: objects, contract and secret are in that of the layer above."""
+    return fingerprint([], vault, code_version, None, upstream.fingerprint if upstream else None)
 
 
 def adopt(installation: Installation, principal: str) -> list[ToLoad]:

@@ -11,10 +11,10 @@ from functools import partial
 
 import pyarrow as pa
 
-from pii_pipeline.ledger import RELAYED_ORIGINALS, VALIDATED_EVENTS, Batch, Commit, fingerprint
+from pii_pipeline.ledger import RELAYED_ORIGINALS, VALIDATED_EVENTS, Batch, Commit
 from pii_pipeline.pipeline import transformations
 from pii_pipeline.pipeline.installation import Installation
-from pii_pipeline.pipeline.known_vault import load_into_vault
+from pii_pipeline.pipeline.known_vault import load_into_vault, loaded_fingerprint
 from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, silent
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.pseudonymize import validated_rows
@@ -43,7 +43,8 @@ def relay_hour(
         return Layer(
             RELAYED_ORIGINALS,
             "validated",
-            partial(_fingerprint, vault),
+            # How transformations are read is in the fingerprint of the validated events.
+            partial(loaded_fingerprint, CODE_VERSION, vault),
             partial(_relay_batch, stream),
             as_made,
             above=validation(installation, stream),
@@ -51,11 +52,6 @@ def relay_hour(
         )
 
     return load_into_vault(installation, stream, hour, layer, force, progress)
-
-
-def _fingerprint(vault: str, batch: Batch, upstream: Commit | None) -> str:
-    # Objects and contract are in that of the validated events, and so is how transformations are read.
-    return fingerprint([], vault, CODE_VERSION, None, upstream.fingerprint if upstream else None)
 
 
 def _relay_batch(

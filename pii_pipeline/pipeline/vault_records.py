@@ -18,9 +18,9 @@ from pii_pipeline.keys import vault_records
 from pii_pipeline.keys.keyring import Keyring
 from pii_pipeline.keys.vault_records import Whose
 from pii_pipeline.lake import read_parquet
-from pii_pipeline.ledger import VAULT_RECORDS, WITHOUT_ORIGINALS, Batch, Commit, fingerprint, hour_start
+from pii_pipeline.ledger import VAULT_RECORDS, WITHOUT_ORIGINALS, Batch, Commit, hour_start
 from pii_pipeline.pipeline.installation import LATEST_CONSENTS, REVERSIBLE_ORIGINALS, Installation
-from pii_pipeline.pipeline.known_vault import load_into_vault
+from pii_pipeline.pipeline.known_vault import load_into_vault, loaded_fingerprint
 from pii_pipeline.pipeline.layer import InputsGone, Layer, LayerResult, Progress, as_made, silent
 from pii_pipeline.pipeline.made import Made
 from pii_pipeline.pipeline.parallel import ordered_map
@@ -58,7 +58,7 @@ def load_hour(
         return Layer(
             VAULT_RECORDS,
             "originals",
-            partial(_fingerprint, vault),
+            partial(loaded_fingerprint, CODE_VERSION, vault),
             partial(_load_batch, stream),
             as_made,
             above=pseudonymize_layer(installation, stream, ()),
@@ -66,11 +66,6 @@ def load_hour(
         )
 
     return load_into_vault(installation, stream, hour, layer, force, progress)
-
-
-def _fingerprint(vault: str, batch: Batch, upstream: Commit | None) -> str:
-    # Objects, contract and secret are in the lake's.
-    return fingerprint([], vault, CODE_VERSION, None, upstream.fingerprint if upstream else None)
 
 
 def _lacks(upstream: Commit) -> bool:

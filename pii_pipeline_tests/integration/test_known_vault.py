@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,6 @@ from pii_pipeline.pipeline.layer import InputsGone
 from pii_pipeline.pipeline.retention import apply_retention
 from pii_pipeline.pipeline.vault_records import load_hour
 from pii_pipeline.pipeline.vault_sample import resolve_sample
-from pii_pipeline.settings import project_root, read_settings
 from pii_pipeline.streams.model import Stream
 from pii_pipeline_tests.integration.test_vault_records import (
     EVENTS,
@@ -30,25 +28,13 @@ from pii_pipeline_tests.integration.test_vault_records import (
     into_lake,
     land,
     load,
+    opened,
     other_vault,
     rows,
     variables,
 )
 
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """Opens installations over the test's folder, with other settings where they are given."""
-    all_of_them: list[Installation] = []
-
-    def open_one(**changes: str) -> Installation:
-        settings = read_settings(variables(tmp_path) | changes, project=project_root())
-        all_of_them.append(Installation(settings))
-        return all_of_them[-1]
-
-    yield open_one
-    for installation in all_of_them:
-        installation.close()
+__all__ = ["opened"]
 
 
 @pytest.fixture
