@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from itertools import chain
@@ -48,7 +48,7 @@ from pii_pipeline.database import (
 )
 from pii_pipeline.vault.errors import VaultSettingError, VaultUnavailable
 from pii_pipeline.vault.model import MAX_SEALED_BYTES, Consent, RecordKey, SealedRecord, Stored
-from pii_pipeline.vault.stores import tables
+from pii_pipeline.vault.stores import statements, tables
 from pii_pipeline.vault.stores.interface import SETTING, Allowance, Entry
 from pii_pipeline.vault.stores.rows import (
     Identity,
@@ -69,10 +69,6 @@ from pii_pipeline.vault.together import Together
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_AT_ONCE = 1_000
-"""Keys in one query: SQLite takes 32,766 parameters."""
-_INSERTED_AT_ONCE = 128
-"""Records in one statement."""
 _RECORDS_AT_ONCE = 1_024
 """Rows in one answer of PostgreSQL's, which its driver has in memory as a whole: as many as the keys of a
 query, and a few more. Of the longest originals they are 64 MiB."""
@@ -145,10 +141,12 @@ class SqlStore:
         self._take = self._taking()
         self._add_entries = insert_new(writer, tables.audit).returning(tables.audit.c.sequence)
         records, said, audit = tables.records.c, tables.consents.c, tables.audit.c
-        named = [*_ORDER, records.mark, records.first_seen, records.last_seen]
+        named = [*statements.ORDER, records.mark, records.first_seen, records.last_seen]
         of_a_length = case((func.length(records.sealed) <= MAX_SEALED_BYTES, self._as_it_is(records.sealed)))
         self._all_records = select(*map(self._as_it_is, named), of_a_length.label("sealed"))
-        self._records = self._all_records.where(_OF_FIELD).order_by(*_ORDER).limit(_RECORDS_AT_ONCE)
+        self._records = (
+            self._all_records.where(statements.OF_FIELD).order_by(*statements.ORDER).limit(_RECORDS_AT_ONCE)
+        )
         self._consents = select(
             *map(self._as_it_is, [said.subject, said.levels, said.cumulative, said.at, said.rank, said.seal])
         )
@@ -186,7 +184,7 @@ class SqlStore:
 
     def _put_new(self, connection: Connection, rows: Mapping[Identity, dict[str, Any]]) -> set[Identity]:
         new: set[Identity] = set()
-        for some in _in_few_sizes(list(rows.values())):
+        for some in statements.in_few_sizes(list(rows.values())):
             added: Any = connection.execute(self._put_new_ones, some)
             for stream, field, pseudonym, subject, digest in added:
                 new.add((stream, field, bytes(pseudonym), bytes(subject), bytes(digest)))
@@ -210,7 +208,7 @@ class SqlStore:
         found: dict[RecordKey, list[SealedRecord]] = defaultdict(list)
         room = Room()
         with reading(self._reader) as connection:
-            for pseudonyms, of_field in _by_field(keys):
+            for pseudonyms, of_field in statements.by_field(keys):
                 for row in self._rows(connection, of_field):
                     key = pseudonyms[row.pseudonym]
                     record = record_of(key, row.subject, row.sealed, row.mark, row.first_seen, row.last_seen)
@@ -219,33 +217,35 @@ class SqlStore:
         return [oldest_first(found.get(key, ())) for key in keys]
 
     def _rows(self, connection: Connection, of_field: dict[str, Any]) -> Iterator[Any]:
-        """The records for which `_OF_FIELD` holds, some at a time."""
+        """The records for which `statements.OF_FIELD` holds, some at a time."""
         rows = connection.execute(self._records, of_field).all()
         yield from rows
         while len(rows) == _RECORDS_AT_ONCE:
             last = rows[-1].pseudonym, rows[-1].subject, rows[-1].digest
-            rows = connection.execute(self._records.where(tuple_(*_ORDER) > tuple_(*last)), of_field).all()
+            rows = connection.execute(
+                self._records.where(tuple_(*statements.ORDER) > tuple_(*last)), of_field
+            ).all()
             yield from rows
 
     @_answered
     def count(self, keys: Sequence[RecordKey]) -> list[int]:
         counts: dict[RecordKey, int] = {}
         with reading(self._reader) as connection:
-            for pseudonyms, of_field in _by_field(keys):
-                for name, number in connection.execute(_COUNTS, of_field):
+            for pseudonyms, of_field in statements.by_field(keys):
+                for name, number in connection.execute(statements.COUNTS, of_field):
                     counts[pseudonyms[bytes(name)]] = number
         return [counts.get(key, 0) for key in keys]
 
     def delete(self, keys: Sequence[RecordKey]) -> int:
-        return self._delete([_of_field(**of_field) for _, of_field in _by_field(keys)])
+        return self._delete([statements.of_field(**of_field) for _, of_field in statements.by_field(keys)])
 
     def delete_subjects(self, subjects: Sequence[bytes]) -> int:
         named = list(filter(None, subjects))  # the others name nobody
-        consents = _chunked(tables.consents.c.subject, named)
-        return self._delete(_chunked(tables.records.c.subject, named), consents)
+        consents = statements.chunked(tables.consents.c.subject, named)
+        return self._delete(statements.chunked(tables.records.c.subject, named), consents)
 
     def delete_marked(self, marks: Sequence[bytes]) -> int:
-        return self._delete(_chunked(tables.records.c.mark, list(filter(None, marks))))
+        return self._delete(statements.chunked(tables.records.c.mark, list(filter(None, marks))))
 
     @_answered
     def _delete(
@@ -288,7 +288,7 @@ class SqlStore:
     def consents(self, stream: str, subjects: Sequence[bytes]) -> Mapping[bytes, Consent]:
         said: dict[bytes, Consent] = {}
         with reading(self._reader) as connection:
-            for those in _chunked(tables.consents.c.subject, subjects):
+            for those in statements.chunked(tables.consents.c.subject, subjects):
                 query = self._consents.where(tables.consents.c.stream == stream, those)
                 for subject, *said_so in connection.execute(query):
                     said[subject] = consent_of(subject, stream, *said_so)
@@ -318,7 +318,7 @@ class SqlStore:
     def _pages(self, table: Table, query: Select[Any]) -> Iterator[list[tuple[list[Any], Any]]]:
         """All rows, by primary key, which comes with each as it is stored."""
         key = [type_coerce(column, NullType()) for column in table.primary_key.columns]
-        query = query.add_columns(*key).order_by(*key).limit(_AT_ONCE)
+        query = query.add_columns(*key).order_by(*key).limit(statements.AT_ONCE)
         last: list[Any] = []
         while rows := self._page(query, key, last):
             keys = [[_raw(value) for value in row[-len(key) :]] for row in rows]
@@ -379,7 +379,7 @@ class SqlStore:
         first = entries[0].sequence
         rows = [{**entry._asdict(), "writer": writer} for entry in entries]
         with self._writer.connect() as connection, connection.begin() as transaction:
-            there = first == 1 or connection.scalar(_IS_THERE, {"number": first - 1}) is not None
+            there = first == 1 or connection.scalar(statements.IS_THERE, {"number": first - 1}) is not None
             if there and len(connection.execute(self._add_entries, rows).all()) == len(rows):
                 transaction.commit()
                 return True
@@ -432,21 +432,6 @@ class SqlStore:
         self._reader.dispose()
 
 
-_ORDER = tables.records.c.pseudonym, tables.records.c.subject, tables.records.c.digest
-
-
-def _of_field(stream: Any, field: Any, pseudonyms: Any) -> ColumnElement[bool]:
-    columns = tables.records.c
-    return (columns.stream == stream) & (columns.field == field) & columns.pseudonym.in_(pseudonyms)
-
-
-_OF_FIELD = _of_field(bindparam("stream"), bindparam("field"), bindparam("pseudonyms", expanding=True))
-_COUNTS = (
-    select(tables.records.c.pseudonym, func.count()).where(_OF_FIELD).group_by(tables.records.c.pseudonym)
-)
-_IS_THERE = select(tables.audit.c.sequence).where(tables.audit.c.sequence == bindparam("number"))
-
-
 def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
     stream, field, pseudonym, subject, digest = identity
     return {
@@ -465,36 +450,3 @@ def _row(identity: Identity, record: SealedRecord) -> dict[str, Any]:
 def _raw(value: Any) -> Any:
     """As Python has it: PostgreSQL's driver gives bytes as a view of memory."""
     return bytes(value) if isinstance(value, memoryview) else value
-
-
-def _by_field(keys: Iterable[RecordKey]) -> Iterator[tuple[dict[bytes, RecordKey], dict[str, Any]]]:
-    """The keys of one field, some at once, by pseudonym; and what `_of_field` wants to find their records."""
-    fields: dict[tuple[str, str], dict[bytes, RecordKey]] = defaultdict(dict)
-    for key in keys:
-        fields[key.stream, key.field][key.pseudonym.encode()] = key
-    for (stream, field), pseudonyms in sorted(fields.items()):
-        for those in _some(sorted(pseudonyms)):
-            yield pseudonyms, {"stream": stream, "field": field, "pseudonyms": those}
-
-
-def _chunked(column: Column[bytes], values: Sequence[bytes]) -> list[ColumnElement[bool]]:
-    """Conditions that hold for these values, some at once."""
-    return [column.in_(those) for those in _some(values)]
-
-
-def _some(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Some at once, the last of them several times: so many that statements have few sizes."""
-    for start in range(0, len(values), _AT_ONCE):
-        those = values[start : start + _AT_ONCE]
-        size = 1 << (len(those) - 1).bit_length()
-        yield [*those, *[those[-1]] * (size - len(those))]
-
-
-def _in_few_sizes(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The rows, some at once. Python's sqlite3 keeps 128 statements of each connection with what they were
-    given last: if they were of any size, that would be more than 100 MiB."""
-    start = 0
-    while left := len(rows) - start:
-        size = min(_INSERTED_AT_ONCE, 1 << (left.bit_length() - 1))
-        yield rows[start : start + size]
-        start += size
